@@ -1,0 +1,7 @@
+"""sigrun: a model server for TensorFlow SavedModels, wire-compatible with TensorFlow Serving."""
+
+from __future__ import annotations
+
+__all__ = ["__version__"]
+
+__version__ = "0.1.0"
