@@ -1,0 +1,77 @@
+# Everything a contributor runs. `make` alone prints what there is.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+MAKEFLAGS += --warn-undefined-variables --no-builtin-rules
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+PYTEST := $(BIN)/python -m pytest
+SPAM := examples/spam
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: $(READY) ## Install everything into .venv
+
+$(READY): pyproject.toml uv.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "sigrun needs Python 3.11 or newer: make PYTHON=python3.12"; exit 1; }
+	@echo "Setting up .venv; TensorFlow is some 600 MB, so the first time takes a while."
+	@$(PYTHON) -m venv .venv || \
+	  { echo "On Debian and Ubuntu: apt install python3-venv"; exit 1; }
+	@$(BIN)/python -m pip install --quiet --upgrade uv
+	$(BIN)/uv sync --locked --inexact
+	@touch $@
+
+.PHONY: serve
+serve: $(READY) ## Train the e-mail classifier once, serve three versions of it
+	@$(BIN)/python $(SPAM)/prepare.py
+	@$(BIN)/python $(SPAM)/commands.py & \
+	  exec $(BIN)/sigrun serve --model_config_file=$(SPAM)/build/models.config
+
+.PHONY: test
+test: test-unit test-real ## Run every test
+
+.PHONY: test-unit
+test-unit: $(READY) ## Run the tests that need no TensorFlow and no network
+	$(PYTEST) tests/unit
+
+.PHONY: test-real
+test-real: $(READY) ## Run the tests with sockets, real models and real clients
+	@$(BIN)/python $(SPAM)/prepare.py
+	$(PYTEST) tests --ignore=tests/unit
+
+.PHONY: check
+check: $(READY) ## Lint, check types, generated code and the contract
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python proto/generate.py --check
+	$(BIN)/buf lint
+	$(BIN)/buf format --diff --exit-code
+	$(BIN)/uv lock --check
+
+.PHONY: breaking
+breaking: $(READY) ## Compare the contract with the last commit on main
+	$(BIN)/buf breaking --against '.git#branch=main'
+
+.PHONY: format
+format: $(READY) ## Format the code
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+	$(BIN)/buf format --write
+
+.PHONY: generate
+generate: $(READY) ## Generate both _gen folders from proto/
+	$(BIN)/python proto/generate.py
+
+.PHONY: clean
+clean: ## Remove everything that is not in git
+	rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist $(SPAM)/build

@@ -1,0 +1,134 @@
+"""From parsed flags, and the files they name, to a `ServerConfig`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from sigrun.cli.flags import Arguments
+from sigrun.config.execution import ExecutionOptions
+from sigrun.config.lifecycle import LifecycleOptions, VersionTransition
+from sigrun.config.models import ModelConfig, ModelSet
+from sigrun.config.server import GrpcOptions, HttpOptions, ServerConfig
+from sigrun.errors import InvalidArgument
+from sigrun.telemetry.logs import LogFormat
+from sigrun.wire import config_files, model_config
+
+_INT32 = range(-(2**31), 2**31)
+
+
+def server_config(arguments: Arguments) -> ServerConfig:
+    """Return the configuration that the flags ask for.
+
+    Raises `InvalidArgument` or `NotFound` for what is wrong in them or in a file.
+    """
+    grpc = _grpc(arguments)  # checked first, as TensorFlow Serving does
+    config_file = arguments.text("model_config_file")
+    return ServerConfig(
+        models=_models(arguments),
+        config_file=Path(config_file) if config_file else None,
+        config_file_poll_wait_s=arguments.number("model_config_file_poll_wait_seconds"),
+        grpc=grpc,
+        http=_http(arguments),
+        lifecycle=_lifecycle(arguments),
+        execution=_execution(arguments),
+        check_method_names=arguments.is_set("enable_signature_method_name_check"),
+        shutdown_grace_s=arguments.number("shutdown_grace_seconds"),
+    )
+
+
+def log_format(arguments: Arguments) -> LogFormat:
+    """Return how log lines are to look. Raises `InvalidArgument`."""
+    return LogFormat(_choice(arguments, "log_format", [kind.value for kind in LogFormat]))
+
+
+def _models(arguments: Arguments) -> ModelSet:
+    if config_file := arguments.text("model_config_file"):
+        return model_config.from_file(Path(config_file))
+    base_path = arguments.text("model_base_path")
+    if not base_path:
+        raise InvalidArgument(
+            "Both server_options.model_base_path and server_options.model_config_file are empty!"
+        )
+    if "://" not in base_path:
+        base_path = os.path.abspath(base_path)
+    return ModelSet((ModelConfig(name=arguments.text("model_name"), base_path=base_path),))
+
+
+def _grpc(arguments: Arguments) -> GrpcOptions:
+    ssl_config_file = arguments.text("ssl_config_file")
+    return GrpcOptions(
+        port=arguments.integer("port") or None,
+        socket_path=arguments.text("grpc_socket_path"),
+        channel_arguments=_channel_arguments(arguments.text("grpc_channel_arguments")),
+        tls=config_files.tls_options(Path(ssl_config_file)) if ssl_config_file else None,
+        enable_health=arguments.is_set("enable_grpc_healthcheck_service"),
+        outputs_as_tensor_content=arguments.is_set("enable_serialization_as_tensor_content"),
+    )
+
+
+def _channel_arguments(text: str) -> dict[str, str | int]:
+    """Read `k=v,k=v`; a value that parses as int32 is passed as one."""
+    pairs: dict[str, str | int] = {}
+    for entry in filter(None, text.split(",")):
+        key, separator, value = entry.partition("=")
+        if not separator:
+            raise InvalidArgument(f"--grpc_channel_arguments: {entry!r} is not of the form k=v")
+        is_int32 = value.removeprefix("-").isdecimal() and int(value) in _INT32
+        pairs[key] = int(value) if is_int32 else value
+    return pairs
+
+
+def _http(arguments: Arguments) -> HttpOptions:
+    timeout_ms = arguments.integer("rest_api_timeout_in_ms")
+    return HttpOptions(
+        port=arguments.integer("rest_api_port") or None,
+        timeout_s=timeout_ms / 1000 if timeout_ms > 0 else None,
+    )
+
+
+def _lifecycle(arguments: Arguments) -> LifecycleOptions:
+    transition = _choice(
+        arguments, "aspired_version_policy", [kind.value for kind in VersionTransition]
+    )
+    return LifecycleOptions(
+        poll_wait_s=arguments.number("file_system_poll_wait_seconds"),
+        max_num_load_retries=arguments.integer("max_num_load_retries"),
+        load_retry_interval_s=arguments.integer("load_retry_interval_micros") / 1e6,
+        settle_timeout_s=arguments.number("load_timeout_seconds"),
+        transition=VersionTransition(transition),
+        allow_labels_for_unavailable=arguments.is_set(
+            "allow_version_labels_for_unavailable_models"
+        ),
+    )
+
+
+def _execution(arguments: Arguments) -> ExecutionOptions:
+    both, intra, inter = (
+        arguments.integer(f"tensorflow_{name}_parallelism")
+        for name in ("session", "intra_op", "inter_op")
+    )
+    if both > 0 and intra > 0 and inter > 0:
+        raise InvalidArgument(
+            "Either configure server_options.tensorflow_session_parallelism or "
+            "(server_options.tensorflow_intra_op_parallelism, "
+            "server_options.tensorflow_inter_op_parallelism) separately. "
+            "You cannot configure all."
+        )
+    session_config_file = arguments.text("tensorflow_session_config_file")
+    return ExecutionOptions(
+        saved_model_tags=frozenset(filter(None, arguments.text("saved_model_tags").split(","))),
+        intra_op_threads=intra or both,
+        inter_op_threads=inter or both,
+        session_config=(
+            config_files.session_config(Path(session_config_file)) if session_config_file else b""
+        ),
+        load_threads=arguments.integer("num_load_threads"),
+    )
+
+
+def _choice(arguments: Arguments, name: str, choices: list[str]) -> str:
+    value = arguments.text(name)
+    if value not in choices:
+        raise InvalidArgument(f"--{name} is one of {', '.join(choices)}, not {value!r}")
+    return value

@@ -1,0 +1,1 @@
+"""Settings: frozen, checked when they are made, one file per topic."""

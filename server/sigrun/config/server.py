@@ -1,0 +1,73 @@
+"""Where the server listens, and how it treats requests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+
+from sigrun.config.execution import ExecutionOptions
+from sigrun.config.lifecycle import LifecycleOptions
+from sigrun.config.models import ModelSet
+from sigrun.errors import InvalidArgument
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsOptions:
+    """Certificates of the gRPC port, PEM contents."""
+
+    server_key: bytes
+    server_cert: bytes
+    custom_ca: bytes = b""
+    verify_client: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrpcOptions:
+    """The gRPC side. Port None: no TCP; port 0: any free one.
+
+    Raises `InvalidArgument` if there is nowhere to listen.
+    """
+
+    host: str = "0.0.0.0"  # noqa: S104  # as TensorFlow Serving: reachable from outside
+    port: int | None = 8500
+    socket_path: str = ""
+    channel_arguments: Mapping[str, str | int] = field(default_factory=lambda: MappingProxyType({}))
+    tls: TlsOptions | None = None
+    enable_health: bool = True
+    outputs_as_tensor_content: bool = False
+
+    def __post_init__(self) -> None:
+        if self.port is None and not self.socket_path:
+            raise InvalidArgument(
+                "At least one of server_options.grpc_port or "
+                "server_options.grpc_socket_path must be set."
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpOptions:
+    """The HTTP side. Port None: off; port 0: any free one.
+
+    `timeout_s` bounds each inference, None leaves it to the model.
+    """
+
+    host: str = "0.0.0.0"  # noqa: S104  # as TensorFlow Serving: reachable from outside
+    port: int | None = None
+    timeout_s: float | None = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerConfig:
+    """Everything a server is built from."""
+
+    models: ModelSet
+    config_file: Path | None = None
+    config_file_poll_wait_s: float = 0.0
+    grpc: GrpcOptions = field(default_factory=GrpcOptions)
+    http: HttpOptions = field(default_factory=HttpOptions)
+    lifecycle: LifecycleOptions = field(default_factory=LifecycleOptions)
+    execution: ExecutionOptions = field(default_factory=ExecutionOptions)
+    check_method_names: bool = False
+    shutdown_grace_s: float = 30.0

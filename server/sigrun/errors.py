@@ -1,0 +1,151 @@
+"""The error tree: what can go wrong, each with the canonical code that a caller sees.
+
+Raised where the fact is known, mapped once per transport in `sigrun.wire.status`.
+The codes are google.rpc's; texts that TensorFlow Serving's clients match are kept.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import ClassVar
+
+
+class Code(enum.IntEnum):
+    """The canonical status codes, numbered as on the wire (`google.rpc.Code`)."""
+
+    OK = 0
+    CANCELLED = 1
+    UNKNOWN = 2
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    ALREADY_EXISTS = 6
+    PERMISSION_DENIED = 7
+    RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    ABORTED = 10
+    OUT_OF_RANGE = 11
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    DATA_LOSS = 15
+    UNAUTHENTICATED = 16
+
+
+class SigrunError(Exception):
+    """Base of every error that a caller may see; `str(error)` is the text they get."""
+
+    code: ClassVar[Code] = Code.UNKNOWN
+
+
+class Unknown(SigrunError):
+    """Something failed in a way that fits no other code."""
+
+
+class Cancelled(SigrunError):
+    """The work was given up because nobody wants its result any more."""
+
+    code = Code.CANCELLED
+
+
+class InvalidArgument(SigrunError):
+    """What was sent is wrong, whatever the state of the server."""
+
+    code = Code.INVALID_ARGUMENT
+
+
+class DeadlineExceeded(SigrunError):
+    """The caller's time ran out before there was a result."""
+
+    code = Code.DEADLINE_EXCEEDED
+
+
+class NotFound(SigrunError):
+    """What was asked for does not exist."""
+
+    code = Code.NOT_FOUND
+
+
+class AlreadyExists(SigrunError):
+    """What was to be made exists."""
+
+    code = Code.ALREADY_EXISTS
+
+
+class PermissionDenied(SigrunError):
+    """The caller, or this process, may not do that."""
+
+    code = Code.PERMISSION_DENIED
+
+
+class ResourceExhausted(SigrunError):
+    """Memory, or another resource that is counted, is used up."""
+
+    code = Code.RESOURCE_EXHAUSTED
+
+
+class FailedPrecondition(SigrunError):
+    """What was asked does not fit the state of the server or model."""
+
+    code = Code.FAILED_PRECONDITION
+
+
+class Aborted(SigrunError):
+    """The work was stopped by a conflict; it may succeed when tried again."""
+
+    code = Code.ABORTED
+
+
+class OutOfRange(SigrunError):
+    """A value lies beyond the end of what is there."""
+
+    code = Code.OUT_OF_RANGE
+
+
+class Unimplemented(SigrunError):
+    """The operation exists but is not served."""
+
+    code = Code.UNIMPLEMENTED
+
+
+class Internal(SigrunError):
+    """An invariant of the server or of a model is broken."""
+
+    code = Code.INTERNAL
+
+
+class Unavailable(SigrunError):
+    """The server is full, draining or not ready; try again later."""
+
+    code = Code.UNAVAILABLE
+
+
+class DataLoss(SigrunError):
+    """Data on disk is corrupt."""
+
+    code = Code.DATA_LOSS
+
+
+class Unauthenticated(SigrunError):
+    """The caller's identity is missing or wrong."""
+
+    code = Code.UNAUTHENTICATED
+
+
+class ServableNotFound(NotFound):
+    """No loaded version satisfies the request; the text is TensorFlow Serving's."""
+
+    def __init__(self, name: str, version: int | None = None) -> None:
+        target = f"Latest({name})" if version is None else f"Specific({name}, {version})"
+        super().__init__(f"Servable not found for request: {target}")
+
+
+_BY_CODE: dict[Code, type[SigrunError]] = {kind.code: kind for kind in SigrunError.__subclasses__()}
+
+
+def error_for(code: int, message: str) -> SigrunError:
+    """Return the error whose code is `code`; a number that is none becomes `Unknown`."""
+    try:
+        return _BY_CODE[Code(code)](message)
+    except (ValueError, KeyError):
+        return Unknown(message)

@@ -1,0 +1,1 @@
+"""Arrays in, arrays out: models loaded and run, the only place that knows TensorFlow."""

@@ -1,0 +1,17 @@
+"""SavedModels: read from disk, run in a session, or by TensorFlow's functions where none can.
+
+- loader: loads and unloads one version; imports TensorFlow when the first one loads
+- servable: what a loaded version is to the rest of the server
+- reading: a directory -> signatures and an executor, with errors that say what is wrong
+- demands: which executor a graph permits, and which variables it needs
+- session: the executor for nearly all: prepared callables of a session
+- functions: the executor for models whose variables a session cannot restore
+- boundary: the imports of TensorFlow
+"""
+
+from __future__ import annotations
+
+from sigrun.executors.saved_model.loader import SavedModelLoader
+from sigrun.executors.saved_model.servable import SavedModelServable
+
+__all__ = ["SavedModelLoader", "SavedModelServable"]

@@ -1,0 +1,32 @@
+"""The imports of TensorFlow, which has no types: every name here is `Any` to its users.
+
+Importing this takes seconds. Only modules that run in a load thread may do it.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+
+# Errors only, unless the user wants more; the C++ part reads this when it is imported.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+# oneDNN's own allocator keeps the memory of unloaded models for the next one. With the
+# system's it comes back, at a price: large batches of images can take longer.
+os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "true")
+
+import tensorflow as tf
+from tensorflow.core.protobuf import config_pb2
+from tensorflow.python.framework import op_def_registry
+from tensorflow.python.saved_model import loader_impl
+
+__all__ = ["config_pb2", "loader_impl", "op_def_registry", "tf"]
+
+if os.environ["TF_CPP_MIN_LOG_LEVEL"] >= "2":  # the Python part has a setting of its own
+    tf.get_logger().setLevel(logging.ERROR)
+
+# TensorFlow leaves a quarter of a million objects, which every full collection would walk
+# over again. They stay anyway. Models come later, so that theirs are still collected.
+gc.collect()
+gc.freeze()

@@ -1,0 +1,96 @@
+"""Load and unload one version of a SavedModel; cheap until `load`.
+
+TensorFlow is imported when the first model loads, in a load thread: neither `--help` nor
+the event loop waits for it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import sys
+from collections.abc import Hashable
+from typing import TYPE_CHECKING
+
+from sigrun.config.execution import ExecutionOptions
+from sigrun.executors.saved_model.servable import SavedModelServable
+from sigrun.executors.threads import Threads
+from sigrun.servables.servable import ServableId
+
+if TYPE_CHECKING:
+    from sigrun.executors.saved_model.reading import LoadedModel
+
+
+class SavedModelLoader:
+    """Loads the SavedModel at `path`, runs it in `runners`; implements `Loader`.
+
+    A load whose caller is cancelled goes on in its thread; what it made is given back when
+    it has ended.
+    """
+
+    def __init__(
+        self,
+        id: ServableId,
+        path: str,
+        revision: Hashable,
+        *,
+        options: ExecutionOptions,
+        runners: Threads,
+        load_threads: Threads,
+    ) -> None:
+        self._id = id
+        self._path = path
+        self._revision = revision
+        self._options = options
+        self._runners = runners
+        self._load_threads = load_threads
+        self._model: LoadedModel | None = None
+
+    @property
+    def id(self) -> ServableId:
+        """The servable that this loads."""
+        return self._id
+
+    @property
+    def revision(self) -> Hashable:
+        """What is on disk, as seen when the loader was made."""
+        return self._revision
+
+    async def load(self) -> SavedModelServable:
+        """Load the version. Raises a `SigrunError` that says why it cannot be served."""
+        self._model = model = await self._load_threads.run(_read, self._path, self._options)
+        return SavedModelServable(model.signatures, model.calls, self._runners)
+
+    async def unload(self) -> None:
+        """Give back everything that `load` took; a second time does nothing.
+
+        A run whose caller has given up may go on. It is cancelled where TensorFlow can,
+        and gives the rest back when it ends.
+        """
+        model, self._model = self._model, None
+        if model is not None:
+            await self._load_threads.run(_close, model)
+            del model
+            await self._load_threads.run(_give_back_memory)
+
+
+def _read(path: str, options: ExecutionOptions) -> LoadedModel:
+    # Imports TensorFlow.
+    from sigrun.executors.saved_model.reading import read_saved_model  # noqa: PLC0415
+
+    return read_saved_model(path, options)
+
+
+def _close(model: LoadedModel) -> None:
+    model.close()
+
+
+def _give_back_memory() -> None:
+    """Free what is garbage, and hand it to the system; graphs refer to themselves."""
+    gc.collect()
+    if sys.platform == "linux":
+        # The C library keeps what was freed for the next allocation; where it has no such
+        # function (musl), it gives memory back by itself.
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)

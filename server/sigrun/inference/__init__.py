@@ -1,0 +1,1 @@
+"""One request, free of transport: resolve, pin, check, run."""

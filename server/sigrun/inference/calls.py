@@ -1,0 +1,131 @@
+"""What is asked and what is answered, as values: the same for gRPC, JSON and the rest.
+
+Every `deadline` is in `time.monotonic` seconds, None for a caller who waits for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from sigrun.servables.signature import Array, Signature
+
+DEFAULT_SIGNATURE = "serving_default"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSpec:
+    """How a request names its target; at most one of `version` and `label` is set."""
+
+    name: str
+    version: int | None = None
+    label: str | None = None
+    signature_name: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolvedSpec:
+    """What answered: the version a label or "latest" came to, the default filled in."""
+
+    name: str
+    version: int
+    signature_name: str = ""
+
+
+BindInputs = Callable[[Signature], Awaitable[Mapping[str, Array]]]
+"""Turns the body of a request into arrays by alias, once its signature is known.
+
+A transport supplies it, since JSON cannot be read without the dtypes, and no body need be
+read for a model that is not there. It raises `InvalidArgument` for what it cannot read.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictCall:
+    """Run a signature on tensors. An empty `output_filter` asks for every output."""
+
+    spec: ModelSpec
+    inputs: BindInputs
+    output_filter: Sequence[str] = ()
+    deadline: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictResult:
+    """The outputs that were asked for, by alias."""
+
+    spec: ResolvedSpec
+    outputs: Mapping[str, Array]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExamplesCall:
+    """Classify or regress: `examples` is a vector of serialized `tf.Example` bytes."""
+
+    spec: ModelSpec
+    examples: Array
+    deadline: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Classifications:
+    """`labels` (object array of bytes) and `scores` (float32), each [examples, classes].
+
+    At least one of them is there.
+    """
+
+    labels: Array | None
+    scores: Array | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassifyResult:
+    """The classes of each example, in the model's order."""
+
+    spec: ResolvedSpec
+    classifications: Classifications
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegressResult:
+    """One float32 per example."""
+
+    spec: ResolvedSpec
+    values: Array
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InferenceTask:
+    """One part of a multi-inference: a signature and what it is to be used for."""
+
+    spec: ModelSpec
+    method_name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MultiInferenceCall:
+    """Several signatures of one model on the same examples, run as one."""
+
+    tasks: Sequence[InferenceTask]
+    examples: Array
+    deadline: float | None = None
+
+
+MultiInferenceResult = Sequence[ClassifyResult | RegressResult]
+"""One result per task, in the order of the tasks."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetadataCall:
+    """Ask for the signatures of a model; `fields` says which kinds of metadata."""
+
+    spec: ModelSpec
+    fields: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetadataResult:
+    """Every signature of the model that answered."""
+
+    spec: ResolvedSpec
+    signatures: Mapping[str, Signature]

@@ -1,0 +1,39 @@
+"""From a model spec to a pinned version."""
+
+from __future__ import annotations
+
+from sigrun.errors import InvalidArgument
+from sigrun.inference.calls import DEFAULT_SIGNATURE, ModelSpec, ResolvedSpec
+from sigrun.servables.handle import ServableHandle
+from sigrun.servables.labels import VersionLabels
+from sigrun.servables.manager import AspiredVersionsManager
+
+
+class Resolver:
+    """Finds what a request names."""
+
+    def __init__(self, manager: AspiredVersionsManager, labels: VersionLabels) -> None:
+        self._manager = manager
+        self._labels = labels
+
+    def pin(self, spec: ModelSpec) -> ServableHandle:
+        """Return a handle on the version that `spec` names; use it in a `with`.
+
+        Raises `InvalidArgument` for a spec without name or an unknown label,
+        `ServableNotFound` when the version is not there.
+        """
+        if not spec.name:
+            raise InvalidArgument("ModelSpec has no name specified.")
+        version = spec.version
+        if spec.label is not None:
+            version = self._labels.resolve(spec.name, spec.label)
+        return self._manager.acquire(spec.name, version)
+
+
+def resolved(spec: ModelSpec, handle: ServableHandle) -> ResolvedSpec:
+    """Return the spec of an answer: the version that gave it, the default signature by name."""
+    return ResolvedSpec(
+        name=handle.id.name,
+        version=handle.id.version,
+        signature_name=spec.signature_name or DEFAULT_SIGNATURE,
+    )

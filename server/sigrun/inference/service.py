@@ -1,0 +1,188 @@
+"""The path of a request, for every transport: resolve and pin, check, run, answer.
+
+A handle is held from the choice of the version to its last output, so that a version is
+never unloaded under a request, and a swap never fails one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sigrun.errors import InvalidArgument
+from sigrun.inference import signatures as checks
+from sigrun.inference.calls import (
+    ClassifyResult,
+    ExamplesCall,
+    InferenceTask,
+    MetadataCall,
+    MetadataResult,
+    ModelSpec,
+    MultiInferenceCall,
+    MultiInferenceResult,
+    PredictCall,
+    PredictResult,
+    RegressResult,
+    ResolvedSpec,
+)
+from sigrun.inference.resolve import Resolver, resolved
+from sigrun.servables.handle import ServableHandle
+from sigrun.servables.servable import Servable
+from sigrun.servables.signature import CLASSIFY_METHOD, REGRESS_METHOD, Array, Signature
+
+METADATA_FIELD = "signature_def"
+
+
+class InferenceService:
+    """Answers calls from the models that are loaded.
+
+    Every method raises a `SigrunError` whose code and text go to the caller as they are.
+    With `check_method_names` a signature must be of the kind that is asked of it.
+    """
+
+    def __init__(self, resolver: Resolver, *, check_method_names: bool = False) -> None:
+        self._resolver = resolver
+        self._check_method_names = check_method_names
+
+    async def predict(self, call: PredictCall) -> PredictResult:
+        """Run a signature on tensors."""
+        with self._resolver.pin(call.spec) as handle:
+            servable = handle.servable
+            signature = checks.predict_signature(
+                servable.signatures,
+                call.spec.signature_name,
+                check_method=self._check_method_names,
+            )
+            inputs = checks.complete_inputs(signature, await call.inputs(signature))
+            aliases = checks.output_aliases(signature, call.output_filter)
+            outputs = await servable.run(signature, inputs, aliases, deadline=call.deadline)
+            return PredictResult(
+                spec=resolved(call.spec, handle),
+                outputs=dict(zip(aliases, outputs, strict=True)),
+            )
+
+    async def classify(self, call: ExamplesCall) -> ClassifyResult:
+        """Return the classes of each example."""
+        with self._resolver.pin(call.spec) as handle:
+            signature = self._examples_signature(handle, call.spec, CLASSIFY_METHOD)
+            outputs = await _run_on_examples(handle.servable, signature, CLASSIFY_METHOD, call)
+            return _classify_result(
+                signature, outputs, len(call.examples), resolved(call.spec, handle)
+            )
+
+    async def regress(self, call: ExamplesCall) -> RegressResult:
+        """Return one value for each example."""
+        with self._resolver.pin(call.spec) as handle:
+            signature = self._examples_signature(handle, call.spec, REGRESS_METHOD)
+            outputs = await _run_on_examples(handle.servable, signature, REGRESS_METHOD, call)
+            return _regress_result(outputs, len(call.examples), resolved(call.spec, handle))
+
+    async def multi_inference(self, call: MultiInferenceCall) -> MultiInferenceResult:
+        """Run several signatures of one model on the same examples, as one run."""
+        first = call.tasks[0].spec if call.tasks else ModelSpec(name="")
+        with self._resolver.pin(first) as handle:
+            signatures = self._task_signatures(handle, call.tasks)
+            aliases = [
+                checks.wanted_outputs(signature, task.method_name)
+                for signature, task in zip(signatures, call.tasks, strict=True)
+            ]
+            joint = checks.joined(signatures, aliases)
+            _check_examples(call.examples)
+            inputs = checks.complete_inputs(joint, dict.fromkeys(joint.inputs, call.examples))
+            outputs = iter(
+                await handle.servable.run(
+                    joint, inputs, tuple(joint.outputs), deadline=call.deadline
+                )
+            )
+            return [
+                _task_result(
+                    task.method_name,
+                    signature,
+                    [next(outputs) for _ in names],
+                    len(call.examples),
+                    resolved(task.spec, handle),
+                )
+                for task, signature, names in zip(call.tasks, signatures, aliases, strict=True)
+            ]
+
+    async def metadata(self, call: MetadataCall) -> MetadataResult:
+        """Return the signatures of a model."""
+        if not call.fields:
+            raise InvalidArgument(
+                "GetModelMetadataRequest must specify at least one metadata_field"
+            )
+        for field in call.fields:
+            if field != METADATA_FIELD:
+                raise InvalidArgument(f"Metadata field {field} is not supported")
+        with self._resolver.pin(call.spec) as handle:
+            return MetadataResult(
+                spec=ResolvedSpec(name=handle.id.name, version=handle.id.version),
+                signatures=handle.servable.signatures,
+            )
+
+    def _examples_signature(
+        self, handle: ServableHandle, spec: ModelSpec, method: str
+    ) -> Signature:
+        return checks.examples_signature(
+            handle.servable.signatures,
+            spec.signature_name,
+            method,
+            check_method=self._check_method_names,
+        )
+
+    def _task_signatures(
+        self, handle: ServableHandle, tasks: Sequence[InferenceTask]
+    ) -> Sequence[Signature]:
+        """Return the signature of each task, all of one model and each asked for once."""
+        found: dict[str, Signature] = {}
+        for task in tasks:
+            name = resolved(task.spec, handle).signature_name
+            if not task.spec.name:
+                raise InvalidArgument("Found ModelSpec with an empty model name.")
+            if task.spec.name != handle.id.name:
+                raise InvalidArgument(
+                    "All ModelSpecs in a MultiInferenceRequest must access the same model name."
+                )
+            if name in found:
+                raise InvalidArgument(f"Duplicate evaluation of signature: {name}")
+            if name not in handle.servable.signatures:
+                raise InvalidArgument(f"Requested signature not found in model graph: {name}")
+            found[name] = handle.servable.signatures[name]
+            checks.check_examples_signature(
+                found[name], task.method_name, check_method=self._check_method_names
+            )
+        return tuple(found.values())
+
+
+async def _run_on_examples(
+    servable: Servable, signature: Signature, method: str, call: ExamplesCall
+) -> Sequence[Array]:
+    _check_examples(call.examples)
+    inputs = checks.complete_inputs(signature, {checks.EXAMPLES_INPUT: call.examples})
+    aliases = checks.wanted_outputs(signature, method)
+    return await servable.run(signature, inputs, aliases, deadline=call.deadline)
+
+
+def _check_examples(examples: Array) -> None:
+    if not len(examples):
+        raise InvalidArgument("Input is empty.")
+
+
+def _task_result(
+    method: str, signature: Signature, outputs: Sequence[Array], batch_size: int, spec: ResolvedSpec
+) -> ClassifyResult | RegressResult:
+    if method == CLASSIFY_METHOD:
+        return _classify_result(signature, outputs, batch_size, spec)
+    return _regress_result(outputs, batch_size, spec)
+
+
+def _classify_result(
+    signature: Signature, outputs: Sequence[Array], batch_size: int, spec: ResolvedSpec
+) -> ClassifyResult:
+    aliases = checks.wanted_outputs(signature, CLASSIFY_METHOD)
+    by_alias = dict(zip(aliases, outputs, strict=True))
+    return ClassifyResult(spec=spec, classifications=checks.classifications(by_alias, batch_size))
+
+
+def _regress_result(outputs: Sequence[Array], batch_size: int, spec: ResolvedSpec) -> RegressResult:
+    (values,) = outputs
+    return RegressResult(spec=spec, values=checks.regressions(values, batch_size))

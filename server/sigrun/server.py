@@ -1,0 +1,186 @@
+"""Build every part of a server, start and stop them in order: the only file that knows all.
+
+Start: HTTP opens (alive, not ready), models load, gRPC opens, base paths and the config
+file are followed. Stop: readiness goes off, both ports finish what they have, models are
+unloaded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+from collections.abc import Coroutine
+from pathlib import Path
+
+from sigrun.config.lifecycle import LifecycleOptions, VersionTransition
+from sigrun.config.server import ServerConfig
+from sigrun.executors.cpus import available_cpus
+from sigrun.executors.saved_model import SavedModelLoader
+from sigrun.executors.threads import Threads
+from sigrun.inference.management import ModelManagement
+from sigrun.inference.resolve import Resolver
+from sigrun.inference.service import InferenceService
+from sigrun.servables.config_poller import ConfigFilePoller
+from sigrun.servables.labels import VersionLabels
+from sigrun.servables.manager import AspiredVersionsManager
+from sigrun.servables.models import ServedModels
+from sigrun.servables.monitor import ServableStateMonitor
+from sigrun.servables.policy import (
+    AspiredVersionPolicy,
+    AvailabilityPreservingPolicy,
+    ResourcePreservingPolicy,
+)
+from sigrun.servables.readiness import Readiness
+from sigrun.servables.servable import ServableId
+from sigrun.servables.source import FileSystemSource, MakeLoader, Revision
+from sigrun.servables.state import ServableState, State, StateStream
+from sigrun.wire import model_config
+from sigrun.wire.grpc import model_service, prediction_service
+from sigrun.wire.grpc.health import HealthService
+from sigrun.wire.grpc.server import GrpcServer
+from sigrun.wire.http.app import HttpApp
+from sigrun.wire.http.rest import RestApi
+from sigrun.wire.http.server import HttpServer
+
+logger = logging.getLogger(__name__)
+
+_MAX_WAITING_LOADS = 100_000
+
+
+class ModelServer:
+    """A whole server. `start` it once, then `stop` it; both on the same event loop.
+
+    `make_loader` is for tests that need no TensorFlow; None loads SavedModels.
+    """
+
+    def __init__(self, config: ServerConfig, make_loader: MakeLoader | None = None) -> None:
+        self._config = config
+        self._tasks: list[asyncio.Task[None]] = []
+        self._threads: list[Threads] = []
+        self._build_servables(make_loader or self._saved_model_loaders())
+        self._build_wire()
+
+    def _saved_model_loaders(self) -> MakeLoader:
+        options = self._config.execution
+        cpus = available_cpus()
+        runners = Threads(
+            name="runner",
+            count=options.choose_runner_threads(cpus),
+            max_waiting=options.max_waiting_runs,
+        )
+        loading = Threads(
+            name="load", count=options.choose_load_threads(cpus), max_waiting=_MAX_WAITING_LOADS
+        )
+        self._threads = [runners, loading]
+
+        def make_loader(id: ServableId, path: Path, revision: Revision) -> SavedModelLoader:
+            return SavedModelLoader(
+                id, str(path), revision, options=options, runners=runners, load_threads=loading
+            )
+
+        return make_loader
+
+    def _build_servables(self, make_loader: MakeLoader) -> None:
+        options = self._config.lifecycle
+        states = StateStream()
+        self.monitor = ServableStateMonitor()
+        self.labels = VersionLabels(allow_unavailable=options.allow_labels_for_unavailable)
+        self.manager = AspiredVersionsManager(
+            policy=_policy(options), states=states, options=options
+        )
+        self._source = FileSystemSource(
+            make_loader=make_loader,
+            target=self.manager,
+            has_failed=self.monitor.has_failed,
+            poll_wait_s=options.poll_wait_s,
+        )
+        self.models = ServedModels(
+            source=self._source,
+            manager=self.manager,
+            monitor=self.monitor,
+            labels=self.labels,
+            options=options,
+        )
+        self.readiness = Readiness(self.models, self.monitor)
+        for listener in (self.monitor.update, self.readiness.update, _log_state):
+            states.subscribe(listener)
+
+    def _build_wire(self) -> None:
+        config = self._config
+        inference = InferenceService(
+            Resolver(self.manager, self.labels), check_method_names=config.check_method_names
+        )
+        self._management = ModelManagement(self.models, self.monitor)
+        services = {
+            prediction_service.NAME: prediction_service.PredictionService(
+                inference, as_content=config.grpc.outputs_as_tensor_content
+            ).methods(),
+            model_service.NAME: model_service.ModelService(self._management).methods(),
+        }
+        health = HealthService(self.readiness, services) if config.grpc.enable_health else None
+        self.grpc = GrpcServer(config.grpc, services, health)
+        rest = RestApi(inference, self._management, timeout_s=config.http.timeout_s)
+        app = HttpApp(rest, self.readiness)
+        self.http = HttpServer(config.http, app) if config.http.port is not None else None
+
+    async def start(self) -> None:
+        """Return when the initial models are settled and every port is open.
+
+        Raises a `SigrunError` if a port cannot be had or the models cannot be served; what
+        had been started is stopped then.
+        """
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop(grace_s=0)
+            raise
+
+    async def _start(self) -> None:
+        config = self._config
+        if self.http is not None:
+            await self.http.start()
+        await self.models.start(config.models)
+        await self.grpc.start()
+        if config.lifecycle.poll_wait_s > 0:
+            self._run_in_background(self._source.run(), "base paths")
+        if config.config_file is not None and config.config_file_poll_wait_s > 0:
+            self._run_in_background(self._follow(config.config_file), "model config file")
+        self.readiness.started()
+
+    async def stop(self, grace_s: float) -> None:
+        """Drain for up to `grace_s` seconds, then unload everything."""
+        self.readiness.draining()
+        servers = [server for server in (self.grpc, self.http) if server is not None]
+        await asyncio.gather(*(server.stop(grace_s) for server in servers))
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._management.close()
+        await self.manager.close()
+        for threads in self._threads:
+            threads.close()
+
+    def _follow(self, file: Path) -> Coroutine[None, None, None]:
+        return ConfigFilePoller(
+            read=functools.partial(model_config.from_changed_file, file),
+            apply=self.models.reload,
+            applied=self._config.models,
+            poll_wait_s=self._config.config_file_poll_wait_s,
+        ).run()
+
+    def _run_in_background(self, work: Coroutine[None, None, None], name: str) -> None:
+        self._tasks.append(asyncio.create_task(work, name=name))
+
+
+def _policy(options: LifecycleOptions) -> AspiredVersionPolicy:
+    if options.transition is VersionTransition.RESOURCE_PRESERVING:
+        return ResourcePreservingPolicy()
+    return AvailabilityPreservingPolicy()
+
+
+def _log_state(state: ServableState) -> None:
+    if state.error is not None:
+        logger.error("%s %s: %s", state.id, state.state.name, state.error)
+    elif state.state is not State.START:
+        logger.info("%s %s", state.id, state.state.name)

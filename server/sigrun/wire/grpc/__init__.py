@@ -1,0 +1,1 @@
+"""gRPC: the server, one file per service, health and reflection."""

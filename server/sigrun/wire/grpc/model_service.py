@@ -1,0 +1,51 @@
+"""`tensorflow.serving.ModelService`."""
+
+from __future__ import annotations
+
+from sigrun._gen.tensorflow_serving.apis import model_service_pb2
+from sigrun._gen.tensorflow_serving.apis.get_model_status_pb2 import (
+    GetModelStatusRequest,
+    GetModelStatusResponse,
+)
+from sigrun._gen.tensorflow_serving.apis.model_management_pb2 import (
+    Metric,
+    ReloadConfigRequest,
+    ReloadConfigResponse,
+)
+from sigrun.inference.management import ModelManagement
+from sigrun.wire import codec, model_config
+from sigrun.wire.grpc.handlers import Method
+
+NAME = model_service_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name
+
+
+class ModelService:
+    """Status and reload over gRPC."""
+
+    def __init__(self, management: ModelManagement) -> None:
+        self._management = management
+
+    def methods(self) -> dict[str, Method]:  # type: ignore[type-arg]  # each has its own types
+        """Return the RPCs of the service by name."""
+        return {
+            "GetModelStatus": Method(GetModelStatusRequest, self.GetModelStatus),
+            "HandleReloadConfigRequest": Method(
+                ReloadConfigRequest, self.HandleReloadConfigRequest
+            ),
+        }
+
+    async def GetModelStatus(
+        self, request: GetModelStatusRequest, deadline: float | None
+    ) -> GetModelStatusResponse:
+        return codec.status_response(self._management.status(codec.target(request)))
+
+    async def HandleReloadConfigRequest(
+        self, request: ReloadConfigRequest, deadline: float | None
+    ) -> ReloadConfigResponse:
+        await self._management.reload(model_config.from_reload(request.config))
+        # No counter goes by TensorFlow Serving's slash-form names, and 0 is its answer for
+        # a metric it does not know.
+        return ReloadConfigResponse(
+            status=codec.status_proto(None),
+            metric=[Metric(name=name, int64_value_increase=0) for name in request.metric_names],
+        )

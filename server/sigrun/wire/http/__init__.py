@@ -1,0 +1,1 @@
+"""HTTP: one ASGI application, its routes, and JSON <-> arrays."""

@@ -1,0 +1,129 @@
+"""Start `sigrun`, talk to it, stop it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+SIGRUN = Path(sys.executable).with_name("sigrun")
+START_TIMEOUT_S = 90
+STOP_TIMEOUT_S = 40
+POLL_S = 0.05
+
+
+@dataclass
+class RunningServer:
+    """One server process."""
+
+    process: subprocess.Popen[str]
+    grpc_port: int
+    http_port: int
+    log: Path
+
+    @property
+    def grpc_address(self) -> str:
+        return f"127.0.0.1:{self.grpc_port}"
+
+    def get(self, path: str) -> tuple[int, Any]:
+        """Return status and parsed body."""
+        return self._request(urllib.request.Request(self._url(path)))
+
+    def post(self, path: str, document: Any) -> tuple[int, Any]:
+        """Send `document` as JSON and return status and parsed body."""
+        body = json.dumps(document).encode()
+        return self._request(urllib.request.Request(self._url(path), data=body))
+
+    def wait_for(self, condition: Any, what: str, timeout_s: float = 30.0) -> None:
+        """Return when `condition()` is true."""
+        ends_at = time.monotonic() + timeout_s
+        while not condition():
+            assert self.process.poll() is None, self.log_text()
+            assert time.monotonic() < ends_at, f"{what} did not happen\n{self.log_text()}"
+            time.sleep(POLL_S)
+
+    def is_ready(self) -> bool:
+        try:
+            return self.get("/readyz")[0] == 200
+        except OSError:
+            return False
+
+    def states(self, model: str) -> dict[int, str]:
+        """Return the states of a model's versions."""
+        status, document = self.get(f"/v1/models/{model}")
+        if status == 404:
+            return {}
+        return {int(v["version"]): v["state"] for v in document["model_version_status"]}
+
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def wait(self) -> int:
+        """Return the exit status."""
+        return self.process.wait(STOP_TIMEOUT_S)
+
+    def log_text(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def _url(self, path: str) -> str:
+        return f"http://127.0.0.1:{self.http_port}{path}"
+
+    @staticmethod
+    def _request(request: urllib.request.Request) -> tuple[int, Any]:
+        try:
+            with urllib.request.urlopen(request, timeout=30) as response:
+                return response.status, json.loads(response.read())
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, json.loads(error.read())
+
+
+@contextlib.contextmanager
+def running_server(*flags: str, waits: bool = True) -> Iterator[RunningServer]:
+    """Run `sigrun serve` with `flags` until the block ends; it is ready when that begins."""
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "log"
+        grpc_port, http_port = free_port(), free_port()
+        with log.open("w") as output:
+            process = subprocess.Popen(
+                [
+                    str(SIGRUN),
+                    "serve",
+                    *flags,
+                    f"--port={grpc_port}",
+                    f"--rest_api_port={http_port}",
+                ],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                text=True,
+                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            )
+        server = RunningServer(process, grpc_port, http_port, log)
+        try:
+            if waits:
+                server.wait_for(server.is_ready, "readiness", START_TIMEOUT_S)
+            yield server
+        finally:
+            if process.poll() is None:
+                process.kill()
+            process.wait(STOP_TIMEOUT_S)
+
+
+def free_port() -> int:
+    """Return a port that is free now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port

@@ -1,0 +1,95 @@
+"""What a newcomer sees: `make serve`, and then the curl lines that it prints."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.process import RunningServer, running_server
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "spam"
+CONFIG = EXAMPLE / "build" / "models.config"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[RunningServer]:
+    subprocess.run([sys.executable, EXAMPLE / "prepare.py"], check=True, timeout=600)
+    with running_server(f"--model_config_file={CONFIG}") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def curl_lines(server: RunningServer) -> list[str]:
+    printed = subprocess.run(
+        [sys.executable, EXAMPLE / "commands.py", f"--port={server.http_port}"],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    ).stdout
+    return [line for line in printed.splitlines() if line.startswith("curl")]
+
+
+def run_line(line: str) -> str:
+    done = subprocess.run(
+        ["bash", "-c", line], check=True, capture_output=True, text=True, timeout=30
+    )
+    return done.stdout
+
+
+def test_the_first_line_shows_three_versions_available(curl_lines: list[str]) -> None:
+    statuses = json.loads(run_line(curl_lines[0]))["model_version_status"]
+
+    assert [(s["version"], s["state"]) for s in statuses] == [
+        ("3", "AVAILABLE"),
+        ("2", "AVAILABLE"),
+        ("1", "AVAILABLE"),
+    ]
+
+
+@pytest.mark.parametrize("line", [1, 2, 3], ids=["latest", "version 2", "label beta"])
+def test_ham_is_below_a_half_and_spam_above(curl_lines: list[str], line: int) -> None:
+    ham, spam = json.loads(run_line(curl_lines[line]))["predictions"]
+
+    assert (ham["label"], spam["label"]) == ("ham", "spam")
+    assert ham["spam_probability"] < 0.5 < spam["spam_probability"]
+
+
+def test_an_unknown_version_is_not_found(curl_lines: list[str]) -> None:
+    body, status = run_line(curl_lines[4]).strip().splitlines()
+
+    text = "Servable not found for request: Specific(email_model, 4)"
+    assert json.loads(body) == {"error": text}
+    assert status == "HTTP 404"
+
+
+def test_a_label_and_its_version_give_the_same_answer(server: RunningServer) -> None:
+    body: dict[str, Any] = {"inputs": {"text": ["Cheap watches, click here"]}}
+
+    by_label = server.post("/v1/models/email_model/labels/production:predict", body)
+    by_version = server.post("/v1/models/email_model/versions/1:predict", body)
+    latest = server.post("/v1/models/email_model:predict", body)
+
+    assert by_label == by_version
+    assert by_label != latest
+
+
+def test_an_unknown_label_is_refused(server: RunningServer) -> None:
+    answer = server.post("/v1/models/email_model/labels/gamma:predict", {"instances": ["a"]})
+
+    assert answer == (400, {"error": "Unrecognized servable version label: gamma"})
+
+
+def test_with_the_default_policy_only_the_highest_version_is_served() -> None:
+    with running_server(str(EXAMPLE / "build" / "models" / "email_model")) as server:
+        assert server.states("email_model") == {3: "AVAILABLE"}
+        answer = server.post("/v1/models/email_model/versions/2:predict", {"instances": ["a"]})
+
+    text = "Servable not found for request: Specific(email_model, 2)"
+    assert answer == (404, {"error": text})

@@ -1,0 +1,262 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sigrun.cli.flags import parse
+from sigrun.cli.settings import log_format, server_config
+from sigrun.config.lifecycle import LifecycleOptions, VersionTransition
+from sigrun.config.models import ModelConfig, ModelSet
+from sigrun.config.server import GrpcOptions, HttpOptions, ServerConfig, TlsOptions
+from sigrun.errors import InvalidArgument, NotFound, SigrunError
+from sigrun.telemetry.logs import LogFormat
+
+A_MODEL = "--model_base_path=/models/mnist"
+
+
+def config(*words: str) -> ServerConfig:
+    return server_config(parse([A_MODEL, *words]))
+
+
+def test_without_other_flags_every_setting_has_its_default() -> None:
+    mnist = ModelConfig(name="default", base_path="/models/mnist")
+
+    assert config() == ServerConfig(models=ModelSet((mnist,)))
+
+
+# Models
+
+
+def test_one_model_can_be_named_on_the_command_line() -> None:
+    (model,) = config("--model_name=mnist").models
+
+    assert model == ModelConfig(name="mnist", base_path="/models/mnist")
+
+
+@pytest.mark.parametrize(
+    ("given", "base_path"),
+    [
+        ("/models/mnist/", "/models/mnist"),
+        ("mnist", "HERE/mnist"),
+        ("./mnist", "HERE/mnist"),
+        ("gs://bucket/mnist", "gs://bucket/mnist"),
+    ],
+)
+def test_a_relative_base_path_is_taken_from_here(
+    given: str, base_path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    (model,) = config(f"--model_base_path={given}").models
+
+    assert model.base_path == base_path.replace("HERE", str(tmp_path))
+
+
+def test_a_config_file_outweighs_a_base_path(tmp_path: Path) -> None:
+    file = tmp_path / "models.config"
+    file.write_text(
+        'model_config_list { config { name: "iris" base_path: "/models/iris" '
+        'model_platform: "tensorflow" } }'
+    )
+
+    result = config(f"--model_config_file={file}", "--model_config_file_poll_wait_seconds=7")
+
+    assert result.models.names == {"iris"}
+    assert result.config_file == file
+    assert result.config_file_poll_wait_s == 7
+
+
+def test_neither_base_path_nor_config_file_is_refused() -> None:
+    with pytest.raises(InvalidArgument) as refused:
+        server_config(parse([]))
+
+    assert str(refused.value) == (
+        "Both server_options.model_base_path and server_options.model_config_file are empty!"
+    )
+
+
+@pytest.mark.parametrize(
+    "flag", ["model_config_file", "ssl_config_file", "tensorflow_session_config_file"]
+)
+def test_a_file_that_is_not_there_is_not_found(flag: str, tmp_path: Path) -> None:
+    with pytest.raises(NotFound) as refused:
+        config(f"--{flag}={tmp_path}/missing")
+
+    assert str(refused.value) == f"{tmp_path}/missing; No such file or directory"
+
+
+# gRPC
+
+
+def test_grpc_listens_where_it_is_told_to() -> None:
+    grpc = config("--port=9000", "--grpc_socket_path=/run/sigrun.sock").grpc
+
+    assert (grpc.port, grpc.socket_path) == (9000, "/run/sigrun.sock")
+
+
+def test_port_0_turns_tcp_off() -> None:
+    assert config("--port=0", "--grpc_socket_path=/run/sigrun.sock").grpc.port is None
+
+
+def test_nowhere_to_listen_is_refused_before_anything_else() -> None:
+    with pytest.raises(InvalidArgument, match=r"^At least one of server_options.grpc_port or "):
+        server_config(parse(["--port=0"]))
+
+
+@pytest.mark.parametrize(
+    ("text", "pairs"),
+    [
+        ("", {}),
+        ("grpc.max_connection_age_ms=5000", {"grpc.max_connection_age_ms": 5000}),
+        ("a=-1,b=text,c=", {"a": -1, "b": "text", "c": ""}),
+        ("a=b=c", {"a": "b=c"}),
+        ("a=1.5,b=+1,c=--1", {"a": "1.5", "b": "+1", "c": "--1"}),
+        ("a=1,,", {"a": 1}),
+        ("a=2147483647,b=-2147483648", {"a": 2147483647, "b": -2147483648}),
+        ("a=2147483648", {"a": "2147483648"}),
+    ],
+)
+def test_channel_arguments_are_numbers_or_text(text: str, pairs: dict[str, str | int]) -> None:
+    assert config(f"--grpc_channel_arguments={text}").grpc.channel_arguments == pairs
+
+
+def test_a_channel_argument_without_value_is_refused() -> None:
+    with pytest.raises(InvalidArgument) as refused:
+        config("--grpc_channel_arguments=a=1,b")
+
+    assert str(refused.value) == "--grpc_channel_arguments: 'b' is not of the form k=v"
+
+
+def test_certificates_come_from_the_ssl_config_file(tmp_path: Path) -> None:
+    file = tmp_path / "ssl.config"
+    file.write_text('server_key: "KEY" server_cert: "CERT" custom_ca: "CA" client_verify: true')
+
+    assert config(f"--ssl_config_file={file}").grpc.tls == TlsOptions(
+        server_key=b"KEY", server_cert=b"CERT", custom_ca=b"CA", verify_client=True
+    )
+
+
+def test_switches_of_grpc_are_handed_on() -> None:
+    grpc = config(
+        "--enable_grpc_healthcheck_service=false", "--enable_serialization_as_tensor_content"
+    ).grpc
+
+    assert grpc == GrpcOptions(enable_health=False, outputs_as_tensor_content=True)
+
+
+# HTTP
+
+
+def test_http_is_off_unless_it_has_a_port() -> None:
+    assert config().http.port is None
+    assert config("--rest_api_port=8501").http.port == 8501
+
+
+@pytest.mark.parametrize(("ms", "seconds"), [(1500, 1.5), (0, None), (-1, None)])
+def test_the_time_limit_of_http_is_in_milliseconds(ms: int, seconds: float | None) -> None:
+    assert config(f"--rest_api_timeout_in_ms={ms}").http == HttpOptions(timeout_s=seconds)
+
+
+# Lifecycle
+
+
+def test_settings_of_the_lifecycle_are_handed_on_in_seconds() -> None:
+    lifecycle = config(
+        "--file_system_poll_wait_seconds=5",
+        "--max_num_load_retries=2",
+        "--load_retry_interval_micros=1500000",
+        "--load_timeout_seconds=90",
+        "--aspired_version_policy=resource_preserving",
+        "--allow_version_labels_for_unavailable_models",
+    ).lifecycle
+
+    assert lifecycle == LifecycleOptions(
+        poll_wait_s=5,
+        max_num_load_retries=2,
+        load_retry_interval_s=1.5,
+        settle_timeout_s=90,
+        transition=VersionTransition.RESOURCE_PRESERVING,
+        allow_labels_for_unavailable=True,
+    )
+
+
+def test_an_unknown_policy_is_refused_with_those_there_are() -> None:
+    with pytest.raises(InvalidArgument) as refused:
+        config("--aspired_version_policy=careless")
+
+    assert str(refused.value) == (
+        "--aspired_version_policy is one of availability_preserving, resource_preserving, "
+        "not 'careless'"
+    )
+
+
+# Execution
+
+
+@pytest.mark.parametrize(
+    ("words", "threads"),
+    [
+        ([], (0, 0)),
+        (["--tensorflow_session_parallelism=4"], (4, 4)),
+        (["--tensorflow_intra_op_parallelism=2"], (2, 0)),
+        (["--tensorflow_inter_op_parallelism=3"], (0, 3)),
+        (["--tensorflow_session_parallelism=4", "--tensorflow_intra_op_parallelism=2"], (2, 4)),
+    ],
+)
+def test_parallelism_is_set_for_both_or_each(words: list[str], threads: tuple[int, int]) -> None:
+    execution = config(*words).execution
+
+    assert (execution.intra_op_threads, execution.inter_op_threads) == threads
+
+
+def test_parallelism_that_is_set_for_both_and_each_is_refused() -> None:
+    with pytest.raises(InvalidArgument) as refused:
+        config(
+            "--tensorflow_session_parallelism=1",
+            "--tensorflow_intra_op_parallelism=1",
+            "--tensorflow_inter_op_parallelism=1",
+        )
+
+    assert str(refused.value) == (
+        "Either configure server_options.tensorflow_session_parallelism or "
+        "(server_options.tensorflow_intra_op_parallelism, "
+        "server_options.tensorflow_inter_op_parallelism) separately. You cannot configure all."
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "tags"),
+    [("serve", {"serve"}), ("serve,gpu", {"serve", "gpu"}), ("", set()), ("serve,", {"serve"})],
+)
+def test_tags_are_separated_by_commas(text: str, tags: set[str]) -> None:
+    assert config(f"--saved_model_tags={text}").execution.saved_model_tags == tags
+
+
+def test_the_session_config_is_handed_on_serialized(tmp_path: Path) -> None:
+    file = tmp_path / "session.config"
+    file.write_text("allow_soft_placement: true")
+
+    execution = config(f"--tensorflow_session_config_file={file}").execution
+
+    assert execution.session_config == b"\x38\x01"  # field 7, a varint of 1
+
+
+def test_other_switches_are_handed_on() -> None:
+    result = config("--enable_signature_method_name_check", "--shutdown_grace_seconds=1.5")
+
+    assert (result.check_method_names, result.shutdown_grace_s) == (True, 1.5)
+    assert config("--num_load_threads=3").execution.load_threads == 3
+
+
+# Logs
+
+
+@pytest.mark.parametrize(("text", "kind"), [("text", LogFormat.TEXT), ("json", LogFormat.JSON)])
+def test_logs_are_text_or_json(text: str, kind: LogFormat) -> None:
+    assert log_format(parse([f"--log_format={text}"])) is kind
+
+
+def test_any_other_log_format_is_refused() -> None:
+    with pytest.raises(SigrunError, match=r"^--log_format is one of text, json, not 'xml'$"):
+        log_format(parse(["--log_format=xml"]))

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from sigrun.config.models import (
+    AllVersions,
+    LatestVersions,
+    ModelConfig,
+    ModelSet,
+    SpecificVersions,
+    VersionPolicy,
+)
+from sigrun.errors import InvalidArgument
+
+PRESENT = (3, 10, 1)
+
+
+def model(name: str, labels: dict[str, int] | None = None) -> ModelConfig:
+    return ModelConfig(name=name, base_path=f"/models/{name}", version_labels=labels or {})
+
+
+@pytest.mark.parametrize(
+    ("policy", "chosen"),
+    [
+        (LatestVersions(), {10}),
+        (LatestVersions(0), {10}),
+        (LatestVersions(1), {10}),
+        (LatestVersions(2), {3, 10}),
+        (LatestVersions(9), {1, 3, 10}),
+        (AllVersions(), {1, 3, 10}),
+        (SpecificVersions(frozenset({1, 10})), {1, 10}),
+        (SpecificVersions(frozenset({1, 2})), {1}),
+        (SpecificVersions(frozenset()), set()),
+    ],
+)
+def test_a_version_policy_chooses_from_the_versions_that_are_present(
+    policy: VersionPolicy, chosen: set[int]
+) -> None:
+    assert policy.select(PRESENT) == chosen
+
+
+@pytest.mark.parametrize("policy", [LatestVersions(), AllVersions(), SpecificVersions(frozenset())])
+def test_no_version_policy_chooses_what_is_not_there(policy: VersionPolicy) -> None:
+    assert policy.select(()) == frozenset()
+
+
+def test_a_model_serves_its_latest_version_unless_it_says_otherwise() -> None:
+    assert model("mnist").version_policy == LatestVersions(1)
+
+
+@pytest.mark.parametrize("base_path", ["/models/mnist", "/", "gs://bucket/mnist", "s3+x://bucket"])
+def test_a_base_path_is_absolute_or_a_uri(base_path: str) -> None:
+    assert ModelConfig(name="mnist", base_path=base_path).base_path == base_path
+
+
+@pytest.mark.parametrize("base_path", ["", "models/mnist", "./mnist", "~/mnist", "://x", "1s://x"])
+def test_any_other_base_path_is_refused(base_path: str) -> None:
+    with pytest.raises(InvalidArgument) as refused:
+        ModelConfig(name="mnist", base_path=base_path)
+
+    assert str(refused.value) == (
+        f"Expected model mnist to have an absolute path or URI; got base_path()={base_path}"
+    )
+
+
+def test_any_other_platform_than_tensorflow_is_refused() -> None:
+    with pytest.raises(InvalidArgument) as refused:
+        ModelConfig(name="mnist", base_path="/models/mnist", platform="caffe")
+
+    assert str(refused.value) == "Model mnist requests unsupported platform caffe"
+
+
+def test_a_model_that_is_listed_twice_is_refused() -> None:
+    with pytest.raises(InvalidArgument) as refused:
+        ModelSet((model("mnist"), model("iris"), model("mnist")))
+
+    assert str(refused.value) == "Illegal to list model mnist multiple times in config list"
+
+
+def test_a_set_knows_its_models_by_name_in_their_order() -> None:
+    models = ModelSet((model("mnist"), model("iris")))
+
+    assert [each.name for each in models] == ["mnist", "iris"]
+    assert models.names == {"mnist", "iris"}
+
+
+def test_a_set_knows_the_labels_of_models_that_have_some() -> None:
+    models = ModelSet((model("mnist", {"stable": 1, "canary": 2}), model("iris")))
+
+    assert models.labels == {"mnist": {"stable": 1, "canary": 2}}
+
+
+def test_sets_that_say_the_same_are_equal() -> None:
+    one, other = (ModelSet((model("mnist", {"stable": 1}),)) for _ in range(2))
+
+    assert one == other
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"base_path": "/other"},
+        {"version_policy": AllVersions()},
+        {"version_labels": {"stable": 2}},
+    ],
+    ids=["base path", "version policy", "labels"],
+)
+def test_sets_that_differ_in_anything_are_not_equal(change: dict[str, object]) -> None:
+    before = model("mnist", {"stable": 1})
+
+    after = dataclasses.replace(before, **change)  # type: ignore[arg-type]
+
+    assert ModelSet((before,)) != ModelSet((after,))

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sigrun.errors import InvalidArgument, Unavailable
+from sigrun.executors.prepared import Call, Names, PreparedCalls, prepare, tensor_names
+from sigrun.servables.signature import DType, Signature, TensorSpec
+
+
+class FakeExecutor:
+    """Answers with the name of each fetch and the arrays that were fed."""
+
+    def __init__(self) -> None:
+        self.made: list[tuple[Names, Names]] = []
+
+    def make_call(self, feeds: Names, fetches: Names) -> Call:
+        self.made.append((feeds, fetches))
+
+        def call(arrays: Sequence[Any]) -> list[Any]:
+            return [np.array(f"{fetch} of {[int(a) for a in arrays]}") for fetch in fetches]
+
+        return call
+
+
+def spec(name: str) -> TensorSpec:
+    return TensorSpec(name=name, dtype=DType.FLOAT, shape=())
+
+
+def run(call: Call, *values: int) -> list[str]:
+    return [str(array) for array in call([np.array(value) for value in values])]
+
+
+def test_names_are_in_the_order_of_the_inputs_and_of_the_wanted_outputs() -> None:
+    signature = Signature(
+        name="s",
+        method_name="",
+        inputs={"b": spec("in_b:0"), "a": spec("in_a:0")},
+        outputs={"x": spec("x:0"), "y": spec("y:0"), "z": spec("z:0")},
+    )
+
+    assert tensor_names(signature, ["z", "x"]) == (("in_b:0", "in_a:0"), ("z:0", "x:0"))
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "made", "answers"),
+    [
+        (("a", "b"), ("x", "y"), (("a", "b"), ("x", "y")), ["x of [1, 2]", "y of [1, 2]"]),
+        (("a", "a"), ("x",), (("a",), ("x",)), ["x of [1]"]),
+        (("a", "b"), ("x", "x"), (("a", "b"), ("x",)), ["x of [1, 2]", "x of [1, 2]"]),
+        (("a", "b"), ("b", "x"), (("a", "b"), ("x",)), ["2", "x of [1, 2]"]),
+    ],
+    ids=["plain", "one tensor fed twice", "one tensor fetched twice", "fed and fetched"],
+)
+def test_each_tensor_is_fed_or_fetched_once(
+    inputs: Names, outputs: Names, made: tuple[Names, Names], answers: list[str]
+) -> None:
+    executor = FakeExecutor()
+
+    call = prepare(inputs, outputs, executor.make_call)
+
+    assert run(call, 1, 2) == answers
+    assert executor.made == [made]
+
+
+def test_what_is_fed_comes_back_without_a_run() -> None:
+    executor = FakeExecutor()
+
+    assert run(prepare(("a",), ("a",), executor.make_call), 1) == ["1"]
+    assert executor.made == []
+
+
+def test_a_tensor_without_a_name_is_refused() -> None:
+    with pytest.raises(InvalidArgument, match="sparse or composite"):
+        prepare(("",), ("x",), FakeExecutor().make_call)
+
+
+def test_a_kept_call_is_made_once() -> None:
+    executor = FakeExecutor()
+    calls = PreparedCalls(executor.make_call, max_extra=1)
+    calls.keep(("a",), ("x",))
+
+    for _ in range(3):
+        calls.get(("a",), ("x",))
+        calls.get(("a",), ("y",))
+        calls.get(("a",), ("z",))
+
+    assert executor.made.count((("a",), ("x",))) == 1
+
+
+def test_the_call_that_was_not_used_for_longest_is_given_up() -> None:
+    executor = FakeExecutor()
+    calls = PreparedCalls(executor.make_call, max_extra=2)
+
+    for output in ("x", "y", "x", "z", "x", "y"):
+        calls.get(("a",), (output,))
+
+    assert [fetches for _, fetches in executor.made] == [("x",), ("y",), ("z",), ("y",)]
+
+
+def test_a_call_that_cannot_be_made_is_tried_again() -> None:
+    def make_call(_feeds: Names, _fetches: Names) -> Call:
+        raise InvalidArgument("no such tensor")
+
+    calls = PreparedCalls(make_call)
+
+    for _ in range(2):
+        with pytest.raises(InvalidArgument, match="no such tensor"):
+            calls.get(("a",), ("x",))
+
+
+def test_after_clearing_nothing_can_be_called() -> None:
+    calls = PreparedCalls(FakeExecutor().make_call)
+    calls.keep(("a",), ("x",))
+
+    calls.clear()
+
+    for outputs in (("x",), ("y",)):
+        with pytest.raises(Unavailable, match="unloaded"):
+            calls.get(("a",), outputs)

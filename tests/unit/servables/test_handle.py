@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from sigrun.servables.handle import Pins, ServableHandle
+from sigrun.servables.servable import ServableId
+from tests.fakes.lifecycle import let_others_run
+from tests.fakes.servables import FakeServable
+
+ID = ServableId("mnist", 1)
+
+
+def test_a_version_is_pinned_until_the_block_ends() -> None:
+    pins, servable = Pins(), FakeServable()
+
+    with ServableHandle(ID, servable, pins) as handle:
+        inside = (handle.id, handle.servable, pins.count)
+
+    assert inside == (ID, servable, 1)
+    assert pins.count == 0
+
+
+def test_a_block_that_fails_gives_its_pin_back() -> None:
+    pins = Pins()
+
+    with pytest.raises(ValueError, match="a bug"), ServableHandle(ID, FakeServable(), pins):
+        raise ValueError("a bug")
+
+    assert pins.count == 0
+
+
+@pytest.mark.asyncio
+async def test_waiting_for_the_last_handle_is_over_at_once_when_there_is_none() -> None:
+    await Pins().wait_until_none()
+
+
+@pytest.mark.asyncio
+async def test_waiting_for_the_last_handle_ends_with_the_last_one_only() -> None:
+    pins = Pins()
+    first, second = (ServableHandle(ID, FakeServable(), pins) for _ in range(2))
+    waiting = asyncio.create_task(pins.wait_until_none())
+
+    with second:
+        with first:
+            pass
+        await let_others_run()
+        was_over_before_the_last = waiting.done()
+    await waiting
+
+    assert not was_over_before_the_last

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from sigrun.telemetry.logs import LogFormat, configure_logs
+
+logger = logging.getLogger("sigrun.test")
+
+
+@pytest.fixture(autouse=True)
+def root_logger_as_before() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    # `configure_logs` closes the handlers it replaces, and pytest's are still needed.
+    root.handlers.clear()
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def test_a_line_of_text_has_time_level_logger_and_message(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.time", lambda: 1767225600.25)
+    monkeypatch.setattr("time.time_ns", lambda: 1767225600_250_000_000)
+    configure_logs(LogFormat.TEXT)
+
+    logger.warning("%s is %d", "mnist:1", 7)
+
+    assert capsys.readouterr() == (
+        "",
+        "2026-01-01T00:00:00.250Z WARNING sigrun.test: mnist:1 is 7\n",
+    )
+
+
+def test_a_json_line_is_one_object(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.time", lambda: 1767225600.25)
+    monkeypatch.setattr("time.time_ns", lambda: 1767225600_250_000_000)
+    configure_logs(LogFormat.JSON)
+
+    logger.info('two\nlines, "quoted" äöü')
+
+    assert json.loads(capsys.readouterr().err) == {
+        "time": "2026-01-01T00:00:00.250Z",
+        "level": "INFO",
+        "logger": "sigrun.test",
+        "message": 'two\nlines, "quoted" äöü',
+    }
+
+
+@pytest.mark.parametrize("log_format", list(LogFormat))
+def test_every_event_is_one_line(log_format: LogFormat, capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logs(log_format)
+
+    logger.info("first")
+    logger.info("second")
+
+    assert len(capsys.readouterr().err.splitlines()) == 2
+
+
+def test_a_traceback_follows_the_text(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logs(LogFormat.TEXT)
+
+    try:
+        raise ValueError("a bug")
+    except ValueError:
+        logger.exception("it failed")
+
+    first, second, *_, last = capsys.readouterr().err.splitlines()
+    assert first.endswith("ERROR sigrun.test: it failed")
+    assert (second, last) == ("Traceback (most recent call last):", "ValueError: a bug")
+
+
+def test_a_traceback_is_a_field_of_the_json_line(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logs(LogFormat.JSON)
+
+    try:
+        raise ValueError("a bug")
+    except ValueError:
+        logger.exception("it failed")
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert json.loads(line)["exception"].splitlines()[-1] == "ValueError: a bug"
+
+
+def test_a_file_name_that_is_not_utf8_is_escaped_in_json(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    configure_logs(LogFormat.JSON)
+
+    logger.info("found %s", b"model-\xff".decode(errors="surrogateescape"))
+
+    assert json.loads(capsys.readouterr().err)["message"] == r"found model-\udcff"
+
+
+@pytest.mark.parametrize("log_format", list(LogFormat))
+def test_what_is_below_the_level_is_left_out(
+    log_format: LogFormat, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configure_logs(log_format, logging.WARNING)
+
+    logger.info("chatter")
+
+    assert capsys.readouterr().err == ""
+
+
+def test_configuring_again_replaces_the_format(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logs(LogFormat.TEXT)
+    configure_logs(LogFormat.JSON)
+
+    logger.info("once")
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert json.loads(line)["message"] == "once"

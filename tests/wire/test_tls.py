@@ -1,0 +1,157 @@
+"""TLS on the gRPC port, with certificates made for the occasion."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import pytest
+
+from sigrun.config.server import GrpcOptions, TlsOptions
+from sigrun.errors import InvalidArgument, Unavailable
+from tests.wire.clients import failure, predict_request
+from tests.wire.rig import HOST, Rig
+
+OPENSSL = shutil.which("openssl")
+
+pytestmark = [
+    pytest.mark.asyncio,
+    pytest.mark.skipif(OPENSSL is None, reason="certificates are made with the openssl command"),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A private key and its certificate, PEM."""
+
+    key: bytes
+    cert: bytes
+
+
+def openssl(*arguments: str) -> None:
+    assert OPENSSL is not None
+    subprocess.run([OPENSSL, *arguments], check=True, capture_output=True, timeout=5)
+
+
+def make_identity(folder: Path, name: str) -> Identity:
+    """Make a self-signed certificate for the loopback address."""
+    key, cert = folder / f"{name}.key", folder / f"{name}.pem"
+    openssl(
+        *("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"),
+        *("-nodes", "-days", "2", "-subj", f"/CN={name}"),
+        *("-addext", f"subjectAltName=IP:{HOST},DNS:{name}"),
+        *("-keyout", str(key), "-out", str(cert)),
+    )
+    return Identity(key.read_bytes(), cert.read_bytes())
+
+
+@pytest.fixture(scope="module")
+def server_identity(tmp_path_factory: pytest.TempPathFactory) -> Identity:
+    return make_identity(tmp_path_factory.mktemp("certificates"), "server")
+
+
+@pytest.fixture(scope="module")
+def client_identity(tmp_path_factory: pytest.TempPathFactory) -> Identity:
+    return make_identity(tmp_path_factory.mktemp("certificates"), "client")
+
+
+def options(server: Identity, client: Identity | None = None) -> GrpcOptions:
+    tls = TlsOptions(
+        server_key=server.key,
+        server_cert=server.cert,
+        custom_ca=client.cert if client else b"",
+        verify_client=client is not None,
+    )
+    return GrpcOptions(host=HOST, port=0, tls=tls)
+
+
+def credentials(server: Identity, client: Identity | None = None) -> grpc.ChannelCredentials:
+    return grpc.ssl_channel_credentials(
+        root_certificates=server.cert,
+        private_key=client.key if client else None,
+        certificate_chain=client.cert if client else None,
+    )
+
+
+async def test_a_client_that_trusts_the_server_is_answered(
+    rig: Rig, server_identity: Identity
+) -> None:
+    await rig.start(grpc=options(server_identity))
+
+    client = rig.client(credentials=credentials(server_identity))
+
+    assert (await client.predict(1)).model_spec.version.value == 1
+    assert await client.check() == "SERVING"
+
+
+async def test_a_client_without_tls_is_not_answered(rig: Rig, server_identity: Identity) -> None:
+    client = await rig.start(grpc=options(server_identity))
+
+    code, _ = await failure(client.call(predict_request(1), timeout_s=2))
+
+    assert code == "UNAVAILABLE"
+    assert rig.servable().runs == []
+
+
+async def test_a_client_that_trusts_another_server_leaves(
+    rig: Rig, server_identity: Identity, client_identity: Identity
+) -> None:
+    await rig.start(grpc=options(server_identity))
+
+    client = rig.client(credentials=credentials(client_identity))
+    code, _ = await failure(client.call(predict_request(1), timeout_s=2))
+
+    assert code == "UNAVAILABLE"
+
+
+async def test_a_client_may_be_asked_for_its_certificate(
+    rig: Rig, server_identity: Identity, client_identity: Identity
+) -> None:
+    await rig.start(grpc=options(server_identity, client_identity))
+    known = rig.client(credentials=credentials(server_identity, client_identity))
+    unknown = rig.client(credentials=credentials(server_identity))
+
+    assert (await known.predict(1)).model_spec.version.value == 1
+    code, _ = await failure(unknown.call(predict_request(1), timeout_s=2))
+    assert code == "UNAVAILABLE"
+
+
+async def test_a_unix_socket_has_tls_as_well(
+    rig: Rig, server_identity: Identity, tmp_path: Path
+) -> None:
+    path = tmp_path / "grpc.sock"
+    tls = options(server_identity).tls
+    rig.add_version(1)
+    await rig.build(grpc=GrpcOptions(port=None, socket_path=str(path), tls=tls)).start()
+
+    plain = rig.client(f"unix:{path}")
+    code, _ = await failure(plain.call(predict_request(1), timeout_s=2))
+
+    assert code == "UNAVAILABLE"
+
+
+@pytest.mark.parametrize(
+    "tls",
+    [
+        TlsOptions(server_key=b"no key", server_cert=b"no certificate"),
+        TlsOptions(server_key=b"", server_cert=b""),
+    ],
+    ids=["nonsense", "nothing"],
+)
+async def test_a_certificate_that_is_none_is_told(rig: Rig, tls: TlsOptions) -> None:
+    with pytest.raises(Unavailable, match=r"^gRPC cannot listen on"):
+        await rig.start(grpc=GrpcOptions(host=HOST, port=0, tls=tls))
+
+
+async def test_clients_cannot_be_verified_without_an_authority(
+    rig: Rig, server_identity: Identity
+) -> None:
+    tls = TlsOptions(
+        server_key=server_identity.key, server_cert=server_identity.cert, verify_client=True
+    )
+
+    with pytest.raises(InvalidArgument, match=r"^gRPC cannot use its TLS settings: "):
+        await rig.start(grpc=GrpcOptions(host=HOST, port=0, tls=tls))
