@@ -141,6 +141,22 @@ def test_graphs_that_need_more_than_one_order_get_it(
     assert way_of(write(tmp_path / "1", build)) == way
 
 
+def test_operations_that_wait_are_known_by_their_names() -> None:
+    from tensorflow.core.framework import graph_pb2
+
+    from sigrun.executors.saved_model.boundary import op_def_registry
+    from sigrun.executors.saved_model.demands import choose_execution
+
+    def way(operation: str) -> str:
+        assert op_def_registry.get(operation) is not None
+        return choose_execution(graph_pb2.GraphDef(node=[{"name": "n", "op": operation}])).value
+
+    waiting = ["QueueDequeueV2", "BarrierTakeMany", "Stage", "Unstage", "MapStage", "MapUnstage"]
+    waiting += ["OrderedMapUnstage", "CollectiveReduce", "BatchFunction", "Unbatch"]
+    assert {way(operation) for operation in waiting} == {"threaded"}
+    assert {way(operation) for operation in ("MatMul", "BatchMatMulV2", "Pack")} == {"sequential"}
+
+
 def way_of(path: Path) -> str:
     from sigrun.executors.saved_model.boundary import loader_impl
     from sigrun.executors.saved_model.demands import choose_execution

@@ -282,12 +282,17 @@ class TestProbes:
         alive = await http.get("/livez")
         ready = await http.get("/readyz")
         predicted = await http.post(PREDICT, json={"instances": [1]})
+        labelled = await http.post(
+            f"/v1/models/{NAME}/labels/stable:predict", json={"instances": [1]}
+        )
         status = await http.get(f"/v1/models/{NAME}")
 
         assert alive.status_code == 200
         assert ready.status_code == 503
         assert ready.json()["reasons"] == ["the initial models are not settled yet"]
         assert predicted.status_code == 404
+        assert labelled.status_code == 503
+        assert labelled.json() == {"error": "Model labels does not init yet.stable"}
         assert status.json()["model_version_status"][0]["state"] == "LOADING"
         assert rig.server.grpc.port is None
 

@@ -26,7 +26,7 @@ __all__ = ["config_pb2", "loader_impl", "op_def_registry", "tf"]
 if os.environ["TF_CPP_MIN_LOG_LEVEL"] >= "2":  # the Python part has a setting of its own
     tf.get_logger().setLevel(logging.ERROR)
 
-# TensorFlow leaves a quarter of a million objects, which every full collection would walk
+# TensorFlow leaves hundreds of thousands of objects, which every full collection would walk
 # over again. They stay anyway. Models come later, so that theirs are still collected.
 gc.collect()
 gc.freeze()

@@ -20,9 +20,9 @@ class Execution(enum.Enum):
     SEQUENTIAL: the caller's thread, one after the other in an order fixed beforehand.
     Knows neither reference types nor the control flow of TensorFlow 1.
     CALLER: the caller's thread, but in the order in which inputs become ready.
-    THREADED: a thread pool. Each run is handed over and back, which costs some 50 us, but
-    an operation that waits for another does not stop it. With several devices (a GPU) this
-    is the only way, whatever the graph permits.
+    THREADED: a thread pool. Each run is handed over and back, which costs more than a
+    small model does, but an operation that waits for another does not stop it. With several
+    devices (a GPU) this is the only way, whatever the graph permits.
     """
 
     SEQUENTIAL = "sequential"
@@ -36,7 +36,7 @@ _CONTROL_FLOW = frozenset(
 )
 # These wait for another run, or for another operation of the same one.
 _WAITS = re.compile(
-    r"Queue|Barrier|^(Ordered)?Map(Un)?stage|^(Un)?[Ss]tage|^Collective|^_?(Host)?Recv"
+    r"Queue|Barrier|^((Ordered)?Map)?(Uns|S)tage|^Collective|^_?(Host)?Recv"
     r"|ConditionalAccumulator|AccumulatorTakeGradient|^(Un)?[Bb]atch(Function)?$"
 )
 _VARIABLES = frozenset({"VarHandleOp", "VariableV2", "Variable"})

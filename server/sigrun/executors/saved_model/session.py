@@ -1,9 +1,9 @@
 """The executor for nearly every SavedModel: a session, and prepared callables of it.
 
 In: a SavedModel on disk. Out: calls from arrays to arrays. `Session.run` and a model's own
-functions cost ten to fifty times as much per call as a prepared callable. Those are no
-public API of TensorFlow, but the C++ one behind them is; the tests run every kind of model
-through them.
+functions cost many times as much per call as a prepared callable. Those are no public API
+of TensorFlow, but the C++ one behind them is; the tests run every kind of model through
+them.
 """
 
 from __future__ import annotations
