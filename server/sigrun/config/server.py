@@ -60,7 +60,10 @@ class HttpOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerConfig:
-    """Everything a server is built from."""
+    """Everything a server is built from.
+
+    Raises `InvalidArgument` if both ports are the same.
+    """
 
     models: ModelSet
     config_file: Path | None = None
@@ -71,3 +74,7 @@ class ServerConfig:
     execution: ExecutionOptions = field(default_factory=ExecutionOptions)
     check_method_names: bool = False
     shutdown_grace_s: float = 30.0
+
+    def __post_init__(self) -> None:
+        if self.http.port and self.http.port == self.grpc.port:
+            raise InvalidArgument(f"gRPC and HTTP cannot both have port {self.grpc.port}")

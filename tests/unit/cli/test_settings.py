@@ -260,3 +260,8 @@ def test_logs_are_text_or_json(text: str, kind: LogFormat) -> None:
 def test_any_other_log_format_is_refused() -> None:
     with pytest.raises(SigrunError, match=r"^--log_format is one of text, json, not 'xml'$"):
         log_format(parse(["--log_format=xml"]))
+
+
+def test_one_port_cannot_be_both_doors() -> None:
+    with pytest.raises(InvalidArgument, match="gRPC and HTTP cannot both have port 9000"):
+        server_config(parse(["--model_base_path=/m", "--port=9000", "--rest_api_port=9000"]))
