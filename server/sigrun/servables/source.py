@@ -106,6 +106,7 @@ class _Watched:
     is_settling: bool = False
     problem: SigrunError | None = None
     missing: frozenset[int] = frozenset()
+    reading: asyncio.Task[Mapping[int, Path] | SigrunError] | None = None
 
 
 Watch = Mapping[str, _Watched]
@@ -128,7 +129,9 @@ class FileSystemSource:
         poll_wait_s: float,
         wall_clock: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        answer_within_s: float = 10.0,
     ) -> None:
+        self._answer_within_s = answer_within_s
         self._make_loader = make_loader
         self._target = target
         self._has_failed = has_failed
@@ -173,12 +176,26 @@ class FileSystemSource:
                 logger.exception("looking for versions failed; the next look may do better")
 
     async def look(self) -> None:
-        """Look at every model once and tell the target what should be there."""
+        """Look at every model once and tell the target what should be there.
+
+        A base path that does not answer within `answer_within_s` is left to a later look,
+        so that one lost file system holds nobody up.
+        """
         async with self._looking:
-            for name, watched in list(self._watched.items()):
-                found = await asyncio.to_thread(self._find, watched, watched.model)
-                if self._watched.get(name) is watched:
-                    self._tell(watched, found)
+            await asyncio.gather(*map(self._look_at, list(self._watched.values())))
+
+    async def _look_at(self, watched: _Watched) -> None:
+        if watched.reading is None:
+            finding = asyncio.to_thread(self._find, watched, watched.model)
+            watched.reading = asyncio.create_task(finding, name=f"look at {watched.model.name}")
+        await asyncio.wait([watched.reading], timeout=self._answer_within_s)
+        if not watched.reading.done():
+            _note_problem(watched, _no_answer(watched.model))
+            return
+        reading, watched.reading = watched.reading, None
+        found = reading.result()
+        if self._watched.get(watched.model.name) is watched:
+            self._tell(watched, found)
 
     def _watched_as(self, model: ModelConfig) -> _Watched:
         known = self._watched.get(model.name)
@@ -270,6 +287,13 @@ def _forget_all_but(present: Collection[int], watched: _Watched) -> None:
     """Forget versions that are gone: one that comes back is new, and has to settle again."""
     watched.settled = {v: seen for v, seen in watched.settled.items() if v in present}
     watched.last_seen = {v: seen for v, seen in watched.last_seen.items() if v in present}
+
+
+def _no_answer(model: ModelConfig) -> SigrunError:
+    return InvalidArgument(
+        f"Could not find base path {model.base_path} for servable {model.name} "
+        "with error: its file system does not answer"
+    )
 
 
 def _note_problem(watched: _Watched, problem: SigrunError | None) -> None:

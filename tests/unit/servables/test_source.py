@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import time
 from collections.abc import Collection, Hashable
 from pathlib import Path
@@ -662,3 +663,55 @@ async def test_a_look_that_fails_is_logged_and_followed_by_others(
 
     assert "looking for versions failed" in caplog.text
     assert rig.target.aspired == {"mnist": {1: "1"}}
+
+
+async def _look_with_a_lost_file_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Rig, FileSystemSource, threading.Event]:
+    rig = Rig(tmp_path)
+    for name in ("lost", "near"):
+        (tmp_path / name / "1").mkdir(parents=True)
+    answers = threading.Event()
+
+    def find(base_path: Path) -> dict[int, Path]:
+        if base_path.name == "lost":
+            assert answers.wait(8)
+        return find_versions(base_path)
+
+    monkeypatch.setattr("sigrun.servables.source.find_versions", find)
+    source = FileSystemSource(
+        make_loader=rig._make_loader,
+        target=rig.target,
+        has_failed=rig.failed.__contains__,
+        poll_wait_s=30,
+        wall_clock=lambda: time.time() + rig.age_s,
+        answer_within_s=0.05,
+    )
+    models = [ModelConfig(name=n, base_path=str(tmp_path / n)) for n in ("lost", "near")]
+    source.watch(ModelSet(tuple(models)))
+    await source.look()
+    return rig, source, answers
+
+
+@pytest.mark.asyncio
+async def test_a_base_path_that_does_not_answer_keeps_no_other_model_from_being_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig, source, answers = await _look_with_a_lost_file_system(tmp_path, monkeypatch)
+
+    assert rig.target.aspired == {"near": {1: "1"}}
+    assert "does not answer" in str(source.problem("lost"))
+    answers.set()
+
+
+@pytest.mark.asyncio
+async def test_a_base_path_that_answers_late_is_found_by_a_later_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig, source, answers = await _look_with_a_lost_file_system(tmp_path, monkeypatch)
+
+    answers.set()
+    while source.problem("lost"):
+        await source.look()
+
+    assert rig.target.aspired == {"near": {1: "1"}, "lost": {1: "1"}}
