@@ -1,0 +1,1 @@
+"""Benchmarks of sigrun; `run.py` runs them, README.md says what they mean."""

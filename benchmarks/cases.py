@@ -1,0 +1,220 @@
+"""The cases: what is compared with what, by which figure, and the ratio that is aimed at."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from benchmarks import bench
+from benchmarks.bench import (
+    CPUS,
+    ECHO,
+    FASTAPI,
+    SIGRUN_PLAIN,
+    USUAL_GRPC,
+    Contender,
+    closed_loop,
+    large_body_comes,
+    model_comes_and_goes,
+    open_loop,
+    sigrun,
+)
+from benchmarks.bodies import Door
+from benchmarks.load import Load, Sample
+from benchmarks.processes import ServerSpec
+
+
+class Figure(enum.Enum):
+    """What of a sample is compared."""
+
+    REQUESTS_PER_S = "req/s"
+    P50_MS = "p50 ms"
+    P99_MS = "p99 ms"
+    SECONDS = "s"
+
+    def of(self, sample: Sample) -> float:
+        """Return this figure of `sample`."""
+        value = {
+            Figure.REQUESTS_PER_S: sample.requests_per_s,
+            Figure.P50_MS: sample.p50_ms,
+            Figure.P99_MS: sample.p99_ms,
+            Figure.SECONDS: sample.seconds,
+        }[self]
+        if value is None:
+            raise ValueError(f"{self.value} was not measured")
+        return value
+
+    @property
+    def is_better_when_high(self) -> bool:
+        return self is Figure.REQUESTS_PER_S
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """A ratio: the figure of `subject` divided by that of `reference`.
+
+    The target is a floor for throughput and a ceiling for times; None: shown, not judged.
+    """
+
+    name: str
+    title: str
+    figure: Figure
+    target: float | None
+    subject: Contender
+    reference: Contender
+
+    def is_met_by(self, ratio: float) -> bool | None:
+        """Return whether `ratio` is as good as the target, or None if there is none."""
+        if self.target is None:
+            return None
+        return ratio >= self.target if self.figure.is_better_when_high else ratio <= self.target
+
+
+def make_cases(batching_flags: tuple[str, ...] = ()) -> list[Case]:
+    """Return every case; `batching_flags` are given to each sigrun that batches."""
+    batching = sigrun("sigrun, batching", "--enable_batching=true", *batching_flags)
+    return [
+        *_grpc_cases(),
+        *_batching_cases(batching),
+        *_json_cases(batching),
+        *_latency_cases(),
+        Case(
+            name="start",
+            title="Start to first answer, vs `import tensorflow` alone",
+            figure=Figure.SECONDS,
+            target=1.5,
+            subject=bench.first_answer(),
+            reference=bench.bare_import(),
+        ),
+    ]
+
+
+def grpc_load(model: str, concurrency: int, door: Door = Door.GRPC) -> Load:
+    """Return a load on the gRPC port, on up to four connections."""
+    connections = min(4, concurrency)
+    streams = concurrency // connections
+    return Load(model=model, door=door, connections=connections, streams=streams)
+
+
+def json_load(model: str, concurrency: int) -> Load:
+    """Return a load on the HTTP port, one connection for each request in flight."""
+    return Load(model=model, door=Door.JSON, connections=concurrency)
+
+
+def _grpc_cases() -> list[Case]:
+    half, mobilenet = grpc_load("half_plus_two", 64), grpc_load("mobilenet", 8)
+    as_tensorflow_serving = sigrun(
+        "sigrun, TensorFlow's defaults",
+        "--optimize_on_load=false",
+        f"--tensorflow_intra_op_parallelism={CPUS}",
+        f"--tensorflow_inter_op_parallelism={CPUS}",
+    )
+    return [
+        Case(
+            name="echo",
+            title="gRPC half_plus_two, 64 in flight, vs a gRPC echo",
+            figure=Figure.REQUESTS_PER_S,
+            target=0.65,
+            subject=closed_loop(SIGRUN_PLAIN, half),
+            reference=closed_loop(ECHO, half),
+        ),
+        Case(
+            name="usual",
+            title="gRPC half_plus_two, 64 in flight, vs the usual Python handler",
+            figure=Figure.REQUESTS_PER_S,
+            target=4.0,
+            subject=closed_loop(SIGRUN_PLAIN, half),
+            reference=closed_loop(USUAL_GRPC, half),
+        ),
+        _large_tensor("image", Door.GRPC, "float_val", 6.0),
+        _large_tensor("image-content", Door.GRPC_CONTENT, "tensor_content", None),
+        Case(
+            name="mobilenet",
+            title="gRPC MobileNetV2, 8 in flight, vs unoptimized with TensorFlow's threads",
+            figure=Figure.REQUESTS_PER_S,
+            target=2.5,
+            subject=closed_loop(SIGRUN_PLAIN, mobilenet),
+            reference=closed_loop(as_tensorflow_serving, mobilenet),
+        ),
+    ]
+
+
+def _large_tensor(name: str, door: Door, form: str, target: float | None) -> Case:
+    what = grpc_load("image_mean", 16, door)
+    return Case(
+        name=name,
+        title=f"gRPC 600 KB of floats in {form}, 16 in flight, vs the usual Python handler",
+        figure=Figure.REQUESTS_PER_S,
+        target=target,
+        subject=closed_loop(SIGRUN_PLAIN, what),
+        reference=closed_loop(USUAL_GRPC, what),
+    )
+
+
+def _batching_cases(batching: ServerSpec) -> list[Case]:
+    gains = {"mlp": 1.2, "conv": 1.2, "half_plus_two": 0.9}
+    return [
+        Case(
+            name=f"batching-{model}",
+            title=f"gRPC {model}, 64 in flight, batching on vs off",
+            figure=Figure.REQUESTS_PER_S,
+            target=target,
+            subject=closed_loop(batching, grpc_load(model, 64)),
+            reference=closed_loop(SIGRUN_PLAIN, grpc_load(model, 64)),
+        )
+        for model, target in gains.items()
+    ] + [
+        Case(
+            name=f"batching-alone-{model}",
+            title=f"gRPC {model}, 1 in flight, batching on vs off",
+            figure=Figure.P50_MS,
+            target=1.1,
+            subject=closed_loop(batching, grpc_load(model, 1)),
+            reference=closed_loop(SIGRUN_PLAIN, grpc_load(model, 1)),
+        )
+        for model in gains
+    ]
+
+
+def _json_cases(batching: ServerSpec) -> list[Case]:
+    return [
+        Case(
+            name="json-mlp",
+            title="JSON mlp, 64 in flight, batching on, vs FastAPI",
+            figure=Figure.REQUESTS_PER_S,
+            target=5.0,
+            subject=closed_loop(batching, json_load("mlp", 64)),
+            reference=closed_loop(FASTAPI, json_load("mlp", 64)),
+        ),
+        Case(
+            name="json-image",
+            title="JSON image of 224x224x3 floats, 8 in flight, vs FastAPI",
+            figure=Figure.REQUESTS_PER_S,
+            target=12.0,
+            subject=closed_loop(SIGRUN_PLAIN, json_load("image_mean", 8)),
+            reference=closed_loop(FASTAPI, json_load("image_mean", 8)),
+        ),
+    ]
+
+
+def _latency_cases() -> list[Case]:
+    one_model = sigrun("sigrun, one model", serves="mlp")
+    mlp, small = grpc_load("mlp", 1), json_load("half_plus_two", 1)
+    return [
+        Case(
+            name="loading",
+            title="gRPC mlp at a fixed rate while 100 MB load and unload, vs alone",
+            figure=Figure.P99_MS,
+            target=3.0,
+            subject=open_loop("beside a loading model", one_model, mlp, model_comes_and_goes),
+            reference=open_loop("alone", one_model, mlp),
+        ),
+        Case(
+            name="large-body",
+            title="JSON half_plus_two at a fixed rate while 100 MB of JSON are read, vs alone",
+            figure=Figure.P99_MS,
+            target=5.0,
+            subject=open_loop("beside a large body", SIGRUN_PLAIN, small, large_body_comes),
+            reference=open_loop("alone", SIGRUN_PLAIN, small),
+        ),
+    ]

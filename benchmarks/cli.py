@@ -1,0 +1,143 @@
+"""Measure sigrun against a floor, against the servers one would otherwise write, and itself.
+
+Usage: python benchmarks/run.py [--quick] [--case NAME ...] [--rounds N] [--save]
+`--list` shows the names. README.md, next to this file, says what each case means.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import time
+from types import FrameType
+from typing import NoReturn
+
+from benchmarks import paths, report
+from benchmarks.bench import Bench, write_config
+from benchmarks.cases import Case, make_cases
+from benchmarks.compare import OVERVIEW_MODELS, Comparison, OverviewRow, compare, overview
+from benchmarks.load import load_tool
+from benchmarks.models import missing_models
+from benchmarks.processes import SIGRUN, ServerPool
+
+OVERVIEW = "overview"
+_BUILD_TIMEOUT_S = 600
+_USAGE_ERROR = 2
+_ROUNDS, _SECONDS, _WARM_UP_S = 5, 2.5, 0.5
+_QUICK_ROUNDS, _QUICK_SECONDS, _QUICK_WARM_UP_S = 2, 0.8, 0.3
+
+
+def main() -> int:
+    """Measure what the command line asks for; return 1 if a case could not be measured."""
+    arguments = _parse()
+    batching_flags = _batching_flags(arguments)
+    cases = make_cases(batching_flags)
+    if arguments.list:
+        print("\n".join([*(f"{c.name:22} {c.title}" for c in cases), f"{OVERVIEW:22} all models"]))
+        return 0
+    wanted = arguments.case or [*(case.name for case in cases), OVERVIEW]
+    unknown = set(wanted) - {case.name for case in cases} - {OVERVIEW}
+    if unknown:
+        print(f"no such case: {', '.join(sorted(unknown))}; see --list", file=sys.stderr)
+        return _USAGE_ERROR
+    if not _has_tools():
+        return _USAGE_ERROR
+    _build_models()
+    started_at, load_average = time.monotonic(), os.getloadavg()[0]
+    with ServerPool() as pool:
+        bench = Bench(pool=pool, seconds=arguments.seconds, warm_up_s=arguments.warm_up)
+        comparisons = _compare([case for case in cases if case.name in wanted], bench, arguments)
+        rows = _overview(bench, arguments, batching_flags) if OVERVIEW in wanted else []
+    print(f"\n{report.summary(comparisons)}, {time.monotonic() - started_at:.0f} s in all")
+    settings = {
+        "rounds": arguments.rounds,
+        "seconds": arguments.seconds,
+        "load_average_before": load_average,
+    }
+    _write(report.document(comparisons, rows, settings), comparisons, saves=arguments.save)
+    return int(any(comparison.is_failure for comparison in comparisons))
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("--case", action="append", metavar="NAME", help="only this case; may be given again")
+    add("--list", action="store_true", help="show the cases and end")
+    add("--quick", action="store_true", help="few, short rounds: does it all work?")
+    add("--rounds", type=int, help=f"rounds per case; {_ROUNDS}, or {_QUICK_ROUNDS} if quick")
+    add("--seconds", type=float, help=f"of a round; {_SECONDS}, or {_QUICK_SECONDS} if quick")
+    add("--batching-parameters-file", metavar="FILE", help="for each sigrun that batches")
+    add("--save", action="store_true", help="keep the results and a plot for the README")
+    arguments = parser.parse_args()
+    is_quick = arguments.quick
+    arguments.rounds = arguments.rounds or (_QUICK_ROUNDS if is_quick else _ROUNDS)
+    arguments.seconds = arguments.seconds or (_QUICK_SECONDS if is_quick else _SECONDS)
+    arguments.warm_up = _QUICK_WARM_UP_S if is_quick else _WARM_UP_S
+    if arguments.rounds < 1 or arguments.seconds <= 0:
+        parser.error("--rounds and --seconds must be positive")
+    return arguments
+
+
+def _batching_flags(arguments: argparse.Namespace) -> tuple[str, ...]:
+    file = arguments.batching_parameters_file
+    return (f"--batching_parameters_file={os.path.abspath(file)}",) if file else ()
+
+
+def _has_tools() -> bool:
+    """Say what is missing, and how to get it."""
+    if load_tool() is None:
+        print("h2load is missing; on Debian: apt-get install nghttp2-client", file=sys.stderr)
+        return False
+    if not SIGRUN.exists():
+        print(f"there is no {SIGRUN}; run this with the Python of .venv", file=sys.stderr)
+        return False
+    return True
+
+
+def _build_models() -> None:
+    """Build the missing models, in a process of its own: this one never imports TensorFlow."""
+    if missing_models():
+        print("building models, which takes half a minute", flush=True)
+        command = [sys.executable, "-m", "benchmarks.models"]
+        subprocess.run(command, cwd=paths.ROOT, timeout=_BUILD_TIMEOUT_S, check=True)
+    write_config()
+
+
+def _compare(cases: list[Case], bench: Bench, arguments: argparse.Namespace) -> list[Comparison]:
+    comparisons = []
+    for case in cases:
+        comparisons.append(compare(case, bench, arguments.rounds))
+        print(report.case_lines(comparisons[-1]), flush=True)
+    return comparisons
+
+
+def _overview(
+    bench: Bench, arguments: argparse.Namespace, batching_flags: tuple[str, ...]
+) -> list[OverviewRow]:
+    print(f"\n{report.overview_head()}", flush=True)
+    models = OVERVIEW_MODELS[:2] if arguments.quick else OVERVIEW_MODELS
+    rows = []
+    for row in overview(bench, max(1, arguments.rounds // 2), models, batching_flags):
+        rows.append(row)
+        print(report.overview_line(row), flush=True)
+    return rows
+
+
+def _write(content: report.Document, comparisons: list[Comparison], *, saves: bool) -> None:
+    report.write_json(paths.LATEST, content)
+    if saves:
+        report.write_json(paths.SAVED, content)
+        report.plot(paths.PLOT, comparisons)
+
+
+def _end(number: int, _: FrameType | None) -> NoReturn:
+    """Leave as after an exception, so that the servers are killed."""
+    raise SystemExit(128 + number)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _end)
+    sys.exit(main())
