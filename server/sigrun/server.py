@@ -13,6 +13,10 @@ import logging
 from collections.abc import Coroutine
 from pathlib import Path
 
+from sigrun.batching.runners import BatchRunners
+from sigrun.batching.servable import BatchingLoader
+from sigrun.batching.statistics import BatchingInstruments
+from sigrun.config.batching import BatchingOptions
 from sigrun.config.lifecycle import LifecycleOptions, VersionTransition
 from sigrun.config.server import ServerConfig
 from sigrun.executors.cpus import available_cpus
@@ -32,10 +36,10 @@ from sigrun.servables.policy import (
     ResourcePreservingPolicy,
 )
 from sigrun.servables.readiness import Readiness
-from sigrun.servables.servable import ServableId
+from sigrun.servables.servable import Loader, ServableId
 from sigrun.servables.source import FileSystemSource, MakeLoader, Revision
 from sigrun.servables.state import ServableState, State, StateStream
-from sigrun.wire import model_config
+from sigrun.wire import batching_config, model_config
 from sigrun.wire.grpc import model_service, prediction_service
 from sigrun.wire.grpc.health import HealthService
 from sigrun.wire.grpc.server import GrpcServer
@@ -58,7 +62,10 @@ class ModelServer:
         self._config = config
         self._tasks: list[asyncio.Task[None]] = []
         self._threads: list[Threads] = []
-        self._build_servables(make_loader or self._saved_model_loaders())
+        make_loader = make_loader or self._saved_model_loaders()
+        if config.batching is not None:
+            make_loader = self._batching_loaders(make_loader, config.batching)
+        self._build_servables(make_loader)
         self._build_wire()
 
     def _saved_model_loaders(self) -> MakeLoader:
@@ -80,6 +87,24 @@ class ModelServer:
             )
 
         return make_loader
+
+    def _batching_loaders(self, make_loader: MakeLoader, options: BatchingOptions) -> MakeLoader:
+        runners = BatchRunners(options.choose_num_batch_threads(available_cpus()))
+        instruments = BatchingInstruments()
+
+        def options_of(path: Path) -> BatchingOptions | None:
+            is_own = self._config.has_batching_per_model
+            return batching_config.from_version(path) if is_own else options
+
+        def make_batching_loader(id: ServableId, path: Path, revision: Revision) -> Loader:
+            return BatchingLoader(
+                make_loader(id, path, revision),
+                read_options=functools.partial(options_of, path),
+                runners=runners,
+                instruments=instruments,
+            )
+
+        return make_batching_loader
 
     def _build_servables(self, make_loader: MakeLoader) -> None:
         options = self._config.lifecycle

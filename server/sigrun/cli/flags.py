@@ -70,6 +70,13 @@ FLAGS: tuple[Flag, ...] = (
         False,
         "let a new label point to a version that is not available",
     ),
+    Flag("enable_batching", False, "run requests for the same tensors together"),
+    Flag("batching_parameters_file", "", "text BatchingParameters"),
+    Flag(
+        "enable_per_model_batching_parameters",
+        False,
+        "read batching_params.pbtxt in each version directory; versions without are not batched",
+    ),
     Flag("num_load_threads", 0, "how many versions load at the same time; 0: chosen"),
     Flag("max_num_load_retries", 5, "how often a failed load is tried again"),
     Flag("load_retry_interval_micros", 60_000_000, "wait between those tries"),
@@ -125,9 +132,6 @@ WITHOUT_EFFECT: dict[str, str] = {
 _NOT_SERVED: frozenset[str] = frozenset(
     {
         "rest_api_enable_cors_support",
-        "enable_batching",
-        "batching_parameters_file",
-        "enable_per_model_batching_parameters",
         "use_alts_credentials",
         "platform_config_file",
         "per_process_gpu_memory_fraction",

@@ -6,13 +6,14 @@ import os
 from pathlib import Path
 
 from sigrun.cli.flags import Arguments
+from sigrun.config.batching import THREAD_POOL_NAME_WITHOUT_FILE, BatchingOptions
 from sigrun.config.execution import ExecutionOptions
 from sigrun.config.lifecycle import LifecycleOptions, VersionTransition
 from sigrun.config.models import ModelConfig, ModelSet
 from sigrun.config.server import GrpcOptions, HttpOptions, ServerConfig
 from sigrun.errors import InvalidArgument
 from sigrun.telemetry.logs import LogFormat
-from sigrun.wire import config_files, model_config
+from sigrun.wire import batching_config, config_files, model_config
 
 _INT32 = range(-(2**31), 2**31)
 
@@ -32,6 +33,8 @@ def server_config(arguments: Arguments) -> ServerConfig:
         http=_http(arguments),
         lifecycle=_lifecycle(arguments),
         execution=_execution(arguments),
+        batching=_batching(arguments),
+        has_batching_per_model=arguments.is_set("enable_per_model_batching_parameters"),
         check_method_names=arguments.is_set("enable_signature_method_name_check"),
         shutdown_grace_s=arguments.number("shutdown_grace_seconds"),
     )
@@ -101,6 +104,20 @@ def _lifecycle(arguments: Arguments) -> LifecycleOptions:
             "allow_version_labels_for_unavailable_models"
         ),
     )
+
+
+def _batching(arguments: Arguments) -> BatchingOptions | None:
+    parameters_file = arguments.text("batching_parameters_file")
+    if not arguments.is_set("enable_batching"):
+        if parameters_file:
+            raise InvalidArgument(
+                "server_options.batching_parameters_file is set without setting "
+                "server_options.enable_batching to true."
+            )
+        return None
+    if parameters_file:
+        return batching_config.from_file(Path(parameters_file))
+    return BatchingOptions(thread_pool_name=THREAD_POOL_NAME_WITHOUT_FILE)
 
 
 def _execution(arguments: Arguments) -> ExecutionOptions:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
+from sigrun.config.batching import BatchingOptions
 from sigrun.config.execution import ExecutionOptions
 from sigrun.config.lifecycle import LifecycleOptions
 from sigrun.config.models import ModelSet
@@ -72,6 +73,8 @@ class ServerConfig:
     http: HttpOptions = field(default_factory=HttpOptions)
     lifecycle: LifecycleOptions = field(default_factory=LifecycleOptions)
     execution: ExecutionOptions = field(default_factory=ExecutionOptions)
+    batching: BatchingOptions | None = None  # None: requests run one by one
+    has_batching_per_model: bool = False  # sizes and times are then in the version directories
     check_method_names: bool = False
     shutdown_grace_s: float = 30.0
 

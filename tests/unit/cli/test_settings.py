@@ -6,6 +6,7 @@ import pytest
 
 from sigrun.cli.flags import parse
 from sigrun.cli.settings import log_format, server_config
+from sigrun.config.batching import BatchingOptions
 from sigrun.config.lifecycle import LifecycleOptions, VersionTransition
 from sigrun.config.models import ModelConfig, ModelSet
 from sigrun.config.server import GrpcOptions, HttpOptions, ServerConfig, TlsOptions
@@ -265,3 +266,34 @@ def test_any_other_log_format_is_refused() -> None:
 def test_one_port_cannot_be_both_doors() -> None:
     with pytest.raises(InvalidArgument, match="gRPC and HTTP cannot both have port 9000"):
         server_config(parse(["--model_base_path=/m", "--port=9000", "--rest_api_port=9000"]))
+
+
+def test_requests_are_not_batched_unless_asked_for() -> None:
+    assert server_config(parse(["--model_base_path=/m"])).batching is None
+
+
+def test_batching_parameters_come_from_their_file(tmp_path: Path) -> None:
+    file = tmp_path / "batching.config"
+    file.write_text("max_batch_size { value: 64 } batch_timeout_micros { value: 500 }")
+
+    config = server_config(
+        parse(["--model_base_path=/m", "--enable_batching", f"--batching_parameters_file={file}"])
+    )
+
+    assert config.batching == BatchingOptions(max_batch_rows=64, batch_timeout_s=0.0005)
+
+
+def test_batching_without_a_file_takes_the_defaults() -> None:
+    config = server_config(parse(["--model_base_path=/m", "--enable_batching"]))
+
+    assert config.batching == BatchingOptions(thread_pool_name="model_server_batch_threads")
+
+
+def test_a_parameters_file_without_batching_is_refused() -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        server_config(parse(["--model_base_path=/m", "--batching_parameters_file=/f"]))
+
+    assert str(caught.value) == (
+        "server_options.batching_parameters_file is set without setting "
+        "server_options.enable_batching to true."
+    )

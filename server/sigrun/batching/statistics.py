@@ -1,0 +1,143 @@
+"""What batching does, counted: per model and signature, cheap to write and safe to read.
+
+Written by schedulers, on the event loop. Read as frozen values; an exporter turns them into
+metrics. The buckets are TensorFlow Serving's.
+"""
+
+from __future__ import annotations
+
+import weakref
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sigrun.batching.queue import BatchQueue
+
+QUEUE_WAIT_BUCKETS_US: tuple[float, ...] = tuple(10 * 1.8**exponent for exponent in range(33))
+ROW_BUCKETS: tuple[float, ...] = tuple(2.0**exponent for exponent in range(14))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Histogram:
+    """How many values fell in each bucket: up to each bound, and last those above them all."""
+
+    bounds: tuple[float, ...]
+    counts: tuple[int, ...]
+    sum: float
+
+    @property
+    def count(self) -> int:
+        """How many values there were."""
+        return sum(self.counts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchingStatistics:
+    """What batching did for one signature since the server started, and what waits now.
+
+    A batch may be retried in parts: each run counts in `runs` and in the sizes.
+    """
+
+    waiting_requests: int
+    waiting_rows: int
+    refused_requests: int  # as the queue was full
+    given_up_requests: int  # cancelled, or past their deadline, before they had an answer
+    split_requests: int  # cut into several batches
+    shared_batches: int  # divided among runners that had nothing to do
+    retried_batches: int  # run again in parts as they had failed
+    runs: int
+    queue_wait_us: Histogram  # of each request, or piece of one
+    request_rows: Histogram
+    batch_rows: Histogram  # before padding
+    processed_rows: Histogram  # after padding
+    padding_rows: Mapping[int, Histogram]  # by size after padding
+
+
+class BatchRecorder:
+    """Counts for one signature. The schedulers of several queues and versions may share it."""
+
+    def __init__(self) -> None:
+        self.refused_requests = 0
+        self.given_up_requests = 0
+        self.split_requests = 0
+        self.shared_batches = 0
+        self.retried_batches = 0
+        self._queue_wait_us = [0] * (len(QUEUE_WAIT_BUCKETS_US) + 1)
+        self._queue_wait_sum_us = 0.0
+        # No more keys than a batch can have rows.
+        self._requests: Counter[int] = Counter()  # by rows
+        self._runs: Counter[tuple[int, int]] = Counter()  # by rows before and after padding
+        self._queues: weakref.WeakSet[BatchQueue[Any]] = weakref.WeakSet()
+
+    def watch(self, queue: BatchQueue[Any]) -> None:
+        """Count what waits in `queue` as long as it exists."""
+        self._queues.add(queue)
+
+    def request(self, rows: int) -> None:
+        """Count a request that was accepted."""
+        self._requests[rows] += 1
+
+    def waits(self, waits_s: Iterable[float]) -> None:
+        """Count how long the requests or pieces of a batch had waited when it left."""
+        for wait_s in waits_s:
+            wait_us = wait_s * 1e6
+            self._queue_wait_us[bisect_left(QUEUE_WAIT_BUCKETS_US, wait_us)] += 1
+            self._queue_wait_sum_us += wait_us
+
+    def run(self, rows: int, processed_rows: int) -> None:
+        """Count a run of `rows` rows, padded to `processed_rows`."""
+        self._runs[rows, processed_rows] += 1
+
+    @property
+    def statistics(self) -> BatchingStatistics:
+        """Everything counted so far."""
+        before, after = Counter[int](), Counter[int]()
+        padding: dict[int, Counter[int]] = {}
+        for (rows, processed_rows), count in self._runs.items():
+            before[rows] += count
+            after[processed_rows] += count
+            padding.setdefault(processed_rows, Counter())[processed_rows - rows] += count
+        return BatchingStatistics(
+            waiting_requests=sum(map(len, self._queues)),
+            waiting_rows=sum(queue.rows for queue in self._queues),
+            refused_requests=self.refused_requests,
+            given_up_requests=self.given_up_requests,
+            split_requests=self.split_requests,
+            shared_batches=self.shared_batches,
+            retried_batches=self.retried_batches,
+            runs=self._runs.total(),
+            queue_wait_us=Histogram(
+                bounds=QUEUE_WAIT_BUCKETS_US,
+                counts=tuple(self._queue_wait_us),
+                sum=self._queue_wait_sum_us,
+            ),
+            request_rows=_histogram(self._requests),
+            batch_rows=_histogram(before),
+            processed_rows=_histogram(after),
+            padding_rows={size: _histogram(padding[size]) for size in sorted(padding)},
+        )
+
+
+class BatchingInstruments:
+    """The recorders of a server, by model and signature; versions of a model share them."""
+
+    def __init__(self) -> None:
+        self._recorders: dict[tuple[str, str], BatchRecorder] = {}
+
+    def recorder(self, model: str, signature: str) -> BatchRecorder:
+        """Return what counts for this signature; the same one each time."""
+        return self._recorders.setdefault((model, signature), BatchRecorder())
+
+    def statistics(self) -> Mapping[tuple[str, str], BatchingStatistics]:
+        """Return what was counted, by model and signature."""
+        return {key: recorder.statistics for key, recorder in self._recorders.items()}
+
+
+def _histogram(values: Counter[int]) -> Histogram:
+    counts = [0] * (len(ROW_BUCKETS) + 1)
+    for value, count in values.items():
+        counts[bisect_left(ROW_BUCKETS, value)] += count
+    total = sum(value * count for value, count in values.items())
+    return Histogram(bounds=ROW_BUCKETS, counts=tuple(counts), sum=total)

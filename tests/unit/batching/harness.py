@@ -1,0 +1,111 @@
+"""A batched fake servable, with the time in the hands of the test."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from sigrun.batching.runners import BatchRunners
+from sigrun.batching.servable import BatchedServable
+from sigrun.batching.statistics import BatchingInstruments, BatchingStatistics
+from sigrun.config.batching import BatchingOptions
+from sigrun.servables.servable import ServableId
+from sigrun.servables.signature import Array, Signature
+from tests.fakes.lifecycle import advance_clock
+from tests.fakes.servables import HALF_PLUS_TWO, Compute, FakeServable, half_plus_two
+
+MNIST = ServableId("mnist", 3)
+
+
+class Clock:
+    """Says the time that the test sets."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass, here and for the running event loop."""
+        self.now += seconds
+        advance_clock(seconds)
+
+
+class Batching:
+    """`batched` runs requests on `inner`, which takes `row_s` seconds for each row of a run."""
+
+    def __init__(
+        self,
+        options: BatchingOptions | None = None,
+        *,
+        runners: int = 1,
+        signatures: Sequence[Signature] = (HALF_PLUS_TWO,),
+        compute: Compute = half_plus_two,
+        row_s: float = 0.0,
+    ) -> None:
+        self.clock = Clock()
+
+        def compute_slowly(inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+            self.clock.now += row_s * len(next(iter(inputs.values())))
+            return compute(inputs)
+
+        self.inner = FakeServable(signatures, compute_slowly if row_s else compute)
+        self.instruments = BatchingInstruments()
+        self.runners = BatchRunners(runners, clock=self.clock)
+        self.batched = BatchedServable(
+            MNIST,
+            self.inner,
+            options=options or BatchingOptions(),
+            runners=self.runners,
+            instruments=self.instruments,
+        )
+
+    def ask(self, *x: float, deadline: float | None = None) -> asyncio.Task[Sequence[Array]]:
+        """Send a request for half plus two."""
+        return self.send(HALF_PLUS_TWO, {"x": floats(*x)}, deadline=deadline)
+
+    def send(
+        self,
+        signature: Signature,
+        inputs: Mapping[str, Array],
+        outputs: Sequence[str] | None = None,
+        *,
+        deadline: float | None = None,
+    ) -> asyncio.Task[Sequence[Array]]:
+        """Send a request, whose answer the task has."""
+        names = tuple(signature.outputs) if outputs is None else outputs
+        return asyncio.ensure_future(self.batched.run(signature, inputs, names, deadline=deadline))
+
+    @property
+    def sizes(self) -> list[int]:
+        """How many rows each run had."""
+        return [len(next(iter(inputs.values()))) for _, inputs, _, _ in self.inner.runs]
+
+    def statistics(self, signature: str = "serving_default") -> BatchingStatistics:
+        """Return what was counted for a signature."""
+        return self.instruments.statistics()[MNIST.name, signature]
+
+
+def floats(*values: float) -> Array:
+    """Return a vector."""
+    return np.array(values, np.float32)
+
+
+def failing_on(bad: float, error: Callable[[], Exception]) -> Compute:
+    """Return half plus two, which fails if `bad` is among its inputs."""
+
+    def compute(inputs: Mapping[str, Array]) -> dict[str, Array]:
+        if bad in inputs["x"]:
+            raise error()
+        return half_plus_two(inputs)
+
+    return compute
+
+
+def renamed(signature: Signature, name: str) -> Signature:
+    """Return the same signature under another name."""
+    return replace(signature, name=name)

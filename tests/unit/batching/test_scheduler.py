@@ -1,0 +1,601 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pytest
+
+from sigrun.batching import batch, scheduler
+from sigrun.config.batching import BatchingOptions
+from sigrun.errors import (
+    Code,
+    DeadlineExceeded,
+    FailedPrecondition,
+    Internal,
+    InvalidArgument,
+    SigrunError,
+    Unavailable,
+)
+from sigrun.servables.signature import Array, DType
+from tests.fakes.lifecycle import let_others_run
+from tests.fakes.servables import HALF_PLUS_TWO, half_plus_two, signature
+from tests.unit.batching.harness import Batching, failing_on, floats
+
+pytestmark = pytest.mark.asyncio
+
+
+async def answers(*tasks: asyncio.Task[Sequence[Array]]) -> list[list[float]]:
+    return [outputs[0].tolist() for outputs in await asyncio.gather(*tasks)]
+
+
+async def outcome(task: asyncio.Task[Sequence[Array]]) -> list[float] | str:
+    try:
+        return list((await task)[0].tolist())
+    except SigrunError as error:
+        return f"{error.code.name}: {error}"
+
+
+async def occupy(batching: Batching, rows: int = 1) -> asyncio.Task[Sequence[Array]]:
+    """Hold a runner until the gate is opened."""
+    batching.inner.gate.clear()
+    before = len(batching.inner.runs)
+    task = batching.ask(*range(rows))
+    await let_others_run()
+    assert len(batching.inner.runs) == before + 1
+    return task
+
+
+async def test_requests_that_arrive_together_run_together() -> None:
+    batching = Batching()
+
+    assert await answers(batching.ask(1), batching.ask(2, 3), batching.ask(4)) == [
+        [2.5],
+        [3, 3.5],
+        [4],
+    ]
+    assert batching.sizes == [4]
+
+
+async def test_a_request_that_is_alone_runs_with_its_own_arrays() -> None:
+    batching = Batching()
+    x = floats(1)
+
+    await batching.send(HALF_PLUS_TWO, {"x": x})
+
+    ((_, inputs, _, _),) = batching.inner.runs
+    assert inputs["x"] is x
+
+
+async def test_what_arrives_during_a_run_shares_the_next_one() -> None:
+    batching = Batching()
+    first = await occupy(batching)
+
+    others = [batching.ask(value) for value in (2, 4, 6)]
+    await let_others_run()
+    batching.inner.gate.set()
+
+    assert await answers(first, *others) == [[2], [3], [4], [5]]
+    assert batching.sizes == [1, 3]
+
+
+async def test_as_many_batches_run_at_once_as_there_are_runners() -> None:
+    batching = Batching(BatchingOptions(max_batch_rows=1), runners=2)
+    batching.inner.gate.clear()
+
+    tasks = [batching.ask(value) for value in range(3)]
+    await let_others_run()
+    at_once = len(batching.inner.runs)
+    batching.inner.gate.set()
+    await asyncio.gather(*tasks)
+
+    assert (at_once, len(batching.inner.runs)) == (2, 3)
+
+
+async def test_a_timeout_lets_a_batch_wait_for_company() -> None:
+    batching = Batching(BatchingOptions(batch_timeout_s=0.5))
+
+    first = batching.ask(2)
+    await let_others_run()
+    batching.clock.advance(0.4)
+    second = batching.ask(4)
+    await let_others_run()
+    before = list(batching.sizes)
+    batching.clock.advance(0.1)
+
+    assert await answers(first, second) == [[3], [4]]
+    assert (before, batching.sizes) == ([], [2])
+
+
+async def test_a_full_batch_does_not_wait_for_the_timeout() -> None:
+    batching = Batching(BatchingOptions(batch_timeout_s=0.5, max_batch_rows=2))
+
+    assert await answers(batching.ask(2), batching.ask(4)) == [[3], [4]]
+
+
+async def test_a_request_past_its_deadline_is_not_run() -> None:
+    batching = Batching()
+
+    with pytest.raises(DeadlineExceeded, match=r"^Timed out waiting for notification$"):
+        await batching.ask(1, deadline=batching.clock.now)
+
+    assert batching.inner.runs == []
+
+
+async def test_a_deadline_ends_the_wait_for_a_runner() -> None:
+    batching = Batching()
+    first = await occupy(batching)
+
+    late = batching.ask(2, deadline=batching.clock.now + 1)
+    await let_others_run()
+    batching.clock.advance(1)
+
+    assert await outcome(late) == "DEADLINE_EXCEEDED: Timed out waiting for notification"
+    batching.inner.gate.set()
+    await first
+    assert batching.sizes == [1]
+    assert batching.statistics().given_up_requests == 1
+
+
+async def test_a_deadline_ends_the_wait_for_company() -> None:
+    batching = Batching(BatchingOptions(batch_timeout_s=10))
+
+    late = batching.ask(2, deadline=batching.clock.now + 1)
+    await let_others_run()
+    batching.clock.advance(1)
+
+    assert await outcome(late) == "DEADLINE_EXCEEDED: Timed out waiting for notification"
+    assert batching.inner.runs == []
+
+
+async def test_a_deadline_ends_the_wait_for_a_batch_that_goes_on_for_others() -> None:
+    batching = Batching()
+    batching.inner.gate.clear()
+    late = batching.ask(2, deadline=batching.clock.now + 1)
+    patient = batching.ask(4, deadline=batching.clock.now + 5)
+    await let_others_run()
+
+    batching.clock.advance(1)
+
+    assert await outcome(late) == "DEADLINE_EXCEEDED: Timed out waiting for notification"
+    batching.inner.gate.set()
+    assert await outcome(patient) == [4]
+
+
+@pytest.mark.parametrize(("deadlines", "expected"), [((1.0, 3.0, 2.0), 3.0), ((1.0, None), None)])
+async def test_a_batch_has_the_latest_deadline_of_its_requests(
+    deadlines: tuple[float | None, ...], expected: float | None
+) -> None:
+    batching = Batching()
+    now = batching.clock.now
+
+    await asyncio.gather(
+        *[batching.ask(1, deadline=None if wait is None else now + wait) for wait in deadlines]
+    )
+
+    ((_, _, _, deadline),) = batching.inner.runs
+    assert deadline == (None if expected is None else now + expected)
+
+
+async def test_who_is_cancelled_while_waiting_costs_no_run() -> None:
+    batching = Batching()
+    first = await occupy(batching)
+
+    gone, other = batching.ask(2), batching.ask(4)
+    await let_others_run()
+    gone.cancel()
+    batching.inner.gate.set()
+
+    assert await answers(first, other) == [[2], [4]]
+    assert gone.cancelled()
+    assert batching.sizes == [1, 1]
+
+
+async def test_who_is_cancelled_leaves_the_batch_to_the_others() -> None:
+    batching = Batching()
+    batching.inner.gate.clear()
+    gone, other = batching.ask(2), batching.ask(4)
+    await let_others_run()
+
+    gone.cancel()
+    batching.inner.gate.set()
+
+    assert await answers(other) == [[4]]
+    assert batching.sizes == [2]
+
+
+async def test_a_batch_that_everybody_left_is_cancelled_and_frees_its_runner() -> None:
+    batching = Batching()
+    batching.inner.gate.clear()
+    gone = [batching.ask(2), batching.ask(4)]
+    await let_others_run()
+
+    for task in gone:
+        task.cancel()
+    await let_others_run()
+
+    assert batching.runners.idle == 1
+
+
+@pytest.mark.parametrize("turns", range(5))
+async def test_a_request_may_be_cancelled_at_any_time_without_losing_a_runner(turns: int) -> None:
+    batching = Batching()
+    batching.inner.gate.clear()
+    task = batching.ask(2)
+    for _ in range(turns):
+        await asyncio.sleep(0)
+
+    task.cancel()
+    await let_others_run()
+
+    assert task.cancelled()
+    assert batching.runners.idle == 1
+    assert not batching.statistics().waiting_requests
+
+
+async def test_only_the_request_that_is_bad_fails() -> None:
+    batching = Batching(compute=failing_on(13, lambda: InvalidArgument("unlucky")))
+
+    tasks = [batching.ask(value) for value in (2, 4, 13, 6, 8)]
+    outcomes = [await outcome(task) for task in tasks]
+
+    assert outcomes == [[3], [4], "INVALID_ARGUMENT: unlucky", [5], [6]]
+    assert batching.runners.idle == 1
+
+
+async def test_a_batch_of_bad_requests_is_run_less_than_twice_for_each() -> None:
+    batching = Batching(compute=failing_on(13, lambda: InvalidArgument("unlucky")))
+
+    outcomes = [await outcome(task) for task in [batching.ask(13) for _ in range(8)]]
+
+    assert outcomes == ["INVALID_ARGUMENT: unlucky"] * 8
+    assert len(batching.inner.runs) == 2 * 8 - 1
+
+
+async def test_the_bad_one_of_many_is_found_in_a_few_runs() -> None:
+    batching = Batching(compute=failing_on(13, lambda: InvalidArgument("unlucky")))
+
+    tasks = [batching.ask(13 if number == 40 else 2) for number in range(64)]
+    outcomes = [await outcome(task) for task in tasks]
+
+    assert outcomes.count([3]) == 63
+    assert len(batching.inner.runs) == 1 + 2 * 6
+
+
+async def test_an_error_that_is_not_of_the_tree_reaches_its_caller_alone() -> None:
+    batching = Batching(compute=failing_on(13, lambda: ZeroDivisionError("a bug")))
+    good, bad = batching.ask(2), batching.ask(13)
+
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        await bad
+
+    assert await outcome(good) == [3]
+
+
+@pytest.mark.parametrize("error", [Unavailable("full"), DeadlineExceeded("too late")])
+async def test_a_batch_that_could_not_run_is_not_run_again(error: SigrunError) -> None:
+    batching = Batching(compute=failing_on(13, lambda: error))
+
+    outcomes = [await outcome(task) for task in (batching.ask(2), batching.ask(13))]
+
+    assert outcomes == [f"{error.code.name}: {error}"] * 2
+    assert len(batching.inner.runs) == 1
+
+
+async def test_who_is_cancelled_is_not_run_again() -> None:
+    batching = Batching(compute=failing_on(13, lambda: InvalidArgument("unlucky")))
+    batching.inner.gate.clear()
+    gone, good, bad = batching.ask(2), batching.ask(4), batching.ask(13)
+    await let_others_run()
+
+    gone.cancel()
+    batching.inner.gate.set()
+
+    assert await outcome(good) == [4]
+    assert await outcome(bad) == "INVALID_ARGUMENT: unlucky"
+    assert batching.sizes == [3, 1, 1]
+
+
+async def test_who_is_cancelled_between_two_retries_is_not_run_again() -> None:
+    def fail_and_hold(inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+        batching.inner.gate.clear()
+        return failing_on(13, lambda: InvalidArgument("unlucky"))(inputs)
+
+    batching = Batching(compute=fail_and_hold)
+    tasks = [batching.ask(value) for value in (13, 2, 4, 6)]
+    await let_others_run()
+    sizes_before = list(batching.sizes)
+
+    tasks[2].cancel()
+    await let_others_run()
+    batching.inner._compute = half_plus_two
+    batching.inner.gate.set()
+
+    assert await outcome(tasks[3]) == [5]
+    assert (sizes_before, batching.sizes) == ([4, 2], [4, 2, 1])
+
+
+async def test_who_is_cancelled_makes_room_in_a_full_queue() -> None:
+    batching = Batching(BatchingOptions(max_batch_rows=1, max_enqueued_batches=1))
+    first = await occupy(batching)
+    gone = batching.ask(2)
+    await let_others_run()
+
+    gone.cancel()
+    await let_others_run()
+    other = batching.ask(4)
+    await let_others_run()
+    batching.inner.gate.set()
+
+    assert await answers(first, other) == [[2], [4]]
+
+
+async def test_a_request_without_rows_runs_alone_and_at_once() -> None:
+    batching = Batching(BatchingOptions(max_batch_rows=4, allowed_batch_rows=(4,)))
+    batching.inner.gate.clear()
+    blocked = batching.ask(1)
+    await let_others_run()
+
+    empty = batching.ask()
+    await let_others_run()
+
+    assert batching.sizes == [4, 0]
+    batching.inner.gate.set()
+    assert await answers(blocked, empty) == [[2.5], []]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "text"),
+    [
+        ({}, "Batching Run() must have at least one input tensor"),
+        (
+            {"a": np.array(1, np.float32), "b": floats(1)},
+            "Batching Run() input tensors must have at least one dimension",
+        ),
+        (
+            {"a": floats(1, 2), "b": floats(1)},
+            "Batching Run() input tensors must have equal 0th-dimension size",
+        ),
+    ],
+)
+async def test_inputs_that_cannot_be_batched_are_refused(
+    inputs: Mapping[str, Array], text: str
+) -> None:
+    takes = signature(dict.fromkeys(inputs, DType.FLOAT), {"y": DType.FLOAT})
+    batching = Batching(signatures=[takes])
+
+    assert await outcome(batching.send(takes, inputs)) == f"INVALID_ARGUMENT: {text}"
+
+
+async def test_a_request_larger_than_a_batch_is_refused() -> None:
+    batching = Batching(BatchingOptions(max_batch_rows=2))
+
+    assert await outcome(batching.ask(1, 2, 3)) == (
+        "INVALID_ARGUMENT: Task size 3 is larger than maximum input batch size 2"
+    )
+
+
+async def test_a_full_queue_refuses_at_once() -> None:
+    batching = Batching(BatchingOptions(max_batch_rows=1, max_enqueued_batches=2))
+    first = await occupy(batching)
+    waiting = [batching.ask(2), batching.ask(4)]
+    await let_others_run()
+
+    assert await outcome(batching.ask(6)) == (
+        "UNAVAILABLE: The batch scheduling queue to which this task was submitted is full; "
+        "currently 2 batches enqueued and max_enqueued_batches is 2"
+    )
+    assert batching.statistics().refused_requests == 1
+    batching.inner.gate.set()
+    assert await answers(first, *waiting) == [[2], [3], [4]]
+
+
+async def test_what_idle_runners_are_about_to_take_does_not_fill_the_queue() -> None:
+    batching = Batching(BatchingOptions(max_batch_rows=1, max_enqueued_batches=1), runners=3)
+
+    tasks = [batching.ask(value) for value in (0, 2, 4, 6)]
+
+    assert await answers(*tasks) == [[2], [3], [4], [5]]
+
+
+async def test_a_scalar_output_is_refused_alone_and_in_company() -> None:
+    batching = Batching(compute=lambda _: {"y": np.array(1, np.float32)})
+    text = "FAILED_PRECONDITION: Batched output tensor has 0 dimensions"
+
+    assert await outcome(batching.ask(1)) == text
+    assert [await outcome(task) for task in [batching.ask(1), batching.ask(2)]] == [text] * 2
+
+
+async def test_what_cannot_be_divided_runs_one_by_one_from_then_on() -> None:
+    """A request's answer must not depend on its company."""
+    batching = Batching(compute=lambda _: {"y": floats(7)})
+    text = (
+        "FAILED_PRECONDITION: Batched output tensor's 0th dimension does not equal the sum of "
+        "the 0th dimension sizes of the input tensors"
+    )
+
+    first = [await outcome(task) for task in [batching.ask(1), batching.ask(2, 3)]]
+    second = [await outcome(task) for task in [batching.ask(1), batching.ask(2)]]
+
+    assert first == [[7], text]
+    assert second == [[7], [7]]
+    assert batching.sizes == [3, 1, 2, 1, 1]
+
+
+async def test_batches_are_padded_to_a_listed_size_and_answers_are_not() -> None:
+    batching = Batching(BatchingOptions(max_batch_rows=8, allowed_batch_rows=(4, 8)))
+
+    alone = await answers(batching.ask(1))
+    together = await answers(batching.ask(2), batching.ask(4), batching.ask(6, 8, 10))
+
+    assert alone == [[2.5]]
+    assert together == [[3], [4], [5, 6, 7]]
+    assert batching.sizes == [4, 8]
+    assert batching.inner.runs[1][1]["x"].tolist() == [2, 4, 6, 8, 10, 6, 6, 6]
+
+
+async def test_requests_of_other_shapes_do_not_meet() -> None:
+    batching = Batching()
+
+    narrow, wide, more = (
+        batching.send(HALF_PLUS_TWO, {"x": np.full((1, width), width, np.float32)})
+        for width in (2, 3, 2)
+    )
+
+    assert await answers(narrow, wide, more) == [[[3, 3]], [[3.5, 3.5, 3.5]], [[3, 3]]]
+    assert [inputs["x"].shape for _, inputs, _, _ in batching.inner.runs] == [(2, 2), (1, 3)]
+
+
+async def test_with_variable_length_padding_they_do() -> None:
+    batching = Batching(BatchingOptions(pad_variable_length_inputs=True))
+
+    narrow, wide = (
+        batching.send(HALF_PLUS_TWO, {"x": np.full((1, width), width, np.float32)})
+        for width in (2, 3)
+    )
+
+    assert await answers(narrow, wide) == [[[3, 3, 3]], [[3.5, 3.5, 3.5]]]
+    assert batching.sizes == [2]
+
+
+SPLITTING = BatchingOptions(
+    max_batch_rows=100, max_execution_batch_rows=4, enable_large_batch_splitting=True
+)
+
+
+async def test_a_large_request_runs_in_pieces_and_is_answered_as_one() -> None:
+    batching = Batching(SPLITTING)
+
+    small, large = batching.ask(-2), batching.ask(*range(0, 18, 2))
+
+    assert await answers(small, large) == [[1], [2, 3, 4, 5, 6, 7, 8, 9, 10]]
+    assert batching.sizes == [4, 4, 2]
+    assert batching.statistics().split_requests == 1
+
+
+async def test_the_first_piece_that_fails_fails_the_request_and_no_other_one_runs() -> None:
+    batching = Batching(SPLITTING, compute=failing_on(13, lambda: Internal("broken")))
+
+    assert await outcome(batching.ask(1, 2, 13, *range(20, 30))) == "INTERNAL: broken"
+    await let_others_run()
+
+    assert batching.sizes == [4]
+    assert not batching.statistics().waiting_requests
+    assert batching.runners.idle == 1
+
+
+async def test_a_large_request_may_be_cancelled_between_its_pieces() -> None:
+    batching = Batching(SPLITTING)
+    batching.inner.gate.clear()
+    task = batching.ask(*range(10))
+    await let_others_run()
+
+    task.cancel()
+    await let_others_run()
+
+    assert batching.sizes == [4]
+    assert not batching.statistics().waiting_requests
+    assert batching.runners.idle == 1
+
+
+async def test_rows_that_take_long_are_shared_among_idle_runners() -> None:
+    batching = Batching(runners=2, row_s=0.001)
+    for rows in (1, 2, 4):
+        await batching.ask(*range(rows))
+
+    tasks = [batching.ask(value) for value in range(8)]
+
+    assert await answers(*tasks) == [[value / 2 + 2] for value in range(8)]
+    assert batching.sizes[3:] == [4, 4]
+    assert batching.statistics().shared_batches == 1
+
+
+async def test_rows_that_take_no_time_stay_together() -> None:
+    batching = Batching(runners=2, row_s=0.000001)
+    for rows in (1, 2, 4):
+        await batching.ask(*range(rows))
+
+    await asyncio.gather(*[batching.ask(value) for value in range(8)])
+
+    assert batching.sizes[3:] == [8]
+
+
+async def test_one_large_request_is_shared_where_it_may_be_cut() -> None:
+    batching = Batching(
+        BatchingOptions(max_batch_rows=100, enable_large_batch_splitting=True),
+        runners=4,
+        row_s=0.001,
+    )
+    for rows in (1, 2, 4):
+        await batching.ask(*range(rows))
+
+    (answer,) = await answers(batching.ask(*range(16)))
+
+    assert answer == [value / 2 + 2 for value in range(16)]
+    assert batching.sizes[-4:] == [4, 4, 4, 4]
+
+
+async def test_instruments_show_what_was_done() -> None:
+    batching = Batching(BatchingOptions(max_batch_rows=4, allowed_batch_rows=(4,)))
+    first = await occupy(batching)
+    others = [batching.ask(2), batching.ask(4)]
+    await let_others_run()
+
+    waiting = batching.statistics()
+    batching.clock.advance(0.001)
+    batching.inner.gate.set()
+    await asyncio.gather(first, *others)
+    done = batching.statistics()
+
+    assert (waiting.waiting_requests, waiting.waiting_rows) == (2, 2)
+    assert (done.waiting_requests, done.waiting_rows) == (0, 0)
+    assert done.runs == 2
+    assert done.request_rows.count == 3
+    assert done.queue_wait_us.sum == pytest.approx(2000)
+    assert done.batch_rows.sum == 3
+    assert done.processed_rows.sum == 8
+    assert done.padding_rows[4].sum == 5
+
+
+async def test_each_caller_of_a_failed_batch_gets_an_error_of_its_own() -> None:
+    batching = Batching(compute=failing_on(13, lambda: Unavailable("full")))
+    tasks = [batching.ask(13), batching.ask(13)]
+
+    first, second = await asyncio.gather(*tasks, return_exceptions=True)
+
+    assert isinstance(first, Unavailable)
+    assert isinstance(second, Unavailable)
+    assert first is not second
+
+
+async def test_large_batches_are_put_together_off_the_event_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    threads: list[threading.Thread] = []
+
+    def assemble(requests: Sequence[Sequence[Array]], *, rows: int) -> list[Array]:
+        threads.append(threading.current_thread())
+        return batch.assemble(requests, rows=rows)
+
+    monkeypatch.setattr(scheduler, "assemble", assemble)
+    batching = Batching()
+
+    for width in (1, 1 << 20):
+        inputs = [np.full((1, width), value, np.float32) for value in (2, 4)]
+        tasks = [batching.send(HALF_PLUS_TWO, {"x": x}) for x in inputs]
+        first, second = await asyncio.gather(*tasks)
+        assert (first[0][0, -1], second[0][0, 0]) == (3, 4)
+
+    small, large = threads
+    assert small is threading.current_thread()
+    assert large is not threading.current_thread()
+
+
+async def test_a_code_and_its_text_are_those_of_the_model() -> None:
+    batching = Batching(compute=failing_on(13, lambda: FailedPrecondition("table not ready")))
+
+    with pytest.raises(SigrunError, match=r"^table not ready$") as error:
+        await batching.ask(13)
+
+    assert error.value.code is Code.FAILED_PRECONDITION
