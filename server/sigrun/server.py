@@ -50,6 +50,9 @@ from sigrun.wire.http.server import HttpServer
 logger = logging.getLogger(__name__)
 
 _MAX_WAITING_LOADS = 100_000
+# Reading and writing hold up the interpreter for the most part: more threads help nobody.
+_BODY_THREADS = 2
+_MAX_WAITING_BODIES = 256
 
 
 class ModelServer:
@@ -79,7 +82,7 @@ class ModelServer:
         loading = Threads(
             name="load", count=options.choose_load_threads(cpus), max_waiting=_MAX_WAITING_LOADS
         )
-        self._threads = [runners, loading]
+        self._threads += [runners, loading]
 
         def make_loader(id: ServableId, path: Path, revision: Revision) -> SavedModelLoader:
             return SavedModelLoader(
@@ -137,9 +140,11 @@ class ModelServer:
             Resolver(self.manager, self.labels), check_method_names=config.check_method_names
         )
         self._management = ModelManagement(self.models, self.monitor)
+        bodies = Threads(name="body", count=_BODY_THREADS, max_waiting=_MAX_WAITING_BODIES)
+        self._threads.append(bodies)
         services = {
             prediction_service.NAME: prediction_service.PredictionService(
-                inference, as_content=config.grpc.outputs_as_tensor_content
+                inference, bodies=bodies, as_content=config.grpc.outputs_as_tensor_content
             ).methods(),
             model_service.NAME: model_service.ModelService(self._management).methods(),
         }
@@ -184,7 +189,7 @@ class ModelServer:
         await self._management.close()
         await self.manager.close()
         for threads in self._threads:
-            threads.close()
+            await asyncio.to_thread(threads.close)
 
     def _follow(self, file: Path) -> Coroutine[None, None, None]:
         return ConfigFilePoller(

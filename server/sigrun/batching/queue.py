@@ -150,11 +150,6 @@ class BatchQueue(Generic[ReplyT]):
         group = self._next_group(now)
         if group is None:
             return [], []
-        if len(self._groups) == 1 and self.merges and group.rows <= self._limit:
-            batch = list(group.waiting)
-            if not any(pending.is_expired(now) for pending in batch):
-                self._clear()
-                return batch, []
         form = group.oldest.form
         taken = self._take_from(group, now)
         self._forget_if_empty(group, form)
@@ -191,11 +186,6 @@ class BatchQueue(Generic[ReplyT]):
             else:
                 break
         return batch, expired
-
-    def _clear(self) -> None:
-        self._groups.clear()
-        self.rows = 0
-        self._room.clear()
 
     def _leave(self, group: _Group[ReplyT], pending: Pending[ReplyT]) -> None:
         del group.waiting[pending]
@@ -285,10 +275,6 @@ class _LooseRoom:
         pending.place = self._open
         self._open.rows += pending.rows
 
-    def clear(self) -> None:
-        self.batches = 1
-        self._open = _Place()
-
     def leave(self, pending: Pending[ReplyT], rows: int) -> None:
         place = pending.place
         if place is not None:
@@ -321,9 +307,6 @@ class _ExactRoom:
                 f"open_batch_size={open_batch_size}, max_execution_batch_size={self._limit})"
             )
         self._rows += pending.rows
-
-    def clear(self) -> None:
-        self._rows = 0
 
     def leave(self, pending: Pending[ReplyT], rows: int) -> None:
         self._rows -= rows

@@ -147,6 +147,8 @@ def _varint(alias: str, content: bytes, position: int) -> tuple[int, int]:
 
 
 def _from_field(dtype: DType, field: Any) -> Array:
+    if not hasattr(field, "__array__"):
+        field = field[:]  # before protobuf 7: numpy reads a list faster than the field
     match dtype:
         case DType.STRING:
             values = np.empty(len(field), object)

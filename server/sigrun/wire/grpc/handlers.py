@@ -10,12 +10,13 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, NoReturn, TypeVar
+from typing import Generic, NoReturn, TypeVar
 
 import grpc
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 
-from sigrun.errors import Internal, InvalidArgument, SigrunError
+from sigrun.errors import Internal, SigrunError
+from sigrun.wire.parse import parse
 from sigrun.wire.status import GRPC_STATUS, grpc_details
 
 logger = logging.getLogger(__name__)
@@ -35,8 +36,16 @@ class Method(Generic[Request, Response]):
     request: type[Request]
     answer: Callable[[Request, float | None], Awaitable[Response]]
 
+    async def __call__(self, body: bytes, deadline: float | None) -> bytes:
+        response = await self.answer(parse(self.request, body), deadline)
+        return response.SerializeToString()
 
-def service_handler(name: str, methods: Mapping[str, Method[Any, Any]]) -> grpc.GenericRpcHandler:
+
+AnswerBytes = Callable[[bytes, float | None], Awaitable[bytes]]
+"""One unary RPC: what a `Method` is, and what reads and writes messages by itself may be."""
+
+
+def service_handler(name: str, methods: Mapping[str, AnswerBytes]) -> grpc.GenericRpcHandler:
     """Return the handler of service `name`, to be added to a server."""
     return grpc.method_handlers_generic_handler(
         name,
@@ -47,13 +56,10 @@ def service_handler(name: str, methods: Mapping[str, Method[Any, Any]]) -> grpc.
     )
 
 
-def _handle(
-    path: str, method: Method[Request, Response]
-) -> Callable[[bytes, Context], Awaitable[bytes]]:
+def _handle(path: str, answer: AnswerBytes) -> Callable[[bytes, Context], Awaitable[bytes]]:
     async def handle(body: bytes, context: Context) -> bytes:
         try:
-            response = await method.answer(_parse(method.request, body), _deadline(context))
-            return response.SerializeToString()
+            return await answer(body, _deadline(context))
         except SigrunError as error:
             await _abort(context, error)
         except Exception as error:
@@ -61,15 +67,6 @@ def _handle(
             await _abort(context, Internal(f"{type(error).__name__}: {error}"))
 
     return handle
-
-
-def _parse(kind: type[Request], body: bytes) -> Request:
-    try:
-        return kind.FromString(body)
-    except DecodeError:
-        raise InvalidArgument(
-            f"The {len(body)} bytes sent are not a {kind.DESCRIPTOR.full_name}"
-        ) from None
 
 
 def _deadline(context: Context) -> float | None:

@@ -14,7 +14,7 @@ from sigrun._gen.tensorflow_serving.apis.model_management_pb2 import (
 )
 from sigrun.inference.management import ModelManagement
 from sigrun.wire import codec, model_config
-from sigrun.wire.grpc.handlers import Method
+from sigrun.wire.grpc.handlers import AnswerBytes, Method
 
 NAME = model_service_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name
 
@@ -25,7 +25,7 @@ class ModelService:
     def __init__(self, management: ModelManagement) -> None:
         self._management = management
 
-    def methods(self) -> dict[str, Method]:  # type: ignore[type-arg]  # each has its own types
+    def methods(self) -> dict[str, AnswerBytes]:
         """Return the RPCs of the service by name."""
         return {
             "GetModelStatus": Method(GetModelStatusRequest, self.GetModelStatus),

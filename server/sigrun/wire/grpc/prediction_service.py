@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from sigrun._gen.tensorflow_serving.apis import prediction_service_pb2
 from sigrun._gen.tensorflow_serving.apis.classification_pb2 import (
     ClassificationRequest,
@@ -15,38 +17,52 @@ from sigrun._gen.tensorflow_serving.apis.inference_pb2 import (
     MultiInferenceRequest,
     MultiInferenceResponse,
 )
-from sigrun._gen.tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
 from sigrun._gen.tensorflow_serving.apis.regression_pb2 import (
     RegressionRequest,
     RegressionResponse,
 )
+from sigrun.executors.threads import Threads
 from sigrun.inference.service import InferenceService
-from sigrun.wire import codec
-from sigrun.wire.grpc.handlers import Method
+from sigrun.wire import codec, predict_reader, predict_writer
+from sigrun.wire.grpc.handlers import AnswerBytes, Method
 
 NAME = prediction_service_pb2.DESCRIPTOR.services_by_name["PredictionService"].full_name
 
 
 class PredictionService:
-    """Inference over gRPC. With `as_content`, outputs go into `tensor_content`."""
+    """Inference over gRPC. With `as_content`, outputs go into `tensor_content`.
 
-    def __init__(self, inference: InferenceService, *, as_content: bool = False) -> None:
+    Bodies that take long to read or write are left to the threads of `bodies`.
+    """
+
+    def __init__(
+        self, inference: InferenceService, *, bodies: Threads, as_content: bool = False
+    ) -> None:
         self._inference = inference
+        self._bodies = bodies
         self._as_content = as_content
 
-    def methods(self) -> dict[str, Method]:  # type: ignore[type-arg]  # each has its own types
+    def methods(self) -> dict[str, AnswerBytes]:
         """Return the RPCs of the service by name."""
         return {
-            "Predict": Method(PredictRequest, self.Predict),
+            "Predict": self.Predict,
             "Classify": Method(ClassificationRequest, self.Classify),
             "Regress": Method(RegressionRequest, self.Regress),
             "MultiInference": Method(MultiInferenceRequest, self.MultiInference),
             "GetModelMetadata": Method(GetModelMetadataRequest, self.GetModelMetadata),
         }
 
-    async def Predict(self, request: PredictRequest, deadline: float | None) -> PredictResponse:
-        result = await self._inference.predict(codec.predict_call(request, deadline))
-        return codec.predict_response(result, as_content=self._as_content)
+    async def Predict(self, body: bytes, deadline: float | None) -> bytes:
+        call = predict_reader.quick_predict_call(body, deadline)
+        if call is None:
+            call = await self._bodies.run(predict_reader.predict_call, body, deadline)
+        result = await self._inference.predict(call)
+        write = functools.partial(
+            predict_writer.predict_response, result, as_content=self._as_content
+        )
+        if predict_writer.takes_long(result, as_content=self._as_content):
+            return await self._bodies.run(write)
+        return write()
 
     async def Classify(
         self, request: ClassificationRequest, deadline: float | None

@@ -10,7 +10,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from sigrun.config.server import GrpcOptions, TlsOptions
 from sigrun.errors import InvalidArgument, Unavailable
-from sigrun.wire.grpc.handlers import Method, service_handler
+from sigrun.wire.grpc.handlers import AnswerBytes, service_handler
 from sigrun.wire.grpc.health import HealthService
 from sigrun.wire.grpc.reflection import add_reflection
 
@@ -24,7 +24,7 @@ _OPTIONS: Mapping[str, str | int] = {
     "grpc.so_reuseport": 0,
 }
 
-Services = Mapping[str, Mapping[str, Method]]  # type: ignore[type-arg]  # each has its own types
+Services = Mapping[str, Mapping[str, AnswerBytes]]
 
 
 class GrpcServer:
