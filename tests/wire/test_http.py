@@ -112,6 +112,15 @@ class TestRest:
 
         assert answer.json() == {"predictions": [text]}
 
+    async def test_megabytes_of_numbers_pass_both_ways(self, rig: Rig) -> None:
+        http = await start(rig)
+        values = np.arange(600_000, dtype=np.float32).reshape(200, 3000) / 8
+
+        answer = await http.post(PREDICT, json={"instances": values.tolist()})
+
+        predictions = np.array(answer.json()["predictions"], np.float32)
+        np.testing.assert_array_equal(predictions, values / 2 + 2)
+
     async def test_one_connection_carries_many_requests(self, rig: Rig) -> None:
         http = await start(rig)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from sigrun.errors import Internal, NotFound, SigrunError, Unavailable
 from sigrun.servables.readiness import Readiness
+from sigrun.wire.http.json_syntax import Body
 from sigrun.wire.http.messages import HttpRequest, HttpResponse, error_response, json_response
 from sigrun.wire.http.rest import RestApi
 
@@ -21,6 +22,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 # gRPC's own bound on a message, so that both doors take the same.
 _MAX_BODY_BYTES = 2**31 - 1
+_CHUNK_BYTES = 256 * 1024
 
 
 class HttpApp:
@@ -74,25 +76,29 @@ class HttpApp:
         return json_response({"status": "ready"})
 
 
-def _request(scope: Scope, body: bytes) -> HttpRequest:
+def _request(scope: Scope, body: Body) -> HttpRequest:
     query = scope["query_string"]
     target = scope["raw_path"] + (b"?" + query if query else b"")
     return HttpRequest(method=scope["method"], target=target.decode("latin-1"), body=body)
 
 
-async def _read_body(receive: Receive) -> bytes:
-    chunks: list[bytes] = []
-    size = 0
+async def _read_body(receive: Receive) -> Body:
+    body: Body = b""
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ConnectionError("the client left before its request was complete")
-        chunks.append(message.get("body", b""))
-        size += len(chunks[-1])
-        if size > _MAX_BODY_BYTES:
+        chunk = message.get("body", b"")
+        if len(body) + len(chunk) > _MAX_BODY_BYTES:
             raise SigrunError(f"The body is larger than {_MAX_BODY_BYTES} bytes")
+        if not body:
+            body = chunk
+        elif isinstance(body, bytearray):
+            body += chunk  # moves pages, not bytes: no chunk waits for all that came before
+        else:
+            body = bytearray(body) + chunk
         if not message.get("more_body", False):
-            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+            return body
 
 
 async def _send(send: Send, response: HttpResponse) -> None:
@@ -107,4 +113,10 @@ async def _send(send: Send, response: HttpResponse) -> None:
             "headers": headers,
         }
     )
-    await send({"type": "http.response.body", "body": response.body})
+    body = response.body
+    # In chunks, since the server copies what the socket does not take at once.
+    for start in range(0, len(body) - _CHUNK_BYTES, _CHUNK_BYTES):
+        chunk = body[start : start + _CHUNK_BYTES]
+        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+    rest = max(0, (len(body) - 1) // _CHUNK_BYTES * _CHUNK_BYTES)
+    await send({"type": "http.response.body", "body": body[rest:]})

@@ -8,32 +8,31 @@ are TensorFlow Serving's.
 from __future__ import annotations
 
 import base64
-import json
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import orjson
 
 from sigrun.errors import InvalidArgument, SigrunError, Unimplemented
 from sigrun.servables.signature import MAX_RANK, Array, DType, Signature, TensorSpec
+from sigrun.wire.http.json_numbers import FLOATS, INTEGERS, Numbers
+from sigrun.wire.http.json_syntax import Body, Doubt, excerpt, parse
 
-_EXCERPT_CHARACTERS = 256
 _B64 = "b64"
-
-# A string, closed or not, whose inside is left alone; or a number that JSON does not have.
-_STRING_OR_NUMBER = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|(-?)(NaN|Inf(?:inity)?)', re.DOTALL)
-_MAX_INTEGER_DIGITS = 20  # of what fits in 64 bits, the sign counted
 
 Document = Mapping[str, Any]
 Shape = tuple[int, ...]
 
 
-def predict_document(body: bytes) -> Document:
+def predict_document(body: Body) -> Document:
     """Parse a predict body. Raises `InvalidArgument` unless it is an object in one format."""
-    document = _parse(body)
+    return check_document(parse(body))
+
+
+def check_document(document: Any) -> Document:
+    """Return `document`. Raises `InvalidArgument` unless it is an object in one format."""
     if not isinstance(document, dict):
         raise InvalidArgument(f"JSON Value: {excerpt(document)} Is not object")
     if "inputs" in document and "instances" in document:
@@ -48,53 +47,10 @@ def predict_document(body: bytes) -> Document:
     return document
 
 
-def _parse(body: bytes) -> Any:
-    if not body:
-        raise InvalidArgument("JSON Parse error: The document is empty")
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        if b"NaN" not in body and b"Inf" not in body:
-            raise _parse_error(error) from None
-    return _parse_with_non_finite(body)
-
-
-def _parse_with_non_finite(body: bytes) -> Any:
-    """Parse a body that is JSON but for NaN, Inf and Infinity, as TensorFlow Serving does."""
-    try:
-        # With zeros of the same length in their place the rest must be JSON, mistakes are
-        # found where they are, and strings are known to be text.
-        orjson.loads(_STRING_OR_NUMBER.sub(_as_zero, body))
-        spelled = _STRING_OR_NUMBER.sub(_as_python_spells_it, body)
-        return json.loads(spelled.decode(), parse_int=_integer)
-    except json.JSONDecodeError as error:
-        raise _parse_error(error) from None
-    except RecursionError:
-        raise InvalidArgument("JSON Parse error: The document is nested too deep") from None
-
-
-def _as_zero(match: re.Match[bytes]) -> bytes:
-    if match[2] is None:
-        return match[0]
-    return match[1] + b"0.".ljust(len(match[2]), b"0")
-
-
-def _as_python_spells_it(match: re.Match[bytes]) -> bytes:
-    if match[2] is None:
-        return match[0]
-    return b"NaN" if match[2] == b"NaN" else match[1] + b"Infinity"
-
-
-def _integer(text: str) -> float:
-    return int(text) if len(text) <= _MAX_INTEGER_DIGITS else float(text)
-
-
-def _parse_error(error: json.JSONDecodeError) -> InvalidArgument:
-    return InvalidArgument(f"JSON Parse error: {error.msg} at offset: {error.pos}")
-
-
 def _check_instances(document: Document) -> None:
     instances = document["instances"]
+    if isinstance(instances, Numbers):
+        return
     if not isinstance(instances, list):
         raise InvalidArgument(
             f"JSON Value: {excerpt(document)} Expecting 'instances' to be an list/array"
@@ -133,7 +89,13 @@ def _columnar_inputs(value: Any, specs: Mapping[str, TensorSpec]) -> dict[str, A
     return {alias: tensor(value[alias], spec) for alias, spec in specs.items()}
 
 
-def _row_inputs(instances: Sequence[Any], specs: Mapping[str, TensorSpec]) -> dict[str, Array]:
+def _row_inputs(
+    instances: Sequence[Any] | Numbers, specs: Mapping[str, TensorSpec]
+) -> dict[str, Array]:
+    if isinstance(instances, Numbers):
+        if len(specs) > 1:
+            raise Doubt
+        return {alias: instances.array(_dtype(spec)) for alias, spec in specs.items()}
     if _are_named(instances[0], specs):
         return _named_rows(instances, specs)
     if len(specs) > 1:
@@ -177,17 +139,21 @@ class _Rows:
     """Gathers the elements of one input, which must all have the shape of the first."""
 
     def __init__(self, spec: TensorSpec) -> None:
-        self._dtype, self._convert = _conversion(spec)
+        self._conversion = _conversion(spec)
         self._shape: Shape | None = None
         self._values: list[Any] = []
+        self._arrays: list[Array] = []  # before the values, in order
         self._count = 0
 
     def add(self, element: Any, place: str) -> None:
         """Take one element; `place` says in an error which one it is."""
         try:
-            shape = _shape_of(element, max_rank=MAX_RANK - 1)  # one is for the batch
-            _flatten(element, 0, shape, self._convert, self._values)
-            self._check(shape)
+            if isinstance(element, Numbers):
+                self._add_array(element)
+            else:
+                shape = _shape_of(element, max_rank=MAX_RANK - 1)  # one is for the batch
+                _flatten(element, 0, shape, self._conversion, self._values)
+                self._check(shape)
         except SigrunError as error:
             raise InvalidArgument(
                 f"Failed to process {place} Error: {error.code.name}: {error}"
@@ -196,7 +162,24 @@ class _Rows:
 
     def array(self) -> Array:
         """Return all elements as one tensor."""
-        return _array(self._values, self._dtype, (self._count, *(self._shape or ())))
+        shape = (self._count, *(self._shape or ()))
+        if not self._arrays:
+            return _array(self._values, self._conversion.dtype, shape)
+        self._end_values()
+        return np.concatenate(self._arrays).reshape(shape)
+
+    def _add_array(self, element: Numbers) -> None:
+        if len(element.shape) >= MAX_RANK:
+            raise Doubt
+        self._check(element.shape)
+        self._end_values()
+        self._arrays.append(element.array(self._conversion.dtype).reshape(-1))
+
+    def _end_values(self) -> None:
+        if self._values:
+            dtype = self._conversion.dtype
+            self._arrays.append(_array(self._values, dtype, (len(self._values),)))
+            self._values = []
 
     def _check(self, shape: Shape) -> None:
         expected = self._shape = self._shape if self._shape is not None else shape
@@ -213,11 +196,13 @@ def tensor(value: Any, spec: TensorSpec) -> Array:
 
     Raises `InvalidArgument` for ragged lists and for elements of another type.
     """
-    dtype, convert = _conversion(spec)
+    conversion = _conversion(spec)
+    if isinstance(value, Numbers):
+        return value.array(conversion.dtype)
     shape = _shape_of(value)
     values: list[Any] = []
-    _flatten(value, 0, shape, convert, values)
-    return _array(values, dtype, shape)
+    _flatten(value, 0, shape, conversion, values)
+    return _array(values, conversion.dtype, shape)
 
 
 def _shape_of(value: Any, max_rank: int = MAX_RANK) -> Shape:
@@ -231,7 +216,7 @@ def _shape_of(value: Any, max_rank: int = MAX_RANK) -> Shape:
 
 
 def _flatten(
-    value: Any, level: int, shape: Shape, convert: Callable[[Any], Any], values: list[Any]
+    value: Any, level: int, shape: Shape, conversion: _Conversion, values: list[Any]
 ) -> None:
     """Append the converted elements of `value` to `values`, checking it against `shape`."""
     if not isinstance(value, list):
@@ -240,7 +225,7 @@ def _flatten(
                 f"JSON Value: {excerpt(value)} found at incorrect level: {level + 1} in the "
                 f"JSON DOM. Expected at level: {len(shape) + 1}"
             )
-        values.append(convert(value))
+        values.append(conversion.convert(value))
         return
     if level >= len(shape):
         raise InvalidArgument(
@@ -251,8 +236,11 @@ def _flatten(
             f"Encountered list at unexpected size: {len(value)} at level: {level + 1} "
             f"expected size: {shape[level]}"
         )
+    if level + 1 == len(shape) and conversion.takes(value):
+        values += value
+        return
     for element in value:
-        _flatten(element, level + 1, shape, convert, values)
+        _flatten(element, level + 1, shape, conversion, values)
 
 
 def _array(values: list[Any], dtype: DType, shape: Shape) -> Array:
@@ -264,23 +252,41 @@ def _array(values: list[Any], dtype: DType, shape: Shape) -> Array:
         return np.array(values, dtype.numpy).reshape(shape)
 
 
-def _conversion(spec: TensorSpec) -> tuple[DType, Callable[[Any], Any]]:
-    """Return the dtype of `spec` and what turns one JSON value into an element of it."""
-    match spec.dtype:
-        case DType.FLOAT | DType.DOUBLE | DType.HALF | DType.BFLOAT16 as dtype:
-            return dtype, _float_conversion(dtype)
-        case DType.BOOL as dtype:
-            return dtype, _bool
-        case DType.STRING as dtype:
-            return dtype, _bytes
-        case None | DType.COMPLEX64 | DType.COMPLEX128:
-            name = "unknown" if spec.dtype is None else _type_name(spec.dtype)
-            raise Unimplemented(f"Conversion of JSON Value to type: {name}")
-        case dtype:
-            return dtype, _int_conversion(dtype)
+@dataclass(frozen=True, slots=True)
+class _Conversion:
+    """How JSON values become elements of `dtype`.
+
+    Values of `plain_types` are elements as they are, integers only between the limits.
+    """
+
+    dtype: DType
+    convert: Callable[[Any], Any]
+    plain_types: frozenset[type] = frozenset()
+    limits: tuple[int, int] | None = None
+
+    def takes(self, values: list[Any]) -> bool:
+        """Return whether all `values` are elements as they are; False proves nothing."""
+        if not self.plain_types.issuperset(map(type, values)):
+            return False
+        if self.limits is None or not values:
+            return True
+        lowest, highest = self.limits
+        return bool(lowest <= min(values) and max(values) <= highest)
 
 
-def _float_conversion(dtype: DType) -> Callable[[Any], float]:
+def _conversion(spec: TensorSpec) -> _Conversion:
+    """Return how values become elements of `spec`. Raises `Unimplemented` if they cannot."""
+    name = "unknown" if spec.dtype is None else _type_name(spec.dtype)
+    if spec.dtype is None or spec.dtype not in _CONVERSIONS:
+        raise Unimplemented(f"Conversion of JSON Value to type: {name}")
+    return _CONVERSIONS[spec.dtype]
+
+
+def _dtype(spec: TensorSpec) -> DType:
+    return _conversion(spec).dtype
+
+
+def _float_conversion(dtype: DType) -> _Conversion:
     def convert(value: Any) -> float:
         if type(value) is float:
             return value
@@ -291,10 +297,10 @@ def _float_conversion(dtype: DType) -> Callable[[Any], float]:
                 pass
         raise _wrong_type(value, dtype)
 
-    return convert
+    return _Conversion(dtype, convert, frozenset([float]))
 
 
-def _int_conversion(dtype: DType) -> Callable[[Any], int]:
+def _int_conversion(dtype: DType) -> _Conversion:
     limits = np.iinfo(dtype.numpy)
     lowest, highest = int(limits.min), int(limits.max)
 
@@ -303,7 +309,7 @@ def _int_conversion(dtype: DType) -> Callable[[Any], int]:
             return value
         raise _wrong_type(value, dtype)
 
-    return convert
+    return _Conversion(dtype, convert, frozenset([int]), (lowest, highest))
 
 
 def _bool(value: Any) -> bool:
@@ -368,11 +374,9 @@ def _text(shape: Shape) -> str:
     return "[" + ",".join(map(str, shape)) + "]"
 
 
-def excerpt(value: Any) -> str:
-    """Return the beginning of `value` as JSON text, for an error message."""
-    text = ""
-    for piece in json.JSONEncoder(ensure_ascii=False).iterencode(value):
-        text += piece
-        if len(text) > _EXCERPT_CHARACTERS:  # the rest may be megabytes, or nested too deep
-            return text[:_EXCERPT_CHARACTERS] + "..."
-    return text
+_CONVERSIONS = {
+    DType.BOOL: _Conversion(DType.BOOL, _bool, frozenset([bool])),
+    DType.STRING: _Conversion(DType.STRING, _bytes),
+    **{dtype: _float_conversion(dtype) for dtype in FLOATS},
+    **{dtype: _int_conversion(dtype) for dtype in INTEGERS},
+}

@@ -3,14 +3,14 @@
 Row format answers `instances` with `predictions`, columnar format `inputs` with `outputs`.
 A string output whose alias ends in `_bytes` is written in base64. NaN and infinities are
 written as bare `NaN`, `Infinity`, `-Infinity`, which JSON does not know and clients of
-TensorFlow Serving do.
+TensorFlow Serving do. Large outputs are written in slices.
 """
 
 from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ import orjson
 
 from sigrun.errors import InvalidArgument
 from sigrun.servables.signature import Array, DType, dtype_of
+from sigrun.wire.http.give_way import SLICE_BYTES, give_way
 
 Outputs = Mapping[str, Array]
 
@@ -29,20 +30,35 @@ def predictions(outputs: Outputs) -> bytes:
     """
     _check_not_empty(outputs)
     _check_batch(outputs)
-    if len(outputs) == 1:
-        ((alias, array),) = outputs.items()
-        return _dump({"predictions": _value(alias, array)}, outputs)
-    columns = {alias: _value(alias, array) for alias, array in outputs.items()}
-    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-    return _dump({"predictions": rows}, outputs)
+    values = {alias: _value(alias, array) for alias, array in outputs.items()}
+    if len(values) == 1:
+        rows = _text(next(iter(values.values())))
+    else:
+        rows = _row_objects(values, size(outputs))
+    return b"".join((b'{"predictions":', *rows, b"}"))
 
 
 def outputs(outputs: Outputs) -> bytes:
     """Return the body in columnar format: the tensor, or an object of tensors if several."""
     _check_not_empty(outputs)
     values = {alias: _value(alias, array) for alias, array in outputs.items()}
-    document = next(iter(values.values())) if len(values) == 1 else values
-    return _dump({"outputs": document}, outputs)
+    if len(values) == 1:
+        return b"".join((b'{"outputs":', *_text(next(iter(values.values()))), b"}"))
+    pieces: list[bytes] = []
+    for alias, value in values.items():
+        pieces += (b"," if pieces else b"{", orjson.dumps(alias), b":", *_text(value))
+    return b"".join((b'{"outputs":', *pieces, b"}}"))
+
+
+def size(outputs: Outputs) -> int:
+    """Return about how many bytes there are to write."""
+    return sum(map(_size, outputs.values()))
+
+
+def _size(array: Array) -> int:
+    if array.dtype != object or array.nbytes > SLICE_BYTES:
+        return array.nbytes
+    return sum(map(len, array.flat))
 
 
 def _check_not_empty(outputs: Outputs) -> None:
@@ -93,16 +109,48 @@ def _strings(alias: str, value: Any) -> Any:
         ) from None
 
 
-def _dump(document: Any, outputs: Outputs) -> bytes:
-    if all(map(_is_finite, outputs.values())):
-        return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
-    return json.dumps(document, default=_plain, separators=(",", ":")).encode()
+def _text(value: Any) -> Iterator[bytes]:
+    """Yield the JSON text of one tensor; a large one in slices, others may run between them."""
+    if not isinstance(value, np.ndarray) or value.nbytes <= SLICE_BYTES:
+        yield _dump(value, value)
+        return
+    step = max(1, SLICE_BYTES * len(value) // value.nbytes)
+    for start in range(0, len(value), step):
+        yield b"," if start else b"["
+        if step == 1 and value.ndim > 1:
+            yield from _text(value[start])
+        else:
+            part = value[start : start + step]
+            yield _dump(part, part)[1:-1]
+        give_way()
+    yield b"]"
 
 
-def _is_finite(array: Array) -> bool:
-    if array.dtype.kind != "f" and array.dtype != DType.BFLOAT16.numpy:
+def _row_objects(columns: Mapping[str, Sequence[Any]], total_bytes: int) -> Iterator[bytes]:
+    """Yield the list of rows, each an object of its values by alias."""
+    count = len(next(iter(columns.values())))
+    step = max(1, SLICE_BYTES * count // max(total_bytes, 1))
+    yield b"["
+    for start in range(0, count, step):
+        parts = [column[start : start + step] for column in columns.values()]
+        rows = [dict(zip(columns, row, strict=True)) for row in zip(*parts, strict=True)]
+        yield (b"," if start else b"") + _dump(rows, *parts)[1:-1]
+        if start + step < count:
+            give_way()
+    yield b"]"
+
+
+def _dump(value: Any, *parts: Any) -> bytes:
+    """Return the text of `value`, which is made of `parts`."""
+    if all(map(_is_finite, parts)):
+        return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+    return json.dumps(value, default=_plain, separators=(",", ":")).encode()
+
+
+def _is_finite(value: Any) -> bool:
+    if not isinstance(value, (np.ndarray, np.generic)) or value.dtype.kind != "f":
         return True
-    return bool(np.isfinite(array).all())
+    return bool(np.isfinite(value).all())
 
 
 def _plain(value: Any) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from sigrun.errors import SigrunError
+from sigrun.wire.http.json_syntax import Body
 from sigrun.wire.status import HTTP_STATUS
 
 JSON = b"application/json"
@@ -20,7 +21,7 @@ class HttpRequest:
 
     method: str
     target: str
-    body: bytes = b""
+    body: Body = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ import pytest
 
 from sigrun.config.lifecycle import LifecycleOptions
 from sigrun.errors import Code, Unavailable, error_for
+from sigrun.executors.threads import Threads
 from sigrun.inference.management import ModelManagement
 from sigrun.inference.resolve import Resolver
 from sigrun.inference.service import InferenceService
@@ -42,7 +43,9 @@ TIMEOUT_S = 12.5
 class Rig:
     """An application over models that are loaded by hand."""
 
-    def __init__(self, *, timeout_s: float | None = TIMEOUT_S) -> None:
+    def __init__(
+        self, *, timeout_s: float | None = TIMEOUT_S, body_threads: Threads | None = None
+    ) -> None:
         options = LifecycleOptions()
         states = StateStream()
         monitor = ServableStateMonitor()
@@ -72,6 +75,7 @@ class Rig:
                 InferenceService(Resolver(self.manager, self.labels)),
                 ModelManagement(models, monitor),
                 timeout_s=timeout_s,
+                body_threads=body_threads,
             ),
             self.readiness,
         )
@@ -120,15 +124,20 @@ class Response:
 
     @property
     def status(self) -> int:
-        start, body = self.messages
-        assert (start["type"], body["type"]) == ("http.response.start", "http.response.body")
+        start, *chunks = self.messages
+        assert start["type"] == "http.response.start"
+        assert {chunk["type"] for chunk in chunks} == {"http.response.body"}
         status: int = start["status"]
         return status
 
     @property
     def body(self) -> bytes:
         headers = dict(self.messages[0]["headers"])
-        body: bytes = self.messages[1]["body"]
+        chunks = self.messages[1:]
+        assert [chunk.get("more_body", False) for chunk in chunks] == [True] * (len(chunks) - 1) + [
+            False
+        ]
+        body = b"".join(chunk["body"] for chunk in chunks)
         assert headers[b"content-length"] == b"%d" % len(body)
         assert headers[b"content-type"] == b"application/json"
         return body
@@ -214,6 +223,51 @@ class TestPredict:
         response = await rig.request("POST", PREDICT, [b'{"instan', b"", b'ces": [1', b"]}", b""])
 
         assert response.document == {"predictions": [2.5]}
+
+    async def test_a_large_body_in_many_chunks_is_answered_in_many(self) -> None:
+        values = [[float(i), 0.5] for i in range(100_000)]
+        body = json.dumps({"instances": values}).encode()
+        with Threads(name="body", count=1, max_waiting=1) as threads:
+            rig = Rig(body_threads=threads)
+            await rig.load(FakeServable())
+
+            response = await rig.request(
+                "POST", PREDICT, [body[i : i + 9999] for i in range(0, len(body), 9999)]
+            )
+
+        assert response.document == {"predictions": [[a / 2 + 2, b / 2 + 2] for a, b in values]}
+        assert len(response.messages) > 3
+
+    async def test_only_large_bodies_are_read_in_threads(self) -> None:
+        with Threads(name="body", count=1, max_waiting=1) as threads:
+            rig = Rig(body_threads=threads)
+        await rig.load(FakeServable())
+
+        small = await rig.predict({"instances": [1.0]})
+        large = await rig.predict({"instances": [1.0] * 100_000})
+
+        assert small.document == {"predictions": [2.5]}
+        assert large.status == 503
+        assert large.error == "The body threads are closed"
+
+    async def test_a_large_reply_to_a_small_body_is_written_in_threads(self) -> None:
+        with Threads(name="body", count=1, max_waiting=1) as threads:
+            rig = Rig(body_threads=threads)
+        await rig.load(FakeServable(compute=lambda _: {"y": np.zeros(100_000, np.float32)}))
+
+        response = await rig.predict({"instances": [1.0]})
+
+        assert response.status == 503
+
+    @pytest.mark.parametrize("extra", [-1, 0, 1])
+    async def test_a_reply_about_as_long_as_a_chunk_is_whole(self, extra: int) -> None:
+        rig = Rig()
+        text = "x" * (2 * app_module._CHUNK_BYTES + extra - len('{"error":""}'))
+        await rig.load(FailingServable(Unavailable(text)))
+
+        response = await rig.predict({"instances": [1]})
+
+        assert response.error == text
 
     async def test_the_timeout_is_a_deadline_for_the_servable(self) -> None:
         rig = Rig()

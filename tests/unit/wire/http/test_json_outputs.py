@@ -236,3 +236,33 @@ def test_a_float32_is_as_short_as_it_can_be(value: float) -> None:
 
     written = text.removeprefix('{"outputs":[').removesuffix("]}")
     assert float(written) == float(str(np.float32(value))) or math.isnan(value)
+
+
+class TestLargeOutputs:
+    """They are written in slices, to the same text."""
+
+    @pytest.fixture(autouse=True)
+    def small_slices(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(json_outputs, "SLICE_BYTES", 16)
+        monkeypatch.setattr(json_outputs, "give_way", lambda: None)
+
+    @pytest.mark.parametrize(
+        "shape", [(5,), (9, 1), (1, 9), (3, 2, 2), (1, 1, 20), (2, 7, 3), (7, 0), (0, 7)], ids=str
+    )
+    def test_a_tensor_is_whole(self, shape: tuple[int, ...]) -> None:
+        values = np.arange(np.prod(shape), dtype=np.float32).reshape(shape) / 4
+
+        assert json.loads(columnar(y=values)) == {"outputs": values.tolist()}
+        assert json.loads(row(y=values)) == {"predictions": values.tolist()}
+        assert json.loads(columnar(y=values, z=values)) == {
+            "outputs": {"y": values.tolist(), "z": values.tolist()}
+        }
+        assert json.loads(row(y=values, z=values)) == {
+            "predictions": [{"y": one, "z": one} for one in values.tolist()]
+        }
+
+    def test_a_number_that_json_does_not_have_may_be_in_any_slice(self) -> None:
+        values = array(DType.FLOAT, [*[0.5] * 20, NAN, -INF])
+
+        assert columnar(y=values) == '{"outputs":[' + "0.5," * 20 + "NaN,-Infinity]}"
+        assert row(y=values, z=values).endswith('{"y":-Infinity,"z":-Infinity}]}')

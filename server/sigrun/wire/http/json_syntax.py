@@ -1,0 +1,97 @@
+"""The text of a body -> Python's lists, dicts and numbers, as TensorFlow Serving reads JSON.
+
+What orjson takes is read by it. NaN, Inf and Infinity, which TensorFlow Serving takes too,
+are read by the slower way below.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import orjson
+
+from sigrun.errors import InvalidArgument
+
+Body = bytes | bytearray
+
+_EXCERPT_CHARACTERS = 256
+
+# A string, closed or not, whose inside is left alone; or a number that JSON does not have.
+_STRING_OR_NUMBER = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|(-?)(NaN|Inf(?:inity)?)', re.DOTALL)
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
+_MAX_INTEGER_DIGITS = 20  # of what fits in 64 bits, the sign counted
+
+
+class Doubt(Exception):
+    """Raised where a body is not for the quick way: it may be wrong, or only unusual."""
+
+
+def parse(body: Body) -> Any:
+    """Return the value of a JSON text. Raises `InvalidArgument` where it is none."""
+    if not body:
+        raise InvalidArgument("JSON Parse error: The document is empty")
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        if b"NaN" not in body and b"Inf" not in body:
+            raise _parse_error(error) from None
+    return _parse_with_non_finite(body)
+
+
+def _parse_with_non_finite(body: Body) -> Any:
+    """Parse a body that is JSON but for NaN, Inf and Infinity, as TensorFlow Serving does."""
+    try:
+        # With zeros of the same length in their place the rest must be JSON, mistakes are
+        # found where they are, and strings are known to be text.
+        orjson.loads(_STRING_OR_NUMBER.sub(_as_zero, body))
+        spelled = _STRING_OR_NUMBER.sub(_as_python_spells_it, body)
+        return json.loads(spelled.decode(), parse_int=_integer)
+    except json.JSONDecodeError as error:
+        raise _parse_error(error) from None
+    except RecursionError:
+        raise InvalidArgument("JSON Parse error: The document is nested too deep") from None
+
+
+def end_of_string(text: Body, start: int) -> int:
+    """Return where the string ends that begins at `start`, or the text if it is not closed."""
+    string = _STRING.match(text, start)
+    return string.end() if string else start
+
+
+def _as_zero(match: re.Match[bytes]) -> bytes:
+    if match[2] is None:
+        return match[0]
+    return match[1] + b"0.".ljust(len(match[2]), b"0")
+
+
+def _as_python_spells_it(match: re.Match[bytes]) -> bytes:
+    if match[2] is None:
+        return match[0]
+    return b"NaN" if match[2] == b"NaN" else match[1] + b"Infinity"
+
+
+def _integer(text: str) -> float:
+    return int(text) if len(text) <= _MAX_INTEGER_DIGITS else float(text)
+
+
+def _parse_error(error: json.JSONDecodeError) -> InvalidArgument:
+    return InvalidArgument(f"JSON Parse error: {error.msg} at offset: {error.pos}")
+
+
+def excerpt(value: Any) -> str:
+    """Return the beginning of `value` as JSON text, for an error message.
+
+    Raises `Doubt` for what is not all Python values.
+    """
+    text = ""
+    for piece in json.JSONEncoder(ensure_ascii=False, default=_no_value).iterencode(value):
+        text += piece
+        if len(text) > _EXCERPT_CHARACTERS:  # the rest may be megabytes, or nested too deep
+            return text[:_EXCERPT_CHARACTERS] + "..."
+    return text
+
+
+def _no_value(_: Any) -> Any:
+    raise Doubt
