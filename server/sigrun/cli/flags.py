@@ -70,6 +70,11 @@ FLAGS: tuple[Flag, ...] = (
         False,
         "let a new label point to a version that is not available",
     ),
+    Flag(
+        "optimize_on_load",
+        True,
+        "make constants of variables that no signature writes, where the answers stay the same",
+    ),
     Flag("enable_batching", False, "run requests for the same tensors together"),
     Flag("batching_parameters_file", "", "text BatchingParameters"),
     Flag(

@@ -141,6 +141,7 @@ def _execution(arguments: Arguments) -> ExecutionOptions:
             config_files.session_config(Path(session_config_file)) if session_config_file else b""
         ),
         load_threads=arguments.integer("num_load_threads"),
+        optimize_on_load=arguments.is_set("optimize_on_load"),
     )
 
 

@@ -22,12 +22,19 @@ class ExecutionOptions:
 
     saved_model_tags: frozenset[str] = SERVING_TAGS
 
+    # Turn variables that nothing writes into constants, where TensorFlow can make use of it
+    # and made-up requests are answered as before. It makes loading longer. Models with state
+    # stay as they are.
+    optimize_on_load: bool = True
+
     # Threads inside one operation, and operations of one run at the same time. The first is
     # shared by the process: the first model that is loaded fixes it.
     intra_op_threads: int = 0  # 0: one, as the callers' threads already fill the CPUs
     inter_op_threads: int = 0  # 0: none, a run stays in its caller's thread
     session_config: bytes = b""  # a serialized tensorflow.ConfigProto; empty: none
 
+    # Threads that run signatures, but for runs that are so short that the event loop does
+    # them itself; and how many runs may wait for one.
     runner_threads: int = 0  # 0: one per available CPU
     max_waiting_runs: int = 1024
     load_threads: int = 0  # 0: half of the available CPUs, the other half goes on serving

@@ -10,8 +10,10 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 from sigrun.errors import InvalidArgument, Unavailable
+from sigrun.executors.placement import Placement
 from sigrun.servables.signature import Array, Signature
 
 Names = tuple[str, ...]
@@ -21,7 +23,18 @@ Call = Callable[[Sequence[Array]], Sequence[Array]]
 MakeCall = Callable[[Names, Names], Call]
 """Makes a call from names to feed and names to fetch: each once, none in both."""
 
+MayBeInline = Callable[[Names], bool]
+"""Says whether a call that fetches these may run on the event loop, if it is short."""
+
 _MAX_EXTRA_CALLS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedCall:
+    """A call that is made, and where to run it; without a placement always in a thread."""
+
+    call: Call
+    placement: Placement | None
 
 
 def tensor_names(signature: Signature, outputs: Iterable[str]) -> tuple[Names, Names]:
@@ -32,21 +45,54 @@ def tensor_names(signature: Signature, outputs: Iterable[str]) -> tuple[Names, N
     )
 
 
+def input_bytes(arrays: Iterable[Array]) -> int:
+    """Return how large inputs are; a string counts as long as it is, and as its pointer."""
+    total = 0
+    for array in arrays:
+        total += array.nbytes
+        if array.dtype == object:
+            total += sum(map(len, array.flat))
+    return total
+
+
 class PreparedCalls:
     """The calls of one model; used by many threads at the same time."""
 
-    def __init__(self, make_call: MakeCall, *, max_extra: int = _MAX_EXTRA_CALLS) -> None:
+    def __init__(
+        self,
+        make_call: MakeCall,
+        may_be_inline: MayBeInline = lambda _: False,
+        *,
+        max_extra: int = _MAX_EXTRA_CALLS,
+    ) -> None:
         self._make_call = make_call
+        self._may_be_inline = may_be_inline
         self._max_extra = max_extra
-        self._kept: dict[tuple[Names, Names], Call] = {}
-        self._extra: OrderedDict[tuple[Names, Names], Call] = OrderedDict()
+        self._kept: dict[tuple[Names, Names], PreparedCall] = {}
+        self._extra: OrderedDict[tuple[Names, Names], PreparedCall] = OrderedDict()
         self._lock = threading.Lock()
 
     def keep(self, inputs: Names, outputs: Names) -> None:
         """Make the call now, and keep it as long as the model."""
-        self._kept[inputs, outputs] = prepare(inputs, outputs, self._make_call)
+        self._kept[inputs, outputs] = self._made(inputs, outputs)
 
-    def get(self, inputs: Names, outputs: Names) -> Call:
+    def find(self, inputs: Names, outputs: Names) -> PreparedCall | None:
+        """Return the call if it is there; never waits, so that it may be asked anywhere."""
+        key = inputs, outputs
+        kept = self._kept.get(key)
+        if kept is not None or not self._extra:
+            return kept
+        if not self._lock.acquire(blocking=False):  # another one is being made
+            return None
+        try:
+            call = self._extra.get(key)
+            if call is not None:
+                self._extra.move_to_end(key)
+            return call
+        finally:
+            self._lock.release()
+
+    def get(self, inputs: Names, outputs: Names) -> PreparedCall:
         """Return the call, made if need be. Raises what TensorFlow says of unknown names."""
         kept = self._kept.get((inputs, outputs))
         return kept if kept is not None else self._get_extra(inputs, outputs)
@@ -58,12 +104,16 @@ class PreparedCalls:
             self._kept = {}
             self._extra.clear()
 
-    def _get_extra(self, inputs: Names, outputs: Names) -> Call:
+    def _made(self, inputs: Names, outputs: Names) -> PreparedCall:
+        call = prepare(inputs, outputs, self._make_call)
+        return PreparedCall(call, Placement() if self._may_be_inline(outputs) else None)
+
+    def _get_extra(self, inputs: Names, outputs: Names) -> PreparedCall:
         key = inputs, outputs
         with self._lock:  # held while making: two threads must not make the same one
             call = self._extra.get(key)
             if call is None:
-                call = self._extra[key] = prepare(inputs, outputs, self._make_call)
+                call = self._extra[key] = self._made(inputs, outputs)
                 if len(self._extra) > self._max_extra:
                     self._extra.popitem(last=False)
             self._extra.move_to_end(key)

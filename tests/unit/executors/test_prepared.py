@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 
 from sigrun.errors import InvalidArgument, Unavailable
-from sigrun.executors.prepared import Call, Names, PreparedCalls, prepare, tensor_names
+from sigrun.executors.prepared import (
+    Call,
+    Names,
+    PreparedCalls,
+    input_bytes,
+    prepare,
+    tensor_names,
+)
 from sigrun.servables.signature import DType, Signature, TensorSpec
 
 
@@ -121,3 +128,59 @@ def test_after_clearing_nothing_can_be_called() -> None:
     for outputs in (("x",), ("y",)):
         with pytest.raises(Unavailable, match="unloaded"):
             calls.get(("a",), outputs)
+
+
+def test_only_calls_that_are_there_are_found() -> None:
+    executor = FakeExecutor()
+    calls = PreparedCalls(executor.make_call)
+    calls.keep(("a",), ("x",))
+
+    assert calls.find(("a",), ("x",)) is calls.get(("a",), ("x",))
+    assert calls.find(("a",), ("y",)) is None
+    made = calls.get(("a",), ("y",))
+    assert calls.find(("a",), ("y",)) is made
+    assert executor.made == [(("a",), ("x",)), (("a",), ("y",))]
+
+
+def test_nobody_waits_to_find_a_call_while_another_is_made() -> None:
+    found = []
+
+    def make_call(_feeds: Names, fetches: Names) -> Call:
+        if fetches == ("z",):
+            found.append(calls.find(("a",), ("y",)))
+        return FakeExecutor().make_call((), fetches)
+
+    calls = PreparedCalls(make_call)
+    calls.get(("a",), ("y",))
+    calls.get(("a",), ("z",))
+
+    assert found == [None]
+
+
+def test_a_call_that_is_found_is_not_given_up_soon() -> None:
+    executor = FakeExecutor()
+    calls = PreparedCalls(executor.make_call, max_extra=2)
+    calls.get(("a",), ("x",))
+    calls.get(("a",), ("y",))
+
+    calls.find(("a",), ("x",))
+    calls.get(("a",), ("z",))
+
+    assert calls.find(("a",), ("x",)) is not None
+    assert calls.find(("a",), ("y",)) is None
+
+
+def test_only_what_may_be_inline_has_a_placement() -> None:
+    calls = PreparedCalls(FakeExecutor().make_call, frozenset({"x", "y"}).issuperset)
+
+    assert calls.get(("a",), ("x",)).placement is not None
+    assert calls.get(("a",), ("y", "x")).placement is not None
+    assert calls.get(("a",), ("x", "slow")).placement is None
+
+
+def test_strings_count_as_long_as_they_are() -> None:
+    pointers = np.array([b"", b""], dtype=object).nbytes
+
+    assert input_bytes([]) == 0
+    assert input_bytes([np.zeros((2, 3), np.float32), np.zeros(1, np.int8)]) == 25
+    assert input_bytes([np.array([[b"a" * 1000], [b"bc"]], dtype=object)]) == pointers + 1002

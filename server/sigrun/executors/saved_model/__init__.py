@@ -3,9 +3,12 @@
 - loader: loads and unloads one version; imports TensorFlow when the first one loads
 - servable: what a loaded version is to the rest of the server
 - reading: a directory -> signatures and an executor, with errors that say what is wrong
-- demands: which executor a graph permits, and which variables it needs
+- model: what comes of reading
+- demands: which executor a graph permits, which variables it needs, what its runs may do
+- optimising, freezing: variables that nothing writes -> constants that TensorFlow folds
+- synthesis: requests made up from a signature, to compare models and to measure them
 - session: the executor for nearly all: prepared callables of a session
-- functions: the executor for models whose variables a session cannot restore
+- functions: the executor for models whose variables a session cannot restore at all
 - boundary: the imports of TensorFlow
 """
 

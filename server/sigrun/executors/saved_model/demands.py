@@ -1,14 +1,16 @@
-"""What a graph demands of the one who runs it: a kind of executor, and variables.
+"""What a graph demands of the one who runs it: a kind of executor, variables, care.
 
-In: a GraphDef. Out: how its session has to be set up, and which variables its signatures
-read. Decided once, at load, from the names of operations.
+In: a GraphDef. Out: how its session has to be set up; which variables its signatures read;
+whether a run may change something, wait, or take longer than its inputs' sizes tell.
+Decided once, at load, from the names of operations.
 """
 
 from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from sigrun.executors.saved_model.boundary import op_def_registry
@@ -41,6 +43,25 @@ _WAITS = re.compile(
 )
 _VARIABLES = frozenset({"VarHandleOp", "VariableV2", "Variable"})
 
+# Operations with state whose runs change none that another run could see.
+_ONLY_READS = (
+    _VARIABLES
+    | {"ReadVariableOp", "ResourceGather", "ResourceGatherNd", "VariableShape"}
+    | {"VarIsInitializedOp", "IsVariableInitialized"}
+    | {"HashTable", "HashTableV2", "LookupTableFind", "LookupTableFindV2"}
+    | {"LookupTableSize", "LookupTableSizeV2", "LookupTableExport", "LookupTableExportV2"}
+    | {"StatefulPartitionedCall", "If", "Case", "While", "Assert", "Print", "PrintV2"}
+    | {"StatelessRandomGetAlg", "StatelessRandomGetKeyCounter"}
+    | _CONTROL_FLOW
+)
+_TENSOR_ARRAY = re.compile(r"^TensorArray|^Stack(Push|Pop|Close)?(V2)?$")  # those of one run
+_RANDOM = re.compile(r"Random|Multinomial|TruncatedNormal|CandidateSampler")
+_QUEUE = "Queue"  # RandomShuffleQueue: named like random numbers, but kept between runs
+
+# These can wait for something outside of the process, or for its Python.
+_REACHES_OUT = re.compile(r"File|Dataset|Iterator|Reader|PyFunc|Print|Save|Restore|Remote|Sleep")
+_LOOPS = frozenset({"While", "StatelessWhile", "For", "LoopCond"})
+
 
 def choose_execution(graph: Any) -> Execution:
     """Return the cheapest way to run `graph` (a GraphDef) that it permits."""
@@ -52,17 +73,138 @@ def choose_execution(graph: Any) -> Execution:
     return Execution.SEQUENTIAL
 
 
-def variables_read(graph: Any, tensors: Collection[str]) -> set[str]:
-    """Return the names of the variables in `graph` from which `tensors` are computed."""
-    nodes = {node.name: node for node in graph.node}
-    ahead = {_node_of(tensor) for tensor in tensors}
-    seen: set[str] = set()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reached:
+    """What is computed when some tensors of a graph are asked for."""
+
+    nodes: Mapping[str, Any]  # by name: those of the graph itself
+    functions: Mapping[str, Any]  # by name: those that are called, by others of them too
+
+    @property
+    def variables(self) -> set[str]:
+        """The names of the variables among the nodes."""
+        return {name for name, node in self.nodes.items() if node.op in _VARIABLES}
+
+    @property
+    def hidden_variables(self) -> set[str]:
+        """The names of variables inside of functions: shared by name, with no node outside."""
+        return {node.name for node in self._nodes_of_functions() if node.op in _VARIABLES}
+
+    @property
+    def operations(self) -> set[str]:
+        """The names of all operations."""
+        nodes = [*self.nodes.values(), *self._nodes_of_functions()]
+        return {node.op for node in nodes}
+
+    def _nodes_of_functions(self) -> Iterator[Any]:
+        for function in self.functions.values():
+            yield from function.node_def
+
+
+def reach(graph: Any, tensors: Collection[str]) -> Reached:
+    """Return what the GraphDef `graph` computes to get `tensors`; unknown names are skipped."""
+    known = {node.name: node for node in graph.node}
+    ahead = {node_of(tensor) for tensor in tensors}
+    nodes: dict[str, Any] = {}
     while ahead:
         name = ahead.pop()
-        if name in nodes and name not in seen:
-            seen.add(name)
-            ahead.update(_node_of(source) for source in nodes[name].input)
-    return {name for name in seen if nodes[name].op in _VARIABLES}
+        if name in known and name not in nodes:
+            nodes[name] = known[name]
+            ahead.update(node_of(source) for source in known[name].input)
+    known_functions = {function.signature.name: function for function in graph.library.function}
+    return Reached(nodes=nodes, functions=called(known_functions, nodes.values()))
+
+
+def called(functions: Mapping[str, Any], nodes: Collection[Any]) -> dict[str, Any]:
+    """Return those of `functions` that `nodes` call, by way of others of them too."""
+    reached: dict[str, Any] = {}
+    ahead = [*nodes]
+    while ahead:
+        for function in functions_of(ahead.pop()):
+            if function.name in functions and function.name not in reached:
+                reached[function.name] = functions[function.name]
+                ahead.extend(functions[function.name].node_def)
+    return reached
+
+
+def functions_of(node: Any) -> Iterator[Any]:
+    """Yield the attribute values (`NameAttrList`) in which `node` names a function."""
+    for value in node.attr.values():
+        if value.HasField("func"):
+            yield value.func
+        yield from value.list.func
+
+
+def initialised_copies(graph: Any, variables: Collection[str]) -> dict[str, str]:
+    """Return by the names of `variables` those whose initial values are read from them."""
+    nodes = {node.name: node for node in graph.node}
+    copies = {}
+    for node in graph.node:
+        if node.op == "AssignVariableOp":
+            value = nodes.get(node_of(node.input[1]))
+            if value is not None and value.op == "ReadVariableOp":
+                original = node_of(value.input[0])
+                if original in variables:
+                    copies[original] = node_of(node.input[0])
+    return copies
+
+
+def state_changes(operations: Collection[str]) -> list[str]:
+    """Return those of `operations` with which one run may change what another one answers.
+
+    Random numbers are none: a run leaves nothing behind that others rely upon.
+    """
+    return sorted(filter(_changes_state, operations))
+
+
+def keeps_tables(operations: Collection[str]) -> bool:
+    """Return whether there are tables, which have to be filled."""
+    return any("HashTable" in operation for operation in operations)
+
+
+def is_random(operations: Collection[str]) -> bool:
+    """Return whether two runs with the same inputs may answer differently."""
+    return any(_draws(operation) for operation in operations)
+
+
+def may_hold_up(operations: Collection[str]) -> list[str]:
+    """Return those of `operations` because of which a run may take any time.
+
+    They wait, reach out of the process, repeat work as often as the inputs' values say, or
+    nothing is known of them.
+    """
+    return sorted(
+        operation
+        for operation in operations
+        if _WAITS.search(operation)
+        or _REACHES_OUT.search(operation)
+        or operation in _LOOPS
+        or (_changes_state(operation) and not _assigns(operation))
+    )
+
+
+def node_of(tensor: str) -> str:
+    """Return the node of a tensor's name (`x:0`) or of a control input (`^x`)."""
+    return tensor.removeprefix("^").partition(":")[0]
+
+
+def _changes_state(operation: str) -> bool:
+    if operation in _ONLY_READS or _TENSOR_ARRAY.search(operation) or _draws(operation):
+        return False
+    definition = op_def_registry.get(operation)
+    if definition is None:  # of a library of somebody's own
+        return True
+    takes_reference = any(source.is_ref for source in definition.input_arg)
+    return takes_reference or bool(definition.is_stateful)
+
+
+def _draws(operation: str) -> bool:
+    is_stateless = operation.startswith("Stateless")
+    return bool(_RANDOM.search(operation)) and _QUEUE not in operation and not is_stateless
+
+
+def _assigns(operation: str) -> bool:
+    return operation.startswith(("Assign", "Scatter", "ResourceScatter"))
 
 
 def _nodes(graph: Any) -> Iterator[Any]:
@@ -75,8 +217,3 @@ def _nodes(graph: Any) -> Iterator[Any]:
 def _makes_reference(operation: str) -> bool:
     definition = op_def_registry.get(operation)
     return definition is not None and any(output.is_ref for output in definition.output_arg)
-
-
-def _node_of(tensor: str) -> str:
-    """Return the node of a tensor's name (`x:0`) or of a control input (`^x`)."""
-    return tensor.removeprefix("^").partition(":")[0]

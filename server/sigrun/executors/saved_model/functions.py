@@ -28,6 +28,11 @@ class FunctionExecutor:
         self._loaded: Any = loaded
         self._signatures = signatures
 
+    @property
+    def runs_in_caller(self) -> bool:
+        """Whether a call runs in the thread that makes it: TensorFlow has its own for these."""
+        return False
+
     def make_call(self, feeds: Names, fetches: Names) -> Call:
         """Return a call that runs the functions to which `fetches` belong, each once.
 

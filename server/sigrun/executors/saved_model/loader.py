@@ -6,19 +6,17 @@ the event loop waits for it.
 
 from __future__ import annotations
 
-import ctypes
-import gc
-import sys
 from collections.abc import Hashable
 from typing import TYPE_CHECKING
 
 from sigrun.config.execution import ExecutionOptions
+from sigrun.executors.memory import give_back_memory
 from sigrun.executors.saved_model.servable import SavedModelServable
 from sigrun.executors.threads import Threads
 from sigrun.servables.servable import ServableId
 
 if TYPE_CHECKING:
-    from sigrun.executors.saved_model.reading import LoadedModel
+    from sigrun.executors.saved_model.model import LoadedModel
 
 
 class SavedModelLoader:
@@ -71,26 +69,17 @@ class SavedModelLoader:
         if model is not None:
             await self._load_threads.run(_close, model)
             del model
-            await self._load_threads.run(_give_back_memory)
+            await self._load_threads.run(give_back_memory)
 
 
 def _read(path: str, options: ExecutionOptions) -> LoadedModel:
     # Imports TensorFlow.
     from sigrun.executors.saved_model.reading import read_saved_model  # noqa: PLC0415
 
-    return read_saved_model(path, options)
+    model = read_saved_model(path, options)
+    give_back_memory()  # of the files, and of what was replaced by something better
+    return model
 
 
 def _close(model: LoadedModel) -> None:
     model.close()
-
-
-def _give_back_memory() -> None:
-    """Free what is garbage, and hand it to the system; graphs refer to themselves."""
-    gc.collect()
-    if sys.platform == "linux":
-        # The C library keeps what was freed for the next allocation; where it has no such
-        # function (musl), it gives memory back by itself.
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-        if trim is not None:
-            trim(0)

@@ -6,59 +6,52 @@ that the cheapest executor cannot run is given to the next.
 
 from __future__ import annotations
 
+import functools
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any
 
 from sigrun.config.execution import ExecutionOptions
 from sigrun.errors import DataLoss, NotFound, SigrunError, error_for
 from sigrun.executors.messages import error_from, readable
-from sigrun.executors.prepared import Call, Names, PreparedCalls, tensor_names
+from sigrun.executors.prepared import MayBeInline, PreparedCalls, tensor_names
 from sigrun.executors.saved_model.boundary import loader_impl, tf
-from sigrun.executors.saved_model.demands import Execution, choose_execution, variables_read
+from sigrun.executors.saved_model.demands import (
+    Execution,
+    Reached,
+    choose_execution,
+    initialised_copies,
+    may_hold_up,
+    reach,
+    state_changes,
+)
+from sigrun.executors.saved_model.freezing import CannotFreeze
 from sigrun.executors.saved_model.functions import load_functions
-from sigrun.executors.saved_model.session import open_session
+from sigrun.executors.saved_model.model import Executor, LoadedModel, is_callable
+from sigrun.executors.saved_model.optimising import Frozen, Initialiser, check_alike, freeze
+from sigrun.executors.saved_model.session import SessionExecutor, open_graph, open_session
 from sigrun.executors.saved_model.signatures import read_signature
-from sigrun.servables.signature import Signature
+from sigrun.executors.saved_model.synthesis import Compare, difference, measure
+from sigrun.servables.signature import Array, Signature
 
 logger = logging.getLogger(__name__)
 
 _SEQUENTIAL_REFUSES = "Single-threaded executor"  # begins what it says of a graph it cannot run
 
-
-class Executor(Protocol):
-    """Makes calls of one model."""
-
-    def make_call(self, feeds: Names, fetches: Names) -> Call:
-        """Return a call that feeds and fetches the tensors with these names."""
-
-    def close(self) -> None:
-        """Give everything back that no running call needs."""
+OpenExecutor = Callable[[Execution], Executor]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoadedModel:
-    """A SavedModel in memory, with a call prepared for each signature."""
-
-    signatures: Mapping[str, Signature]
-    calls: PreparedCalls
-    executor: Executor
-
-    def close(self) -> None:
-        """Give back what the model takes."""
-        self.calls.clear()
-        self.executor.close()
-
-
-def read_saved_model(path: str, options: ExecutionOptions) -> LoadedModel:
+def read_saved_model(
+    path: str, options: ExecutionOptions, compare: Compare = difference
+) -> LoadedModel:
     """Load the SavedModel at `path`, in this thread.
 
-    Raises a `SigrunError` that says why it cannot be served, and leaves nothing behind.
+    `compare` judges whether an optimised model answers as the model itself does. Raises a
+    `SigrunError` that says why it cannot be served, and leaves nothing behind.
     """
     try:
-        return _Reader(path, options).read()
+        return _Reader(path, options, compare).read()
     except tf.errors.OpError as error:
         text = f"{readable(error.message)}\nSavedModel that was read: {path}"
         raise error_for(error.error_code, text) from error
@@ -69,9 +62,10 @@ def read_saved_model(path: str, options: ExecutionOptions) -> LoadedModel:
 class _Reader:
     """One directory that is being read."""
 
-    def __init__(self, path: str, options: ExecutionOptions) -> None:
+    def __init__(self, path: str, options: ExecutionOptions, compare: Compare) -> None:
         self._path = path
         self._options = options
+        self._compare = compare
         self._saved_model = _parse(path)
         self._meta_graph = _choose_meta_graph(self._saved_model.saved_model, options)
         self._signatures = MappingProxyType(
@@ -82,18 +76,26 @@ class _Reader:
         )
 
     def read(self) -> LoadedModel:
-        execution = choose_execution(self._meta_graph.graph_def)
+        model = self._cheapest(self._executor, self._meta_graph.graph_def)
+        if self._options.optimize_on_load and isinstance(model.executor, SessionExecutor):
+            model = self._optimised(model, model.executor)
+        if not state_changes(self._reach_all().operations):
+            measure(model)
+        return model
+
+    def _cheapest(self, open_executor: OpenExecutor, graph: Any) -> LoadedModel:
+        """Return the model in the cheapest executor that runs `graph`."""
+        execution = choose_execution(graph)
         try:
-            return self._read(execution)
+            return self._model(open_executor(execution))
         except tf.errors.OpError as error:
             refused = execution is Execution.SEQUENTIAL and _SEQUENTIAL_REFUSES in error.message
             if not refused:
                 raise
             logger.info("%s needs another executor: %s", self._path, error.message)
-        return self._read(Execution.CALLER)
+        return self._model(open_executor(Execution.CALLER))
 
-    def _read(self, execution: Execution) -> LoadedModel:
-        executor = self._executor(execution)
+    def _model(self, executor: Executor) -> LoadedModel:
         try:
             calls = self._prepared(executor)
         except BaseException:
@@ -101,11 +103,49 @@ class _Reader:
             raise
         return LoadedModel(signatures=self._signatures, calls=calls, executor=executor)
 
+    def _optimised(self, model: LoadedModel, session: SessionExecutor) -> LoadedModel:
+        """Return the model with constants for variables, or `model` where that cannot be."""
+        try:
+            frozen = freeze(session, self._signatures, self._initialiser(session))
+            better = self._cheapest(functools.partial(self._open, frozen), frozen.graph)
+            try:
+                check_alike(self._meta_graph.graph_def, model, better, self._compare)
+            except BaseException:
+                better.close()
+                raise
+        except CannotFreeze as reason:
+            logger.info("%s is served as it is: %s", self._path, reason)
+            return model
+        except Exception as error:  # whatever it is, there is a model to serve
+            logger.warning("%s is served as it is: %s", self._path, error_from(error))
+            return model
+        logger.info("%s is served with %d variables frozen", self._path, frozen.constants)
+        model.close()
+        return better
+
+    def _open(self, frozen: Frozen, execution: Execution) -> SessionExecutor:
+        session = open_graph(frozen.graph, self._options, execution)
+        try:
+            frozen.initialise(session)
+        except BaseException:
+            session.close()
+            raise
+        return session
+
+    def _initialiser(self, session: SessionExecutor) -> Initialiser:
+        return Initialiser(
+            name=session.initialiser(self._meta_graph),
+            assets=loader_impl.get_asset_tensors(self._path, self._meta_graph),
+        )
+
     def _executor(self, execution: Execution) -> Executor:
         has_values = self._has_values()
         session = open_session(self._saved_model, self._options, execution, restore=has_values)
         try:
-            missing = session.uninitialised(self._variables())
+            missing = session.uninitialised(self._reach_all().variables)
+            if missing:
+                session.assign(self._values_of_copies(session, missing))
+                missing = session.uninitialised(missing)
             replacement = self._replacement(missing) if missing else None
         except BaseException:
             session.close()
@@ -115,9 +155,19 @@ class _Reader:
         session.close()
         return replacement
 
+    def _values_of_copies(self, session: SessionExecutor, missing: list[str]) -> dict[str, Array]:
+        """Return values for those of `missing` of which a copy was saved in their stead.
+
+        Keras 3 models that were saved with `tf.saved_model.save` are such: a signature reads
+        one variable, and another that was initialised with it is what is restored.
+        """
+        copies = initialised_copies(self._meta_graph.graph_def, missing)
+        values = session.values(set(copies.values()) - set(session.uninitialised(copies.values())))
+        return {name: values[copy] for name, copy in copies.items() if copy in values}
+
     def _prepared(self, executor: Executor) -> PreparedCalls:
-        calls = PreparedCalls(executor.make_call)
-        for signature in filter(_is_callable, self._signatures.values()):
+        calls = PreparedCalls(executor.make_call, self._may_be_inline(executor))
+        for signature in filter(is_callable, self._signatures.values()):
             try:
                 calls.keep(*tensor_names(signature, signature.outputs))
             except (tf.errors.OpError, SigrunError) as error:
@@ -151,13 +201,24 @@ class _Reader:
         )
         return load_functions(self._path, self._options, self._signatures)
 
-    def _variables(self) -> set[str]:
-        outputs = [
+    def _may_be_inline(self, executor: Executor) -> MayBeInline:
+        """Return what says of some outputs whether computing them cannot hold up the loop."""
+        if not executor.runs_in_caller:
+            return lambda _: False
+        tensors = frozenset(
             spec.name
-            for signature in filter(_is_callable, self._signatures.values())
+            for signature in filter(is_callable, self._signatures.values())
+            if not may_hold_up(self._reach([signature]).operations)
             for spec in signature.outputs.values()
-        ]
-        return variables_read(self._meta_graph.graph_def, outputs)
+        )
+        return tensors.issuperset
+
+    def _reach_all(self) -> Reached:
+        return self._reach(filter(is_callable, self._signatures.values()))
+
+    def _reach(self, signatures: Iterable[Signature]) -> Reached:
+        outputs = [spec.name for each in signatures for spec in each.outputs.values()]
+        return reach(self._meta_graph.graph_def, outputs)
 
     def _has_values(self) -> bool:
         # A SavedModel without variables may come without their files.
@@ -191,9 +252,3 @@ def _choose_meta_graph(saved_model: Any, options: ExecutionOptions) -> Any:
 
 def _tags_text(tags: frozenset[str]) -> str:
     return "{ " + " ".join(sorted(tags)) + " }"
-
-
-def _is_callable(signature: Signature) -> bool:
-    """Return whether every tensor has a name and a type that can travel; an op has neither."""
-    specs = [*signature.inputs.values(), *signature.outputs.values()]
-    return bool(signature.outputs) and all(spec.name and spec.dtype for spec in specs)

@@ -8,7 +8,7 @@ them.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from sigrun.config.execution import ExecutionOptions
 from sigrun.errors import InvalidArgument
 from sigrun.executors.cpus import available_cpus
 from sigrun.executors.prepared import Call, Names
-from sigrun.executors.saved_model.boundary import config_pb2, tf
+from sigrun.executors.saved_model.boundary import config_pb2, loader_impl, tf
 from sigrun.executors.saved_model.demands import Execution
 from sigrun.servables.signature import Array
 
@@ -53,15 +53,69 @@ class SessionExecutor:
             answers = self._session.run([self._is_initialised(name) for name in names])
         return [name for name, has_value in zip(names, answers, strict=True) if not has_value]
 
+    @property
+    def runs_in_caller(self) -> bool:
+        """Whether a call runs in the thread that makes it, from its begin to its end."""
+        return bool(self._session._config.inter_op_parallelism_threads < 0)
+
+    def graph(self) -> Any:
+        """Return a copy of the GraphDef."""
+        return self._session.graph.as_graph_def()
+
+    def initialiser(self, meta_graph: Any) -> str:
+        """Return the node that initialises what `meta_graph` describes; "" if there is none."""
+        with self._session.graph.as_default():
+            operation = loader_impl.get_init_op(meta_graph)
+        return "" if operation is None else str(operation.name).partition(":")[0]
+
+    def values(self, variables: Collection[str]) -> dict[str, Array]:
+        """Return the values of `variables` (names of nodes); they share the variables' memory."""
+        with self._session.graph.as_default():
+            reads = {name: _read(self._variable(name)) for name in sorted(variables)}
+        values: dict[str, Array] = self._session.run(reads)
+        return values
+
+    def assign(self, values: Mapping[str, Array]) -> None:
+        """Give variables these values, whose memory they share where TensorFlow can."""
+        with self._session.graph.as_default():
+            steps = [(_assignment(self._variable(name)), value) for name, value in values.items()]
+        for (assign, new_value), value in steps:
+            self._session.run(assign, {new_value: value})
+
+    def run_operation(self, name: str, feeds: Mapping[str, Any]) -> None:
+        """Run an operation for what it does."""
+        self._session.run(self._session.graph.get_operation_by_name(name), dict(feeds))
+
     def close(self) -> None:
         """Give everything back that no running call needs."""
         self._session.close()
 
+    def _variable(self, name: str) -> Any:
+        return self._session.graph.get_tensor_by_name(f"{name}:0")
+
     def _is_initialised(self, name: str) -> Any:
-        variable = self._session.graph.get_tensor_by_name(f"{name}:0")
+        variable = self._variable(name)
         if variable.dtype == tf.resource:
             return tf.raw_ops.VarIsInitializedOp(resource=variable)
         return tf.raw_ops.IsVariableInitialized(ref=variable)
+
+
+def _dtype(variable: Any) -> Any:
+    return variable.op.get_attr("dtype")
+
+
+def _read(variable: Any) -> Any:
+    if variable.dtype == tf.resource:
+        return tf.raw_ops.ReadVariableOp(resource=variable, dtype=_dtype(variable))
+    return tf.identity(variable)
+
+
+def _assignment(variable: Any) -> tuple[Any, Any]:
+    """Return an operation that gives `variable` a value, and the placeholder of that."""
+    value = tf.compat.v1.placeholder(_dtype(variable))
+    if variable.dtype == tf.resource:
+        return tf.raw_ops.AssignVariableOp(resource=variable, value=value), value
+    return tf.raw_ops.Assign(ref=variable, value=value, validate_shape=False).op, value
 
 
 def open_session(
@@ -86,6 +140,14 @@ def open_session(
     return SessionExecutor(session)
 
 
+def open_graph(graph: Any, options: ExecutionOptions, execution: Execution) -> SessionExecutor:
+    """Return an executor of a GraphDef in which nothing is initialised."""
+    imported = tf.Graph()
+    with imported.as_default():
+        tf.import_graph_def(graph, name="")
+    return SessionExecutor(_new_session(imported, options, execution))
+
+
 def session_config(options: ExecutionOptions, execution: Execution) -> Any:
     """Return the ConfigProto of a session: the user's, with what they left open chosen.
 
@@ -98,6 +160,8 @@ def session_config(options: ExecutionOptions, execution: Execution) -> Any:
     intra_op = options.intra_op_threads or config.intra_op_parallelism_threads or 1
     inter_op = options.inter_op_threads or config.inter_op_parallelism_threads
     config.intra_op_parallelism_threads = intra_op
+    # Else every prepared call keeps its graph, with a copy of each constant.
+    config.experimental.disable_output_partition_graphs = True
     if inter_op == 0 and execution is not Execution.THREADED:
         config.inter_op_parallelism_threads = -1  # none: run in the caller's thread
         if execution is Execution.SEQUENTIAL and not config.experimental.executor_type:
