@@ -17,6 +17,7 @@ from sigrun._gen.tensorflow.core.framework.tensor_pb2 import TensorProto
 from sigrun.errors import InvalidArgument
 from sigrun.inference.signatures import check_input_names
 from sigrun.servables.signature import MAX_RANK, Array, DType, Signature, dtype_of
+from sigrun.wire.wire_format import tag, varint
 
 _STRING = DType.STRING
 
@@ -47,7 +48,6 @@ _FIELD: dict[DType, str] = {
 _PACKED_AS_MEMORY = frozenset(
     {DType.FLOAT, DType.DOUBLE, DType.COMPLEX64, DType.COMPLEX128, DType.BOOL}
 )
-_LENGTH_DELIMITED = 2
 
 
 def input_arrays(protos: Mapping[str, TensorProto], signature: Signature) -> dict[str, Array]:
@@ -203,14 +203,9 @@ def encode(array: Array, *, as_content: bool = False) -> TensorProto:
 
 def _packed(dtype: DType, array: Array) -> bytes:
     """Return the field of `dtype` in wire form: its tag, its length, the array's memory."""
-    number = TensorProto.DESCRIPTOR.fields_by_name[_FIELD[dtype]].number
     if not array.size:
         return b""
-    return (
-        _varint_bytes(number << 3 | _LENGTH_DELIMITED)
-        + _varint_bytes(array.nbytes)
-        + (array.tobytes())
-    )
+    return tag(TensorProto, _FIELD[dtype]) + varint(array.nbytes) + array.tobytes()
 
 
 def _field_values(dtype: DType, array: Array) -> list[Any]:
@@ -224,16 +219,7 @@ def _content(dtype: DType, array: Array) -> bytes:
     if dtype is not _STRING:
         return array.tobytes()
     strings = array.reshape(-1).tolist()
-    return b"".join([*(_varint_bytes(len(text)) for text in strings), *strings])
-
-
-def _varint_bytes(value: int) -> bytes:
-    encoded = bytearray()
-    while value > 0x7F:
-        encoded.append(value & 0x7F | 0x80)
-        value >>= 7
-    encoded.append(value)
-    return bytes(encoded)
+    return b"".join([*(varint(len(text)) for text in strings), *strings])
 
 
 def field_of(dtype: DType) -> str:
