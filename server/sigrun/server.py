@@ -150,9 +150,7 @@ class ModelServer:
         }
         health = HealthService(self.readiness, services) if config.grpc.enable_health else None
         self.grpc = GrpcServer(config.grpc, services, health)
-        rest = RestApi(
-            inference, self._management, timeout_s=config.http.timeout_s, body_threads=bodies
-        )
+        rest = RestApi(inference, self._management, timeout_s=config.http.timeout_s, bodies=bodies)
         app = HttpApp(rest, self.readiness)
         self.http = HttpServer(config.http, app) if config.http.port is not None else None
 

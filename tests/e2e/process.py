@@ -18,6 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sigrun._gen.tensorflow_serving.apis import predict_pb2
+from sigrun.servables.signature import Array
+from sigrun.wire.tensors import encode
+
 SIGRUN = Path(sys.executable).with_name("sigrun")
 START_TIMEOUT_S = 90
 STOP_TIMEOUT_S = 40
@@ -119,6 +123,16 @@ def running_server(*flags: str, waits: bool = True) -> Iterator[RunningServer]:
             if process.poll() is None:
                 process.kill()
             process.wait(STOP_TIMEOUT_S)
+
+
+def predict_request(model: str, signature: str = "", **inputs: Array) -> predict_pb2.PredictRequest:
+    """Return a request for `model` with these arrays."""
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = model
+    request.model_spec.signature_name = signature
+    for alias, array in inputs.items():
+        request.inputs[alias].CopyFrom(encode(array))
+    return request
 
 
 def free_port() -> int:

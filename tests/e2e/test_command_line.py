@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import numpy as np
 import pytest
 
-from sigrun._gen.tensorflow.core.framework.tensor_pb2 import TensorProto
-from sigrun._gen.tensorflow.core.framework.types_pb2 import DataType
 from sigrun._gen.tensorflow_serving.apis import (
     get_model_status_pb2,
     model_service_pb2_grpc,
@@ -24,7 +23,7 @@ from sigrun._gen.tensorflow_serving.apis import (
 )
 from tests.conftest import MakeBasePath
 from tests.e2e.conftest import Serve
-from tests.e2e.process import RunningServer
+from tests.e2e.process import RunningServer, predict_request
 
 SCRIPTS = Path(sys.executable).parent
 
@@ -161,12 +160,7 @@ def test_the_grace_time_ends_a_drain(serve: Serve, make_base_path: MakeBasePath)
 @contextmanager
 def asleep(server: RunningServer, milliseconds: int) -> Iterator[grpc.Future[Any]]:
     """Have the server work on one request, for that long."""
-    request = predict_pb2.PredictRequest()
-    request.model_spec.name = "slow"
-    request.model_spec.signature_name = "sleep"
-    tensor = TensorProto(dtype=DataType.DT_INT64, int64_val=[milliseconds])
-    tensor.tensor_shape.dim.add(size=1)
-    request.inputs["milliseconds"].CopyFrom(tensor)
+    request = predict_request("slow", "sleep", milliseconds=np.array([milliseconds], np.int64))
     with grpc.insecure_channel(server.grpc_address) as channel:
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
         reply = stub.Predict.future(request, timeout=90)
@@ -177,9 +171,5 @@ def asleep(server: RunningServer, milliseconds: int) -> Iterator[grpc.Future[Any
 
 
 def predict(channel: grpc.Channel, model: str, x: float) -> predict_pb2.PredictResponse:
-    request = predict_pb2.PredictRequest()
-    request.model_spec.name = model
-    tensor = TensorProto(dtype=DataType.DT_FLOAT, float_val=[x])
-    tensor.tensor_shape.dim.add(size=1)
-    request.inputs["x"].CopyFrom(tensor)
+    request = predict_request(model, x=np.array([x], np.float32))
     return prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(request, timeout=30)

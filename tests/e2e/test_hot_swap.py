@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import numpy as np
 import pytest
 
-from sigrun._gen.tensorflow.core.framework.tensor_pb2 import TensorProto
-from sigrun._gen.tensorflow.core.framework.types_pb2 import DataType
-from sigrun._gen.tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+from sigrun._gen.tensorflow_serving.apis import prediction_service_pb2_grpc
 from tests.conftest import MakeBasePath, SavedModel
 from tests.e2e.conftest import Serve
-from tests.e2e.process import RunningServer
+from tests.e2e.process import RunningServer, predict_request
 
 CLIENTS = 16
 POLL_WAIT_S = 1
@@ -30,11 +29,7 @@ class Traffic:
 
     def __init__(self, server: RunningServer, model: str) -> None:
         self._server = server
-        self._request = predict_pb2.PredictRequest()
-        self._request.model_spec.name = model
-        tensor = TensorProto(dtype=DataType.DT_FLOAT, float_val=[1.0])
-        tensor.tensor_shape.dim.add(size=1)
-        self._request.inputs["x"].CopyFrom(tensor)
+        self._request = predict_request(model, x=np.array([1.0], np.float32))
         self.versions: dict[int, int] = {}
         self.failures: list[str] = []
         self._stop = threading.Event()

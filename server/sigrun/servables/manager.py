@@ -194,9 +194,8 @@ class AspiredVersionsManager:
             try:
                 return await harness.loader.load()
             except SigrunError as error:
-                if error.code not in _WORTH_A_RETRY:
-                    raise
-                if attempt == self._options.max_num_load_retries:
+                is_last = attempt == self._options.max_num_load_retries
+                if is_last or error.code not in _WORTH_A_RETRY:
                     raise
                 logger.warning("loading %s failed, will retry: %s", harness.loader.id, error)
             except Exception as error:

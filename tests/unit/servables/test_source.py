@@ -48,7 +48,7 @@ class FakeTarget:
 class Rig:
     """A source over `folder`, whose clock says that all files have settled."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, answer_within_s: float = 10.0) -> None:
         self.folder = folder
         self.target = FakeTarget()
         self.failed: set[ServableId] = set()
@@ -61,6 +61,7 @@ class Rig:
             poll_wait_s=30,
             wall_clock=lambda: time.time() + self.age_s,
             sleep=self.sleep,
+            answer_within_s=answer_within_s,
         )
 
     def _make_loader(self, id: ServableId, path: Path, revision: Hashable) -> Loader:
@@ -667,10 +668,10 @@ async def test_a_look_that_fails_is_logged_and_followed_by_others(
 
 async def _look_with_a_lost_file_system(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> tuple[Rig, FileSystemSource, threading.Event]:
-    rig = Rig(tmp_path)
+) -> tuple[Rig, threading.Event]:
+    rig = Rig(tmp_path, answer_within_s=0.05)
     for name in ("lost", "near"):
-        (tmp_path / name / "1").mkdir(parents=True)
+        rig.add("1", model=name)
     answers = threading.Event()
 
     def find(base_path: Path) -> dict[int, Path]:
@@ -679,28 +680,19 @@ async def _look_with_a_lost_file_system(
         return find_versions(base_path)
 
     monkeypatch.setattr("sigrun.servables.source.find_versions", find)
-    source = FileSystemSource(
-        make_loader=rig._make_loader,
-        target=rig.target,
-        has_failed=rig.failed.__contains__,
-        poll_wait_s=30,
-        wall_clock=lambda: time.time() + rig.age_s,
-        answer_within_s=0.05,
-    )
-    models = [ModelConfig(name=n, base_path=str(tmp_path / n)) for n in ("lost", "near")]
-    source.watch(ModelSet(tuple(models)))
-    await source.look()
-    return rig, source, answers
+    rig.watch(rig.model("lost"), rig.model("near"))
+    await rig.source.look()
+    return rig, answers
 
 
 @pytest.mark.asyncio
 async def test_a_base_path_that_does_not_answer_keeps_no_other_model_from_being_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rig, source, answers = await _look_with_a_lost_file_system(tmp_path, monkeypatch)
+    rig, answers = await _look_with_a_lost_file_system(tmp_path, monkeypatch)
 
     assert rig.target.aspired == {"near": {1: "1"}}
-    assert "does not answer" in str(source.problem("lost"))
+    assert "does not answer" in str(rig.source.problem("lost"))
     answers.set()
 
 
@@ -708,10 +700,10 @@ async def test_a_base_path_that_does_not_answer_keeps_no_other_model_from_being_
 async def test_a_base_path_that_answers_late_is_found_by_a_later_look(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rig, source, answers = await _look_with_a_lost_file_system(tmp_path, monkeypatch)
+    rig, answers = await _look_with_a_lost_file_system(tmp_path, monkeypatch)
 
     answers.set()
-    while source.problem("lost"):
-        await source.look()
+    while rig.source.problem("lost"):
+        await rig.source.look()
 
     assert rig.target.aspired == {"near": {1: "1"}, "lost": {1: "1"}}

@@ -27,7 +27,7 @@ _LARGE_BYTES = 32 * 1024
 class RestApi:
     """Answers everything under `/v1/`. Inference is given `timeout_s`, None for ever.
 
-    Large bodies are read and written in `body_threads`; None does it on the event loop.
+    Bodies that take long to read or write are left to the threads of `bodies`.
     """
 
     def __init__(
@@ -36,12 +36,12 @@ class RestApi:
         management: ModelManagement,
         *,
         timeout_s: float | None,
-        body_threads: Threads | None = None,
+        bodies: Threads,
     ) -> None:
         self._inference = inference
         self._management = management
         self._timeout_s = timeout_s
-        self._body_threads = body_threads
+        self._bodies = bodies
 
     async def respond(self, request: HttpRequest) -> HttpResponse:
         """Return the answer to one request. Raises a `SigrunError` for what went wrong."""
@@ -72,9 +72,9 @@ class RestApi:
     async def _convert(
         self, convert: Callable[[T], U], value: T, in_threads: bool, deadline: float | None
     ) -> U:
-        if self._body_threads is None or not in_threads:
+        if not in_threads:
             return convert(value)
-        return await self._body_threads.run(convert, value, deadline=deadline)
+        return await self._bodies.run(convert, value, deadline=deadline)
 
     async def _metadata(self, spec: ModelSpec) -> HttpResponse:
         result = await self._inference.metadata(MetadataCall(spec=spec, fields=(METADATA_FIELD,)))

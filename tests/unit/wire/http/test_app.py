@@ -38,13 +38,14 @@ pytestmark = pytest.mark.asyncio
 
 PREDICT = "/v1/models/half_plus_two:predict"
 TIMEOUT_S = 12.5
+BODIES = Threads(name="body", count=1, max_waiting=16)
 
 
 class Rig:
     """An application over models that are loaded by hand."""
 
     def __init__(
-        self, *, timeout_s: float | None = TIMEOUT_S, body_threads: Threads | None = None
+        self, *, timeout_s: float | None = TIMEOUT_S, bodies: Threads | None = None
     ) -> None:
         options = LifecycleOptions()
         states = StateStream()
@@ -75,7 +76,7 @@ class Rig:
                 InferenceService(Resolver(self.manager, self.labels)),
                 ModelManagement(models, monitor),
                 timeout_s=timeout_s,
-                body_threads=body_threads,
+                bodies=bodies or BODIES,
             ),
             self.readiness,
         )
@@ -228,7 +229,7 @@ class TestPredict:
         values = [[float(i), 0.5] for i in range(100_000)]
         body = json.dumps({"instances": values}).encode()
         with Threads(name="body", count=1, max_waiting=1) as threads:
-            rig = Rig(body_threads=threads)
+            rig = Rig(bodies=threads)
             await rig.load(FakeServable())
 
             response = await rig.request(
@@ -240,7 +241,7 @@ class TestPredict:
 
     async def test_only_large_bodies_are_read_in_threads(self) -> None:
         with Threads(name="body", count=1, max_waiting=1) as threads:
-            rig = Rig(body_threads=threads)
+            rig = Rig(bodies=threads)
         await rig.load(FakeServable())
 
         small = await rig.predict({"instances": [1.0]})
@@ -252,7 +253,7 @@ class TestPredict:
 
     async def test_a_large_reply_to_a_small_body_is_written_in_threads(self) -> None:
         with Threads(name="body", count=1, max_waiting=1) as threads:
-            rig = Rig(body_threads=threads)
+            rig = Rig(bodies=threads)
         await rig.load(FakeServable(compute=lambda _: {"y": np.zeros(100_000, np.float32)}))
 
         response = await rig.predict({"instances": [1.0]})
