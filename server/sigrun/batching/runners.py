@@ -50,6 +50,13 @@ class BatchRunners:
         if self._idle:
             self._dispatch_soon()
 
+    def take(self) -> bool:
+        """Take a runner for a batch that does not wait, if one is free and nobody waits for it."""
+        if not self._idle or self._in_turn:
+            return False
+        self._idle -= 1
+        return True
+
     def release(self) -> None:
         """Take a runner back whose batch has ended."""
         self._idle += 1

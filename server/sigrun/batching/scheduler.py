@@ -4,8 +4,9 @@ In: the arrays of one request, from its caller's coroutine. Out: its outputs, as
 been alone. Deciding is in `queue`, arrays are in `batch`; here is the waiting.
 
 A request that is a batch by itself is run by its own caller, with its own arrays: no task, no
-copy. A batch of several is run by a task, which outlives any of the callers; it is cancelled when
-the last of them has gone.
+copy. One that gains nothing by company, or has had none for a while, does not even wait for it.
+A batch of several is run by a task, which outlives any of the callers; it is cancelled when the
+last of them has gone.
 
 When a batch of several fails, its halves are run again, and theirs, until it is known whose fault
 it was: 2n - 1 runs at most for n requests, and one request of many is found in a few. What would
@@ -29,6 +30,7 @@ from sigrun.batching.batch import (
     rows_of,
     split,
 )
+from sigrun.batching.company import Company
 from sigrun.batching.queue import Batch, BatchQueue, Pending, share_out
 from sigrun.batching.run_times import RunTimes
 from sigrun.batching.runners import BatchRunners
@@ -81,6 +83,7 @@ class BatchScheduler:
         self._recorder = recorder
         self._queue: BatchQueue[_Reply] = BatchQueue(options)
         self._times = RunTimes()
+        self._company = Company()
         self._due: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._running = 0
@@ -106,6 +109,8 @@ class BatchScheduler:
         now = self._runners.clock()
         if deadline is not None and deadline <= now:
             raise DeadlineExceeded(TIMED_OUT)
+        if self._runs_at_once(rows) and self._runners.take():
+            return await self._run_at_once(arrays, rows, deadline)
         reply = _Reply(asyncio.get_running_loop().create_future(), rows)
         pending = Pending(
             arrays,
@@ -142,6 +147,28 @@ class BatchScheduler:
         if self._running or self._queue:
             self._drained = asyncio.Event()
             await self._drained.wait()
+
+    def _runs_at_once(self, rows: int) -> bool:
+        """Tell whether a request is better off by itself: nobody else is about, or it is short."""
+        options = self._options
+        return (
+            not self._queue
+            and not options.batch_timeout_s
+            and rows <= options.max_batch_rows
+            and options.processed_rows(rows) == rows
+            and (self._times.is_short(rows) or not self._company.is_likely())
+        )
+
+    async def _run_at_once(
+        self, arrays: Sequence[Array], rows: int, deadline: float | None
+    ) -> Sequence[Array]:
+        self._running += 1
+        self._recorder.request(rows)
+        self._recorder.waits((0.0,))
+        try:
+            return await self._compute(arrays, rows, rows, deadline)
+        finally:
+            self._end_batch()
 
     def _enqueue(self, pending: Pending[_Reply]) -> None:
         try:
@@ -192,6 +219,7 @@ class BatchScheduler:
             for pending in expired:
                 self._expire(pending)
             if wanted := _still_wanted(batch):
+                self._company.came(len(wanted))
                 self._recorder.waits([now - pending.enqueued_at for pending in wanted])
                 return wanted
             if not batch and not expired:

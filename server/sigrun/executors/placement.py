@@ -19,7 +19,7 @@ from dataclasses import dataclass
 INLINE_S = 150e-6
 """A call that takes longer goes to a thread."""
 
-SLOW_S = 1e-3
+SLOW_S = 2e-3
 """An inline run that takes longer is slow: the loop stood still."""
 
 _RUNS_TO_JUDGE = 5  # the best of them counts: a thread also waits for the interpreter
@@ -41,6 +41,10 @@ class Placement:
         """Return whether a run with inputs of this size is to go inline."""
         size = self._sizes.get(input_bytes.bit_length())
         return (size or self._new_size(input_bytes)).is_inline
+
+    def is_suspect(self, input_bytes: int) -> bool:
+        """Return whether one more slow run would take it to the threads: be sure of that one."""
+        return self._size(input_bytes).runs_since_slow < _SLOW_WITHIN
 
     def measured(self, input_bytes: int, run_s: float) -> None:
         """Take note of how long a run takes at best."""

@@ -19,7 +19,7 @@ def test_rows_run_together_while_nothing_is_known() -> None:
 def test_rows_that_take_long_are_shared() -> None:
     times = learned(*[(rows, 0.001 * rows) for rows in (1, 2, 4, 8)])
 
-    assert times.worthwhile_shares(8) >= 4
+    assert times.worthwhile_shares(20) >= 4
 
 
 def test_a_row_by_itself_is_one_share_at_least() -> None:
@@ -69,3 +69,17 @@ def test_more_rows_are_worth_more_shares(rows: int) -> None:
     times = learned(*[(size, 0.002 * size) for size in (1, 4, 16)])
 
     assert times.worthwhile_shares(2 * rows) >= times.worthwhile_shares(rows)
+
+
+def test_a_run_is_short_when_a_few_were() -> None:
+    assert not learned(*[(3, 10e-6)] * 4).is_short(3)
+    assert learned(*[(3, 10e-6)] * 5).is_short(3)
+    assert not learned(*[(3, 100e-6)] * 5).is_short(3)
+
+
+def test_a_run_of_more_rows_is_taken_to_last_longer() -> None:
+    times = learned(*[(4, 10e-6)] * 5)
+
+    assert times.is_short(1)
+    assert times.is_short(8)
+    assert not times.is_short(16)

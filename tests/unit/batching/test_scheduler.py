@@ -599,3 +599,66 @@ async def test_a_code_and_its_text_are_those_of_the_model() -> None:
         await batching.ask(13)
 
     assert error.value.code is Code.FAILED_PRECONDITION
+
+
+async def test_short_runs_do_not_wait_for_company() -> None:
+    batching = Batching(row_s=1e-6)
+    for _ in range(5):
+        await batching.ask(1)
+
+    assert await answers(batching.ask(1), batching.ask(2)) == [[2.5], [3]]
+    assert batching.sizes == [1] * 7
+    assert batching.statistics().queue_wait_us.count == 7
+
+
+async def test_runs_that_are_worth_it_wait_for_company_again_as_soon_as_there_is_some() -> None:
+    batching = Batching(row_s=1e-3)
+    for _ in range(4):
+        await batching.ask(1)
+    for _ in range(20):  # one of them looks whether there is company
+        await asyncio.gather(batching.ask(1), batching.ask(2))
+    batching.inner.runs.clear()
+
+    assert await answers(batching.ask(1), batching.ask(2)) == [[2.5], [3]]
+    assert batching.sizes == [2]
+
+
+async def test_a_request_that_is_to_wait_for_company_waits_however_short_its_run() -> None:
+    batching = Batching(BatchingOptions(batch_timeout_s=0.1), row_s=1e-6)
+    for _ in range(5):
+        task = batching.ask(1)
+        await let_others_run()
+        batching.clock.advance(0.2)
+        await task
+
+    task = batching.ask(1)
+    await let_others_run()
+
+    assert batching.sizes == [1] * 5
+    batching.clock.advance(0.2)
+    assert await answers(task) == [[2.5]]
+
+
+async def test_a_request_that_runs_at_once_is_padded_where_sizes_are_prescribed() -> None:
+    batching = Batching(BatchingOptions(max_batch_rows=4, allowed_batch_rows=(2, 4)), row_s=1e-6)
+    for _ in range(6):
+        await batching.ask(1)
+
+    assert batching.sizes == [2] * 6
+
+
+async def test_a_request_that_runs_at_once_keeps_its_runner_and_is_drained() -> None:
+    batching = Batching(row_s=1e-6)
+    for _ in range(5):
+        await batching.ask(1)
+    first = await occupy(batching)
+    second = batching.ask(2)
+    draining = asyncio.ensure_future(batching.batched.drain())
+    await let_others_run()
+
+    assert batching.sizes == [1] * 6
+    assert not draining.done()
+
+    batching.inner.gate.set()
+    assert await answers(first, second) == [[2], [3]]
+    await draining

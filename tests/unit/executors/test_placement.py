@@ -126,3 +126,16 @@ def test_a_call_that_disappoints_again_stays_away_for_longer() -> None:
     assert not placement.is_inline(SMALL)
     run_in_threads(placement, FAST_S)
     assert placement.is_inline(SMALL)
+
+
+def test_a_call_is_suspect_after_a_slow_run_until_it_was_fast_for_long() -> None:
+    placement = measured(FAST_S)
+    assert not placement.is_suspect(SMALL)
+
+    placement.ran_inline(SMALL, 2 * SLOW_S)
+    assert placement.is_suspect(SMALL)
+
+    for _ in range(100):
+        placement.ran_inline(SMALL, FAST_S)
+    assert not placement.is_suspect(SMALL)
+    assert placement.is_inline(SMALL)

@@ -51,7 +51,10 @@ class CannotFreeze(Exception):
 
 
 def choose_constants(variables: Mapping[str, Array]) -> set[str]:
-    """Return the names of those that gain by becoming constants, as many as may be."""
+    """Return the names of those that gain by becoming constants, as many as may be.
+
+    It goes by dtypes and shapes, not by values.
+    """
     gains = {
         name: value.nbytes
         for name, value in variables.items()

@@ -71,12 +71,11 @@ def freeze(
     if not at_start & reached.variables and not keeps_tables(reached.operations):
         start, at_start = [], set()  # it does nothing that the signatures could see
     read = reached.variables | at_start
-    values = session.values(read - set(session.uninitialised(read)))
-    chosen = choose_constants(
-        {name: value for name, value in values.items() if name not in at_start}
-    )
+    read -= set(session.uninitialised(read))
+    chosen = choose_constants(session.declared(read - at_start))
     if not chosen:
         raise CannotFreeze("no variable would gain by it")
+    values = session.values(read)
     constants = {name: values[name] for name in chosen}
     result = frozen_graph(graph, constants, [*tensors, *start])
     nodes = {node.name for node in result.node}

@@ -23,6 +23,8 @@ from sigrun.servables.signature import Array
 
 _SEQUENTIAL_EXECUTOR = "SINGLE_THREADED_EXECUTOR"
 
+_COPIED = frozenset({tf.float16, tf.bfloat16, tf.float32, tf.float64, tf.int8, tf.int32, tf.int64})
+
 
 class SessionExecutor:
     """One MetaGraph with its variables restored and its initialisers run.
@@ -68,15 +70,29 @@ class SessionExecutor:
             operation = loader_impl.get_init_op(meta_graph)
         return "" if operation is None else str(operation.name).partition(":")[0]
 
+    def declared(self, variables: Collection[str]) -> dict[str, Array]:
+        """Return arrays of the dtypes and shapes of `variables`, without values or memory.
+
+        Variables that were declared without a shape are left out.
+        """
+        declared = {}
+        for name in variables:
+            variable = self._variable(name)
+            shape = tf.TensorShape(variable.op.get_attr("shape"))
+            if shape.is_fully_defined():
+                nothing = np.empty((), _dtype(variable).as_numpy_dtype)
+                declared[name] = np.broadcast_to(nothing, shape.as_list())
+        return declared
+
     def values(self, variables: Collection[str]) -> dict[str, Array]:
-        """Return the values of `variables` (names of nodes); they share the variables' memory."""
+        """Return copies of the values of `variables` (names of nodes)."""
         with self._session.graph.as_default():
-            reads = {name: _read(self._variable(name)) for name in sorted(variables)}
+            reads = {name: _copy(_read(self._variable(name))) for name in sorted(variables)}
         values: dict[str, Array] = self._session.run(reads)
         return values
 
     def assign(self, values: Mapping[str, Array]) -> None:
-        """Give variables these values, whose memory they share where TensorFlow can."""
+        """Give variables copies of these values."""
         with self._session.graph.as_default():
             steps = [(_assignment(self._variable(name)), value) for name, value in values.items()]
         for (assign, new_value), value in steps:
@@ -110,12 +126,22 @@ def _read(variable: Any) -> Any:
     return tf.identity(variable)
 
 
+def _copy(value: Any) -> Any:
+    """Copy a value inside the run, where the interpreter's lock is not held.
+
+    Else what shares a variable's memory is copied when it is handed to Python, under the lock;
+    and a variable that shares an array's memory keeps it until the next run after its own end.
+    """
+    return tf.raw_ops.DeepCopy(x=value) if value.dtype in _COPIED else value
+
+
 def _assignment(variable: Any) -> tuple[Any, Any]:
     """Return an operation that gives `variable` a value, and the placeholder of that."""
     value = tf.compat.v1.placeholder(_dtype(variable))
     if variable.dtype == tf.resource:
-        return tf.raw_ops.AssignVariableOp(resource=variable, value=value), value
-    return tf.raw_ops.Assign(ref=variable, value=value, validate_shape=False).op, value
+        return tf.raw_ops.AssignVariableOp(resource=variable, value=_copy(value)), value
+    assign = tf.raw_ops.Assign(ref=variable, value=_copy(value), validate_shape=False)
+    return assign.op, value
 
 
 def open_session(

@@ -6,6 +6,7 @@ body that does not parse is the caller's mistake and is answered as one.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -16,6 +17,7 @@ import grpc
 from google.protobuf.message import Message
 
 from sigrun.errors import Internal, SigrunError
+from sigrun.wire.grpc.arrivals import Arrivals
 from sigrun.wire.parse import parse
 from sigrun.wire.status import GRPC_STATUS, grpc_details
 
@@ -45,21 +47,31 @@ AnswerBytes = Callable[[bytes, float | None], Awaitable[bytes]]
 """One unary RPC: what a `Method` is, and what reads and writes messages by itself may be."""
 
 
-def service_handler(name: str, methods: Mapping[str, AnswerBytes]) -> grpc.GenericRpcHandler:
+def service_handler(
+    name: str, methods: Mapping[str, AnswerBytes], arrivals: Arrivals
+) -> grpc.GenericRpcHandler:
     """Return the handler of service `name`, to be added to a server."""
     return grpc.method_handlers_generic_handler(
         name,
         {
-            method_name: grpc.unary_unary_rpc_method_handler(_handle(f"{name}/{method_name}", m))
-            for method_name, m in methods.items()
+            method_name: grpc.unary_unary_rpc_method_handler(
+                _handle(f"{name}/{method_name}", method, arrivals)
+            )
+            for method_name, method in methods.items()
         },
     )
 
 
-def _handle(path: str, answer: AnswerBytes) -> Callable[[bytes, Context], Awaitable[bytes]]:
+def _handle(
+    path: str, answer: AnswerBytes, arrivals: Arrivals
+) -> Callable[[bytes, Context], Awaitable[bytes]]:
     async def handle(body: bytes, context: Context) -> bytes:
         try:
-            return await answer(body, _deadline(context))
+            has_company = await arrivals.together()
+            response = await answer(body, _deadline(context))
+            if has_company:
+                await asyncio.sleep(0)  # so that the answers leave one right after the other
+            return response
         except SigrunError as error:
             await _abort(context, error)
         except Exception as error:

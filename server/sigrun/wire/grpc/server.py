@@ -10,6 +10,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from sigrun.config.server import GrpcOptions, TlsOptions
 from sigrun.errors import InvalidArgument, Unavailable
+from sigrun.wire.grpc.arrivals import Arrivals
 from sigrun.wire.grpc.handlers import AnswerBytes, service_handler
 from sigrun.wire.grpc.health import HealthService
 from sigrun.wire.grpc.reflection import add_reflection
@@ -47,8 +48,9 @@ class GrpcServer:
         """
         options = {**_OPTIONS, **self._options.channel_arguments}
         self._server = server = grpc.aio.server(options=list(options.items()))
+        arrivals = Arrivals()
         server.add_generic_rpc_handlers(
-            tuple(service_handler(name, methods) for name, methods in self._services.items())
+            tuple(service_handler(*service, arrivals) for service in self._services.items())
         )
         names = list(self._services)
         if self._health is not None:
