@@ -31,8 +31,8 @@ $(READY): pyproject.toml uv.lock
 
 .PHONY: serve
 serve: $(READY) ## Train the e-mail classifier once, serve three versions of it
-	@$(BIN)/python $(SPAM)/prepare.py
-	@$(BIN)/python $(SPAM)/commands.py & \
+	@$(BIN)/python -m examples.spam.prepare
+	@$(BIN)/python -m examples.spam.commands & \
 	  exec $(BIN)/sigrun serve --model_config_file=$(SPAM)/build/models.config
 
 .PHONY: test
@@ -44,7 +44,7 @@ test-unit: $(READY) ## Run the tests that need no TensorFlow and no network
 
 .PHONY: test-real
 test-real: $(READY) ## Run the tests with sockets, real models and real clients
-	@$(BIN)/python $(SPAM)/prepare.py
+	@$(BIN)/python -m examples.spam.prepare
 	$(PYTEST) tests --ignore=tests/unit
 
 .PHONY: check
