@@ -139,7 +139,7 @@ class ModelServer:
         inference = InferenceService(
             Resolver(self.manager, self.labels), check_method_names=config.check_method_names
         )
-        self._management = ModelManagement(self.models, self.monitor)
+        self._management = ModelManagement(self.models, self.monitor, self.readiness)
         bodies = Threads(name="body", count=_BODY_THREADS, max_waiting=_MAX_WAITING_BODIES)
         self._threads.append(bodies)
         services = {
@@ -151,7 +151,7 @@ class ModelServer:
         health = HealthService(self.readiness, services) if config.grpc.enable_health else None
         self.grpc = GrpcServer(config.grpc, services, health)
         rest = RestApi(inference, self._management, timeout_s=config.http.timeout_s, bodies=bodies)
-        app = HttpApp(rest, self.readiness)
+        app = HttpApp(rest, self._management)
         self.http = HttpServer(config.http, app) if config.http.port is not None else None
 
     async def start(self) -> None:

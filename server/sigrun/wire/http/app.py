@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from sigrun.errors import Internal, NotFound, SigrunError, Unavailable
-from sigrun.servables.readiness import Readiness
+from sigrun.inference.backend import Management
 from sigrun.wire.http.json_syntax import Body
 from sigrun.wire.http.messages import HttpRequest, HttpResponse, error_response, json_response
 from sigrun.wire.http.rest import RestApi
@@ -28,9 +28,9 @@ _CHUNK_BYTES = 256 * 1024
 class HttpApp:
     """REST under `/v1/`, `/livez` and `/readyz` beside it."""
 
-    def __init__(self, rest: RestApi, readiness: Readiness) -> None:
+    def __init__(self, rest: RestApi, management: Management) -> None:
         self._rest = rest
-        self._readiness = readiness
+        self._management = management
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request (an ASGI application)."""
@@ -65,12 +65,12 @@ class HttpApp:
             case "/livez":
                 return json_response({"status": "alive"})
             case "/readyz":
-                return self._ready()
+                return await self._ready()
             case _:
                 raise NotFound(f"Nothing is served at {request.method} {request.target}")
 
-    def _ready(self) -> HttpResponse:
-        blockers = self._readiness.blockers()
+    async def _ready(self) -> HttpResponse:
+        blockers = await self._management.blockers()
         if blockers:
             return json_response({"status": "not ready", "reasons": blockers}, status=503)
         return json_response({"status": "ready"})

@@ -71,15 +71,14 @@ class Rig:
         self.readiness = Readiness(models, monitor)
         for listener in (monitor.update, self.readiness.update):
             states.subscribe(listener)
-        self.app = HttpApp(
-            RestApi(
-                InferenceService(Resolver(self.manager, self.labels)),
-                ModelManagement(models, monitor),
-                timeout_s=timeout_s,
-                bodies=bodies or BODIES,
-            ),
-            self.readiness,
+        management = ModelManagement(models, monitor, self.readiness)
+        rest = RestApi(
+            InferenceService(Resolver(self.manager, self.labels)),
+            management,
+            timeout_s=timeout_s,
+            bodies=bodies or BODIES,
         )
+        self.app = HttpApp(rest, management)
 
     async def load(self, *servables: Servable, name: str = "half_plus_two") -> None:
         loaders = [
