@@ -159,9 +159,13 @@ def _task_result(result: ClassifyResult | RegressResult) -> inference_pb2.Infere
             return inference_pb2.InferenceResult(model_spec=spec, regression_result=regressed)
 
 
-def metadata_call(request: get_model_metadata_pb2.GetModelMetadataRequest) -> MetadataCall:
+def metadata_call(
+    request: get_model_metadata_pb2.GetModelMetadataRequest, deadline: float | None
+) -> MetadataCall:
     """Read a GetModelMetadata request."""
-    return MetadataCall(spec=target(request), fields=tuple(request.metadata_field))
+    return MetadataCall(
+        spec=target(request), fields=tuple(request.metadata_field), deadline=deadline
+    )
 
 
 def metadata_response(result: MetadataResult) -> get_model_metadata_pb2.GetModelMetadataResponse:

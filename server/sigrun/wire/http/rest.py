@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from sigrun.executors.threads import Threads
-from sigrun.inference.calls import MetadataCall, ModelSpec, PredictCall
-from sigrun.inference.management import ModelManagement
-from sigrun.inference.service import METADATA_FIELD, InferenceService
+from sigrun.inference.backend import Inference, Management
+from sigrun.inference.calls import MetadataCall, ModelSpec, PredictCall, StatusCall
+from sigrun.inference.service import METADATA_FIELD
 from sigrun.servables.signature import Array, Signature
 from sigrun.wire.http import documents, json_body, json_outputs
 from sigrun.wire.http.json_syntax import Body
@@ -32,8 +32,8 @@ class RestApi:
 
     def __init__(
         self,
-        inference: InferenceService,
-        management: ModelManagement,
+        inference: Inference,
+        management: Management,
         *,
         timeout_s: float | None,
         bodies: Threads,
@@ -52,7 +52,7 @@ class RestApi:
             case "metadata":
                 return await self._metadata(wanted.spec)
             case _:
-                return json_response(documents.status(self._management.status(wanted.spec)))
+                return await self._status(wanted.spec)
 
     async def _predict(self, spec: ModelSpec, body: Body) -> HttpResponse:
         deadline = self._deadline()
@@ -77,8 +77,12 @@ class RestApi:
         return await self._bodies.run(convert, value, deadline=deadline)
 
     async def _metadata(self, spec: ModelSpec) -> HttpResponse:
-        result = await self._inference.metadata(MetadataCall(spec=spec, fields=(METADATA_FIELD,)))
-        return json_response(documents.metadata(result))
+        call = MetadataCall(spec=spec, fields=(METADATA_FIELD,), deadline=self._deadline())
+        return json_response(documents.metadata(await self._inference.metadata(call)))
+
+    async def _status(self, spec: ModelSpec) -> HttpResponse:
+        call = StatusCall(spec=spec, deadline=self._deadline())
+        return json_response(documents.status(await self._management.status(call)))
 
     def _deadline(self) -> float | None:
         return None if self._timeout_s is None else time.monotonic() + self._timeout_s
