@@ -11,6 +11,9 @@ BIN := .venv/bin
 READY := .venv/.ready
 PYTEST := $(BIN)/python -m pytest
 SPAM := examples/spam
+JS := clients/js
+JS_READY := $(JS)/node_modules/.ready
+JS_BUILT := $(JS)/dist/.built
 
 .PHONY: help
 help: ## Show this list
@@ -27,6 +30,17 @@ $(READY): pyproject.toml uv.lock
 	  { echo "On Debian and Ubuntu: apt install python3-venv"; exit 1; }
 	@$(BIN)/python -m pip install --quiet --upgrade uv
 	$(BIN)/uv sync --locked --inexact
+	@touch $@
+
+$(JS_READY): $(JS)/package.json $(JS)/package-lock.json
+	cd $(JS) && npm ci --ignore-scripts --no-audit --no-fund
+	@touch $@
+
+.PHONY: js
+js: $(JS_BUILT) ## Build the JavaScript client into clients/js/dist
+
+$(JS_BUILT): $(JS_READY) $(shell find $(JS)/src -type f)
+	cd $(JS) && rm -rf dist && npm run --silent build
 	@touch $@
 
 .PHONY: serve

@@ -46,6 +46,7 @@ from sigrun.wire.grpc.server import GrpcServer
 from sigrun.wire.http.app import HttpApp
 from sigrun.wire.http.probes import Probes
 from sigrun.wire.http.rest import RestApi
+from sigrun.wire.http.rpc import RpcApi
 from sigrun.wire.http.server import HttpServer
 
 logger = logging.getLogger(__name__)
@@ -152,8 +153,15 @@ class ModelServer:
         health = HealthService(self.readiness, services) if config.grpc.enable_health else None
         self.grpc = GrpcServer(config.grpc, services, health)
         rest = RestApi(inference, self._management, timeout_s=config.http.timeout_s, bodies=bodies)
-        handlers = {"/v1/": rest.respond, **Probes(self._management).handlers()}
-        app = HttpApp(handlers, options=config.http, bodies=bodies)
+        rpc = RpcApi(services, bodies=bodies)
+        handlers = {
+            "/v1/": rest.respond,
+            **rpc.handlers(),
+            **Probes(self._management).handlers(),
+        }
+        app = HttpApp(
+            handlers, options=config.http, bodies=bodies, error_writers=rpc.error_writers()
+        )
         self.http = HttpServer(config.http, app) if config.http.port is not None else None
 
     async def start(self) -> None:

@@ -24,6 +24,7 @@ from sigrun.wire.http.messages import (
     HttpRequest,
     HttpResponse,
     RequestTooLarge,
+    WriteError,
     error_response,
 )
 from sigrun.wire.http.watch import Receive, Watch
@@ -43,14 +44,21 @@ _LARGE_BYTES = 32 * 1024  # what takes longer to compress than to go to a thread
 class HttpApp:
     """Answers by `handlers`: a path, or the first part of one with its slash -> who answers.
 
-    Letter case counts only where a handler's path has capitals. What takes long to unpack or
-    to pack is left to the threads of `bodies`.
+    Letter case counts only where a handler's path has capitals. Errors are written in REST's
+    way, unless there is one of `error_writers` for the path. What takes long to unpack or to
+    pack is left to the threads of `bodies`.
     """
 
     def __init__(
-        self, handlers: Mapping[str, Handler], *, options: HttpOptions, bodies: Threads
+        self,
+        handlers: Mapping[str, Handler],
+        *,
+        options: HttpOptions,
+        bodies: Threads,
+        error_writers: Mapping[str, WriteError] | None = None,
     ) -> None:
         self._handlers = handlers
+        self._error_writers = error_writers or {}
         self._options = options
         self._bodies = bodies
         self._cors_headers = cors.HEADERS if options.enable_cors else ()
@@ -68,13 +76,14 @@ class HttpApp:
         except ClientGone:
             return
         except SigrunError as error:
-            response = error_response(error)
+            response = self._error(error, scope["raw_path"].decode("latin-1"), headers)
         except asyncio.CancelledError:
             # Without a reason it is the end of the grace time. This is the whole task, so
             # it ends all the same.
             if isinstance(watch.reason, ClientGone):
                 return
-            response = error_response(watch.reason or Unavailable("The server is stopping"))
+            ending = watch.reason or Unavailable("The server is stopping")
+            response = self._error(ending, scope["raw_path"].decode("latin-1"), headers)
         finally:
             watch.stop()
         try:
@@ -95,18 +104,24 @@ class HttpApp:
                 response = await self._deflated(response, request)
             return response
         except SigrunError as error:
-            return error_response(error)
+            return self._error(error, request.target, request.headers)
         except Exception as error:
             logger.exception("%s %s failed unexpectedly", request.method, request.target)
-            return error_response(Internal(f"{type(error).__name__}: {error}"))
+            internal = Internal(f"{type(error).__name__}: {error}")
+            return self._error(internal, request.target, request.headers)
 
     def _handler(self, request: HttpRequest) -> Handler:
-        path = request.target.partition("?")[0]
-        first_part = path[: path.find("/", 1) + 1] or path
+        first_part = _first_part(request.target)
         handler = self._handlers.get(first_part) or self._handlers.get(first_part.lower())
         if handler is None:
             raise NotFound(f"Nothing is served at {request.method} {request.target}")
         return handler
+
+    def _error(
+        self, error: SigrunError, target: str, headers: Mapping[bytes, bytes]
+    ) -> HttpResponse:
+        write = self._error_writers.get(_first_part(target))
+        return error_response(error) if write is None else write(error, headers)
 
     async def _inflated(self, request: HttpRequest) -> HttpRequest:
         if not compression.is_gzip(request.headers[b"content-encoding"]):
@@ -153,6 +168,11 @@ class HttpApp:
         max_bytes = self._options.max_body_bytes
         if size > max_bytes:
             raise RequestTooLarge(f"The body is larger than {max_bytes} bytes")
+
+
+def _first_part(target: str) -> str:
+    path = target.partition("?")[0]
+    return path[: path.find("/", 1) + 1] or path
 
 
 def _request(scope: Scope, headers: Mapping[bytes, bytes], body: Body) -> HttpRequest:

@@ -44,6 +44,9 @@ class HttpResponse:
 Handler = Callable[[HttpRequest], Awaitable[HttpResponse]]
 """Answers what comes to a path, or below one. It may raise a `SigrunError`."""
 
+WriteError = Callable[[SigrunError, Mapping[bytes, bytes]], HttpResponse]
+"""Turns an error into what a caller sees, who sent these headers."""
+
 
 class RequestTooLarge(ResourceExhausted):
     """The body is larger than is taken."""
