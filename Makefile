@@ -11,6 +11,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 PYTEST := $(BIN)/python -m pytest
 SPAM := examples/spam
+PANDA := examples/panda
 JS := clients/js
 JS_READY := $(JS)/node_modules/.ready
 JS_BUILT := $(JS)/dist/.built
@@ -49,6 +50,19 @@ serve: $(READY) ## Train the e-mail classifier once, serve three versions of it
 	@$(BIN)/python -m examples.spam.commands & \
 	  exec $(BIN)/sigrun serve --model_config_file=$(SPAM)/build/models.config
 
+.PHONY: panda
+panda: $(READY) ## Make the image classifiers once, serve two versions of each
+	@$(BIN)/python -m examples.panda.prepare
+	@$(BIN)/python -m examples.panda.commands & \
+	  exec $(BIN)/sigrun serve --model_config_file=$(PANDA)/build/models.config
+
+.PHONY: webapp
+webapp: $(READY) $(JS_BUILT) ## The same with a web page that asks them
+	@$(BIN)/python -m examples.panda.prepare
+	@$(BIN)/python -m examples.webapp.serve & \
+	  exec $(BIN)/sigrun serve --model_config_file=$(PANDA)/build/models.config \
+	    --rest_api_enable_cors_support
+
 .PHONY: test
 test: test-unit test-real ## Run every test
 
@@ -59,6 +73,7 @@ test-unit: $(READY) ## Run the tests that need no TensorFlow and no network
 .PHONY: test-real
 test-real: $(READY) ## Run the tests with sockets, real models and real clients
 	@$(BIN)/python -m examples.spam.prepare
+	@$(BIN)/python -m examples.panda.prepare
 	$(PYTEST) tests --ignore=tests/unit
 
 .PHONY: check
@@ -88,4 +103,4 @@ generate: $(READY) ## Generate both _gen folders from proto/
 
 .PHONY: clean
 clean: ## Remove everything that is not in git
-	rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist $(SPAM)/build
+	rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist $(SPAM)/build $(PANDA)/build
