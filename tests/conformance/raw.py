@@ -46,7 +46,7 @@ class RawAgent:
         try:
             return self._methods[method](request)
         except grpc.RpcError as error:
-            raise Failure(error.code().name, error.details()) from None
+            raise Failure(error.code().name, error.details() or "") from None
 
     def _predict(self, request: Document) -> Document:
         message = predict_pb2.PredictRequest(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -50,7 +50,9 @@ def _send(case: Case, client: httpx.Client) -> httpx.Response:
         case "metadata":
             return client.get(f"{path}/metadata")
         case "predict":
-            body = {"inputs": {alias: _nested(t) for alias, t in case.request["inputs"].items()}}
+            body: dict[str, Any] = {
+                "inputs": {alias: _nested(t) for alias, t in case.request["inputs"].items()}
+            }
         case _:
             body = {"examples": [_example(e) for e in case.request["examples"]]}
             if "context" in case.request:
@@ -63,7 +65,7 @@ def _send(case: Case, client: httpx.Client) -> httpx.Response:
 
 def _nested(t: Document) -> Any:
     values = array(t)
-    if values.dtype == object:
+    if values.dtype.kind == "O":
         values = np.array([_text(v) for v in values.reshape(-1)] or [], object).reshape(t["shape"])
     return values.tolist()
 
@@ -76,6 +78,7 @@ def _text(value: bytes) -> str | dict[str, str]:
 
 
 def _example(features: Document) -> dict[str, Any]:
+    kinds: dict[str, Callable[[Any], Any]]
     kinds = {"float": float, "int64": int, "bytes": lambda value: _text(raw_bytes(value))}
     return {
         name: [kinds[kind](value) for value in values]
@@ -87,13 +90,13 @@ def _example(features: Document) -> dict[str, Any]:
 def _outputs(answer: Any, reply: Document) -> Document:
     outputs = answer["outputs"]
     if len(reply["outputs"]) == 1:
-        outputs = {alias: outputs for alias in reply["outputs"]}
+        outputs = dict.fromkeys(reply["outputs"], outputs)
     return {"outputs": {alias: _tensor(v, reply["outputs"][alias]) for alias, v in outputs.items()}}
 
 
 def _tensor(value: Any, expected: Document) -> Document:
     dtype = DTYPES[expected["dtype"]]
-    if dtype != object:
+    if dtype.kind != "O":
         return tensor(np.array(value, dtype))
     texts = np.array(value, object)
     values = np.empty(texts.size, object)

@@ -11,7 +11,7 @@ from tests.conformance.cases import Case, cases
 from tests.conformance.conftest import Addresses
 
 pytest.importorskip("tensorflow")
-from tests.conformance.raw import RawAgent  # noqa: E402
+from tests.conformance.raw import RawAgent
 
 
 @pytest.fixture(scope="module")
