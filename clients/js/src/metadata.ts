@@ -1,7 +1,7 @@
 // What a model says of itself: its signatures, readable.
 
-import type { SignatureDef, TensorInfo } from "./gen/tensorflow/core/protobuf/meta_graph_pb.js";
 import { DataType } from "./gen/tensorflow/core/framework/types_pb.js";
+import type { SignatureDef, TensorInfo } from "./gen/tensorflow/core/protobuf/meta_graph_pb.js";
 import type { SignatureDefMap } from "./gen/tensorflow_serving/apis/get_model_metadata_pb.js";
 import { dtypeOf } from "./tensor_proto.js";
 import type { DType } from "./tensors.js";

@@ -1,6 +1,11 @@
 // The services of proto/, over any transport of Connect: gRPC, gRPC-Web, Connect.
 
-import { create, type DescMessage, type DescMethodUnary, type MessageShape } from "@bufbuild/protobuf";
+import {
+  create,
+  type DescMessage,
+  type DescMethodUnary,
+  type MessageShape,
+} from "@bufbuild/protobuf";
 import { anyUnpack, Int64ValueSchema } from "@bufbuild/protobuf/wkt";
 import { ConnectError, type Transport as ConnectTransport } from "@connectrpc/connect";
 import { ERROR_CODES, SigrunError } from "./errors.js";
@@ -20,13 +25,7 @@ import { PredictionService } from "./gen/tensorflow_serving/apis/prediction_serv
 import { RegressionRequestSchema } from "./gen/tensorflow_serving/apis/regression_pb.js";
 import { signaturesOf } from "./metadata.js";
 import { PREDICT, readReply, writeRequest } from "./predict_proto.js";
-import type {
-  AnsweredBy,
-  CallOptions,
-  ModelTarget,
-  Transport,
-  VersionState,
-} from "./transport.js";
+import type { AnsweredBy, CallOptions, ModelTarget, Transport, VersionState } from "./transport.js";
 
 const SIGNATURES = "signature_def";
 
