@@ -47,10 +47,10 @@ function formatShape(shape: TensorSpec["shape"]): string {
   return shape.length === 0 ? "" : `[${shape.map((size) => size ?? "?").join(", ")}]`;
 }
 
-/** Return the signatures of a model, without the one that only TensorFlow itself calls. */
+/** Return the signatures of a model, without those that only TensorFlow itself calls. */
 export function signaturesOf(map: SignatureDefMap): Record<string, Signature> {
   const entries = Object.entries(map.signatureDef)
-    .filter(([name]) => name !== "__saved_model_init_op")
+    .filter(([name]) => !name.startsWith("__saved_model"))
     .sort(([one], [other]) => (one < other ? -1 : 1))
     .map(([name, definition]) => [name, signatureOf(definition)]);
   return Object.fromEntries(entries);

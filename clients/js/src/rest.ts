@@ -168,6 +168,7 @@ export function restTransport({ baseUrl, fetch }: RestOptions): Transport {
       return (versions as unknown as VersionDocument[]).map(({ version, state, status }) => ({
         version: BigInt(version),
         state,
+        code: status?.error_code ?? "OK",
         error: status?.error_message ?? "",
       }));
     },
@@ -177,7 +178,7 @@ export function restTransport({ baseUrl, fetch }: RestOptions): Transport {
 interface VersionDocument {
   readonly version: string;
   readonly state: VersionState;
-  readonly status?: { readonly error_message?: string };
+  readonly status?: { readonly error_code?: ErrorCode | "OK"; readonly error_message?: string };
 }
 
 function pathOf({ model, version, label }: ModelTarget): string {
