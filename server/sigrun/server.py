@@ -152,7 +152,13 @@ class ModelServer:
         }
         health = HealthService(self.readiness, services) if config.grpc.enable_health else None
         self.grpc = GrpcServer(config.grpc, services, health)
-        rest = RestApi(inference, self._management, timeout_s=config.http.timeout_s, bodies=bodies)
+        rest = RestApi(
+            inference,
+            self._management,
+            timeout_s=config.http.timeout_s,
+            bodies=bodies,
+            as_content=config.grpc.outputs_as_tensor_content,
+        )
         rpc = RpcApi(services, bodies=bodies)
         handlers = {
             "/v1/": rest.respond,

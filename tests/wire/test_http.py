@@ -193,7 +193,7 @@ class TestErrors:
         refusals = {
             ("GET", "/"): (404, "Nothing is served at GET /"),
             ("GET", "/favicon.ico"): (404, "Nothing is served at GET /favicon.ico"),
-            ("GET", "/v1/models"): (400, "Missing model name in request."),
+            ("GET", "/v1/models/versions/1"): (400, "Missing model name in request."),
             ("DELETE", PREDICT): (400, f"Malformed request: DELETE {PREDICT}"),
             ("POST", f"{PREDICT}?a=b"): (400, f"Malformed request: POST {PREDICT}?a=b"),
             ("POST", PREDICT): (400, "JSON Parse error: The document is empty"),

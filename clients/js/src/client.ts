@@ -1,6 +1,6 @@
 // The client: checks and completes what the caller gave, and leaves it to the transport.
 
-import { invalidArgument } from "./errors.js";
+import { invalidArgument, SigrunError, textOf } from "./errors.js";
 import type { FeatureMap } from "./features.js";
 import type { ModelMetadata } from "./metadata.js";
 import { type Tensor, type TensorLike, tensor } from "./tensors.js";
@@ -92,27 +92,40 @@ export function createClient({ transport, timeoutMs }: ClientOptions): Client {
   }
 
   return {
-    async predict(model, inputs, options = {}) {
-      const call = {
-        target: targetOf(model, options),
-        inputs: tensorsOf(inputs),
-        outputFilter: options.outputFilter ?? [],
-      };
-      return transport.predict(call, callOptions(options));
-    },
-    async classify(model, examples, options = {}) {
-      return transport.classify(examplesCall(model, examples, options), callOptions(options));
-    },
-    async regress(model, examples, options = {}) {
-      return transport.regress(examplesCall(model, examples, options), callOptions(options));
-    },
-    async metadata(model, options = {}) {
-      return transport.metadata(targetOf(model, options), callOptions(options));
-    },
-    async status(model, options = {}) {
-      return transport.status(targetOf(model, options), callOptions(options));
-    },
+    predict: (model, inputs, options = {}) =>
+      settled(async () => {
+        const call = {
+          target: targetOf(model, options),
+          inputs: tensorsOf(inputs),
+          outputFilter: options.outputFilter ?? [],
+        };
+        return transport.predict(call, callOptions(options));
+      }),
+    classify: (model, examples, options = {}) =>
+      settled(async () =>
+        transport.classify(examplesCall(model, examples, options), callOptions(options)),
+      ),
+    regress: (model, examples, options = {}) =>
+      settled(async () =>
+        transport.regress(examplesCall(model, examples, options), callOptions(options)),
+      ),
+    metadata: (model, options = {}) =>
+      settled(async () => transport.metadata(targetOf(model, options), callOptions(options))),
+    status: (model, options = {}) =>
+      settled(async () => transport.status(targetOf(model, options), callOptions(options))),
   };
+}
+
+/** Return what a call gives, or reject with a `SigrunError` and with nothing else. */
+async function settled<T>(call: () => Promise<T>): Promise<T> {
+  try {
+    return await call();
+  } catch (error) {
+    if (error instanceof SigrunError) {
+      throw error;
+    }
+    throw new SigrunError("INTERNAL", textOf(error), { cause: error });
+  }
 }
 
 function targetOf(model: string, options: SignatureOptions): ModelTarget {
@@ -120,7 +133,12 @@ function targetOf(model: string, options: SignatureOptions): ModelTarget {
   if (version !== undefined && label !== undefined) {
     throw invalidArgument(`Either version or label, not both: ${version} and ${label}`);
   }
-  return { model, version: version === undefined ? undefined : versionOf(version), label, signature };
+  return {
+    model,
+    version: version === undefined ? undefined : versionOf(version),
+    label,
+    signature,
+  };
 }
 
 function versionOf(version: bigint | number): bigint {
@@ -131,7 +149,10 @@ function versionOf(version: bigint | number): bigint {
 }
 
 function tensorsOf(inputs: Readonly<Record<string, TensorLike>>): Record<string, Tensor> {
-  const entries = Object.entries(inputs).map(([alias, values]) => [alias, inputTensor(alias, values)]);
+  const entries = Object.entries(inputs).map(([alias, values]) => [
+    alias,
+    inputTensor(alias, values),
+  ]);
   return Object.fromEntries(entries);
 }
 
@@ -139,6 +160,6 @@ function inputTensor(alias: string, values: TensorLike): Tensor {
   try {
     return tensor(values);
   } catch (error) {
-    throw invalidArgument(`Input ${alias}: ${error instanceof Error ? error.message : error}`);
+    throw invalidArgument(`Input ${alias}: ${textOf(error)}`);
   }
 }

@@ -62,3 +62,14 @@ export class SigrunError extends Error {
 export function invalidArgument(message: string): SigrunError {
   return new SigrunError("INVALID_ARGUMENT", message);
 }
+
+/** Return the error of an output that the server sent, and that makes no tensor. */
+export function unreadable(alias: string, reason: unknown): SigrunError {
+  const message = `Output ${alias} cannot be read: ${textOf(reason)}`;
+  return new SigrunError("DATA_LOSS", message, { cause: reason });
+}
+
+/** Return the text of whatever was thrown. */
+export function textOf(reason: unknown): string {
+  return reason instanceof Error ? reason.message : String(reason);
+}

@@ -2,8 +2,8 @@
 // which generated code would make a list of objects.
 
 import { fromBinary } from "@bufbuild/protobuf";
-import { EmptySchema } from "@bufbuild/protobuf/wkt";
 import { BinaryReader } from "@bufbuild/protobuf/wire";
+import { EmptySchema } from "@bufbuild/protobuf/wkt";
 
 /** One field as it stands in a message: `data` is a view of what comes after the tag. */
 export interface Field {

@@ -11,7 +11,13 @@ export {
 } from "./client.js";
 export { type ErrorCode, SigrunError } from "./errors.js";
 export type { FeatureMap, FeatureValue } from "./features.js";
-export { formatSignature, type ModelMetadata, type Signature, type TensorSpec } from "./metadata.js";
+export {
+  formatSignature,
+  type ModelMetadata,
+  type Signature,
+  type TensorSpec,
+} from "./metadata.js";
+export { type RestOptions, restTransport } from "./rest.js";
 export { rpcTransport } from "./rpc.js";
 export {
   type DType,
@@ -40,4 +46,9 @@ export type {
   VersionState,
   VersionStatus,
 } from "./transport.js";
-export { type ConnectOptions, connectTransport, type GrpcWebOptions, grpcWebTransport } from "./web.js";
+export {
+  type ConnectOptions,
+  connectTransport,
+  type GrpcWebOptions,
+  grpcWebTransport,
+} from "./web.js";

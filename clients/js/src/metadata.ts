@@ -1,7 +1,7 @@
 // What a model says of itself: its signatures, readable.
 
-import type { SignatureDef, TensorInfo } from "./gen/tensorflow/core/protobuf/meta_graph_pb.js";
 import { DataType } from "./gen/tensorflow/core/framework/types_pb.js";
+import type { SignatureDef, TensorInfo } from "./gen/tensorflow/core/protobuf/meta_graph_pb.js";
 import type { SignatureDefMap } from "./gen/tensorflow_serving/apis/get_model_metadata_pb.js";
 import { dtypeOf } from "./tensor_proto.js";
 import type { DType } from "./tensors.js";
@@ -47,10 +47,10 @@ function formatShape(shape: TensorSpec["shape"]): string {
   return shape.length === 0 ? "" : `[${shape.map((size) => size ?? "?").join(", ")}]`;
 }
 
-/** Return the signatures of a model, without the one that only TensorFlow itself calls. */
+/** Return the signatures of a model, without those that only TensorFlow itself calls. */
 export function signaturesOf(map: SignatureDefMap): Record<string, Signature> {
   const entries = Object.entries(map.signatureDef)
-    .filter(([name]) => name !== "__saved_model_init_op")
+    .filter(([name]) => !name.startsWith("__saved_model"))
     .sort(([one], [other]) => (one < other ? -1 : 1))
     .map(([name, definition]) => [name, signatureOf(definition)]);
   return Object.fromEntries(entries);

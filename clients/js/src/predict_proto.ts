@@ -3,7 +3,7 @@
 import { create, type DescMethodUnary, fromBinary } from "@bufbuild/protobuf";
 import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import { type Empty, EmptySchema } from "@bufbuild/protobuf/wkt";
-import { SigrunError } from "./errors.js";
+import { unreadable } from "./errors.js";
 import { blockOf, type Field, fieldsOf } from "./fields.js";
 import { type ModelSpec, ModelSpecSchema } from "./gen/tensorflow_serving/apis/model_pb.js";
 import {
@@ -61,7 +61,7 @@ export interface PredictReply {
   readonly outputs: Record<string, Tensor>;
 }
 
-/** Read the answer to `PREDICT`. Throws a `SigrunError` if it is none. */
+/** Read the answer to `PREDICT`. Throws an Error if it is none. */
 export function readReply(reply: Empty): PredictReply {
   let modelSpec: ModelSpec | undefined;
   const outputs: [string, Tensor][] = [];
@@ -91,9 +91,6 @@ function readEntry(field: Field): [string, Tensor] {
   try {
     return [alias, readTensor(tensor)];
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
-    throw new SigrunError("DATA_LOSS", `Output ${alias} cannot be read: ${reason}`, {
-      cause: error,
-    });
+    throw unreadable(alias, error);
   }
 }

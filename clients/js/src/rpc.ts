@@ -1,9 +1,14 @@
 // The services of proto/, over any transport of Connect: gRPC, gRPC-Web, Connect.
 
-import { create, type DescMessage, type DescMethodUnary, type MessageShape } from "@bufbuild/protobuf";
+import {
+  create,
+  type DescMessage,
+  type DescMethodUnary,
+  type MessageShape,
+} from "@bufbuild/protobuf";
 import { anyUnpack, Int64ValueSchema } from "@bufbuild/protobuf/wkt";
 import { ConnectError, type Transport as ConnectTransport } from "@connectrpc/connect";
-import { ERROR_CODES, SigrunError } from "./errors.js";
+import { ERROR_CODES, type ErrorCode, SigrunError } from "./errors.js";
 import { inputMessage } from "./features.js";
 import { ClassificationRequestSchema } from "./gen/tensorflow_serving/apis/classification_pb.js";
 import {
@@ -20,13 +25,7 @@ import { PredictionService } from "./gen/tensorflow_serving/apis/prediction_serv
 import { RegressionRequestSchema } from "./gen/tensorflow_serving/apis/regression_pb.js";
 import { signaturesOf } from "./metadata.js";
 import { PREDICT, readReply, writeRequest } from "./predict_proto.js";
-import type {
-  AnsweredBy,
-  CallOptions,
-  ModelTarget,
-  Transport,
-  VersionState,
-} from "./transport.js";
+import type { AnsweredBy, CallOptions, ModelTarget, Transport, VersionState } from "./transport.js";
 
 const SIGNATURES = "signature_def";
 
@@ -100,6 +99,7 @@ export function rpcTransport(connect: ConnectTransport): Transport {
       return reply.modelVersionStatus.map(({ version, state, status }) => ({
         version,
         state: (ModelVersionStatus_State[state] ?? "UNKNOWN") as VersionState,
+        code: codeName(status?.errorCode ?? 0),
         error: status?.errorMessage ?? "",
       }));
     },
@@ -135,6 +135,13 @@ function fromConnect(reason: unknown, signal: AbortSignal | undefined): SigrunEr
     const message = `The server cannot be reached: ${error.rawMessage}`;
     return new SigrunError("UNAVAILABLE", message, { cause: error });
   }
-  const code = ERROR_CODES[error.code - 1] ?? "UNKNOWN";
-  return new SigrunError(code, error.rawMessage, { cause: error });
+  return new SigrunError(codeOf(error.code), error.rawMessage, { cause: error });
+}
+
+function codeName(number: number): ErrorCode | "OK" {
+  return number === 0 ? "OK" : codeOf(number);
+}
+
+function codeOf(number: number): ErrorCode {
+  return ERROR_CODES[number - 1] ?? "UNKNOWN";
 }

@@ -158,7 +158,10 @@ function splitStrings(content: Uint8Array, count: number): Uint8Array[] {
   checkRepeated(count);
   const lengths = Array.from({ length: count }, () => reader.uint32());
   let end = reader.pos;
-  const texts = lengths.map((length) => content.subarray(end, (end += length)));
+  const texts = lengths.map((length) => {
+    end += length;
+    return content.subarray(end - length, end);
+  });
   if (end !== content.length) {
     throw new Error(`its ${content.length} bytes are not ${count} strings`);
   }

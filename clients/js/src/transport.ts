@@ -2,6 +2,7 @@
 //
 // `createClient` checks and completes what the caller gave; a transport knows how it travels.
 
+import type { ErrorCode } from "./errors.js";
 import type { FeatureMap } from "./features.js";
 import type { ModelMetadata } from "./metadata.js";
 import type { Tensor } from "./tensors.js";
@@ -72,7 +73,8 @@ export type VersionState = "UNKNOWN" | "START" | "LOADING" | "AVAILABLE" | "UNLO
 export interface VersionStatus {
   readonly version: bigint;
   readonly state: VersionState;
-  /** Why the version failed, empty if it did not. */
+  /** What went wrong with the version: a code and the reason, OK and empty if nothing did. */
+  readonly code: ErrorCode | "OK";
   readonly error: string;
 }
 

@@ -1,9 +1,9 @@
 // The binary protocols of the HTTP port, over `fetch`: for browsers, and wherever else it is.
 
 import {
+  type ConnectTransportOptions,
   createConnectTransport,
   createGrpcWebTransport,
-  type ConnectTransportOptions,
   type GrpcWebTransportOptions,
 } from "@connectrpc/connect-web";
 import { rpcTransport } from "./rpc.js";

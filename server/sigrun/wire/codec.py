@@ -52,10 +52,18 @@ _Targeted = (
 )
 
 
-def predict_call(request: predict_pb2.PredictRequest, deadline: float | None) -> PredictCall:
-    """Read a Predict request; its tensors are decoded when the signature is known."""
+def predict_call(
+    request: predict_pb2.PredictRequest,
+    deadline: float | None,
+    default: ModelSpec | None = None,
+) -> PredictCall:
+    """Read a Predict request; its tensors are decoded when the signature is known.
+
+    `default` is the target of a request that names none.
+    """
+    spec = default if default and not request.HasField("model_spec") else target(request)
     return PredictCall(
-        spec=target(request),
+        spec=spec,
         inputs=functools.partial(_bind, request.inputs),
         output_filter=tuple(request.output_filter),
         deadline=deadline,

@@ -60,6 +60,10 @@ class UnsupportedEncoding(Unimplemented):
     """The body is compressed in a way that is not read here."""
 
 
+class UnsupportedMediaType(Unimplemented):
+    """The body is of a type that is not read at this path."""
+
+
 class ClientGone(Cancelled):
     """The client has left, nobody is there to be answered."""
 
@@ -69,6 +73,7 @@ _OWN_STATUS: Mapping[type[SigrunError], int] = {
     RequestTooLarge: 413,
     RequestTooSlow: 408,
     UnsupportedEncoding: 415,
+    UnsupportedMediaType: 415,
 }
 
 

@@ -440,7 +440,7 @@ class TestErrors:
             ("PUT", PREDICT, 400, f"Malformed request: PUT {PREDICT}"),
             ("POST", f"{PREDICT}?x=1", 400, f"Malformed request: POST {PREDICT}?x=1"),
             ("GET", "/V1/nothing", 400, "Malformed request: GET /V1/nothing"),
-            ("GET", "/v1/models", 400, "Missing model name in request."),
+            ("GET", "/v1/models/versions/1", 400, "Missing model name in request."),
         ],
     )
     async def test_an_unknown_path_is_told_as_it_was_sent(

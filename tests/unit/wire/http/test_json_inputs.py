@@ -191,6 +191,13 @@ class TestKeys:
 
         text = refusal(f'{{"{key}": [1]}}', nothing)
 
+        assert text == "Failed to get input map for signature: DEFAULT"
+
+    def test_a_signature_without_inputs_is_named_as_it_was_asked_for(self) -> None:
+        nothing = signature({}, {"y": DType.FLOAT}, name="init")
+
+        text = refusal('{"signature_name": "init", "inputs": {}}', nothing)
+
         assert text == "Failed to get input map for signature: init"
 
     @pytest.mark.parametrize(
@@ -319,13 +326,15 @@ class TestValues:
         assert {dtype for dtype, _, _ in ACCEPTED} == set(DType) - set(WITHOUT_JSON_FORM)
 
     @pytest.mark.parametrize("dtype", [*WITHOUT_JSON_FORM, None])
-    @pytest.mark.parametrize("key", ["inputs", "instances"])
-    def test_a_dtype_without_json_form_is_not_served(self, dtype: DType | None, key: str) -> None:
+    def test_a_dtype_without_json_form_is_not_served(self, dtype: DType | None) -> None:
         spec = TensorSpec(name="x:0", dtype=dtype, shape=(None,))
         wanted = Signature(name="s", method_name="", inputs={"x": spec}, outputs={})
+        text = "Conversion of JSON Value: 1 to type: "
 
-        with pytest.raises(Unimplemented, match="Conversion of JSON Value to type: "):
-            read(f'{{"{key}": [1]}}', wanted)
+        with pytest.raises(Unimplemented, match=text):
+            read('{"inputs": [1]}', wanted)
+        with pytest.raises(InvalidArgument, match=f"element: 0 .* Error: UNIMPLEMENTED: {text}"):
+            read('{"instances": [1]}', wanted)
 
     @pytest.mark.parametrize(
         "value",
