@@ -7,7 +7,9 @@ of the repository.
 from __future__ import annotations
 
 import json
+import shlex
 import sys
+from pathlib import Path
 from typing import Any
 
 from examples.readiness import option_parser, print_when_ready
@@ -28,7 +30,7 @@ def main() -> int:
 
 def commands(address: str, url: str) -> str:
     """Return the lines to copy for the server at `address`, whose model is at `url` too."""
-    client = f"python examples/panda/client.py panda.jpg --address {address}"
+    client = f"{interpreter()} examples/panda/client.py panda.jpg --address {address}"
     return "\n".join(
         [
             "",
@@ -40,6 +42,9 @@ def commands(address: str, url: str) -> str:
             "# to the version labelled production (1) of the larger model, with asyncio",
             f"{client} --model panda_large --label production --asyncio",
             "",
+            "# With the JavaScript client in Node (`make js` builds it)",
+            f"ADDRESS=http://{address} node examples/panda/client.mjs panda.jpg",
+            "",
             "# With curl, to the version labelled beta",
             curl_line(f"{url}/labels/beta:predict"),
             "",
@@ -48,6 +53,12 @@ def commands(address: str, url: str) -> str:
             "",
         ]
     )
+
+
+def interpreter() -> str:
+    """Return the Python that runs this, which has the client, as a shell finds it from here."""
+    path, here = Path(sys.executable), Path.cwd()
+    return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))
 
 
 def curl_line(url: str) -> str:

@@ -1,4 +1,4 @@
-"""A page in the real Chromium, driven through Playwright, which Node runs.
+"""Node with the JavaScript client, and a page in the real Chromium, driven through Playwright.
 
 Chromium is the machine's own: Playwright's download of one is not used.
 """
@@ -23,9 +23,13 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 NODE = shutil.which("node")
 STOP_TIMEOUT_S = 20
 
+needs_js_client = pytest.mark.skipif(
+    not (NODE and (JS_CLIENT / "dist" / "node.js").exists()),
+    reason="needs Node and the JavaScript client (make js)",
+)
 needs_chromium = pytest.mark.skipif(
-    not (CHROMIUM and NODE and (JS_CLIENT / "node_modules" / "playwright-core").is_dir()),
-    reason="needs Chromium, Node and clients/js/node_modules (make js)",
+    not (CHROMIUM and NODE and (JS_CLIENT / "dist" / "index.js").exists()),
+    reason="needs Chromium, Node and the JavaScript client (make js)",
 )
 
 
@@ -34,7 +38,7 @@ class BrowserError(Exception):
 
 
 class Page:
-    """One page; the methods are Playwright's."""
+    """One page; the methods are Playwright's, such as `click` and `keyboard.press`."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process

@@ -30,12 +30,21 @@ page.on("console", (message) => {
   }
 });
 
-const methods = { complaints: async () => complaints };
+/** Call a method of the page, or of a part of it, such as `keyboard.press`. */
+async function call(path, parameters) {
+  if (path === "complaints") {
+    return complaints;
+  }
+  const names = path.split(".");
+  const method = names.pop();
+  const owner = names.reduce((part, name) => part[name], page);
+  return owner[method](...parameters);
+}
 
 for await (const line of createInterface({ input: process.stdin })) {
-  const [method, ...parameters] = JSON.parse(line);
+  const [path, ...parameters] = JSON.parse(line);
   try {
-    const result = await (methods[method]?.() ?? page[method](...parameters));
+    const result = await call(path, parameters);
     // Handles and responses stay here.
     const isData = result === null || typeof result !== "object" || Array.isArray(result);
     process.stdout.write(`${JSON.stringify({ result: isData ? (result ?? null) : null })}\n`);

@@ -96,11 +96,13 @@ class RunningServer:
 
 
 @contextlib.contextmanager
-def running_server(*flags: str, waits: bool = True) -> Iterator[RunningServer]:
+def running_server(
+    *flags: str, waits: bool = True, http_port: int | None = None
+) -> Iterator[RunningServer]:
     """Run `sigrun serve` with `flags` until the block ends; it is ready when that begins."""
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
-        grpc_port, http_port = free_port(), free_port()
+        grpc_port, http_port = free_port(), http_port or free_port()
         with log.open("w") as output:
             process = subprocess.Popen(
                 [
