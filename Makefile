@@ -12,9 +12,11 @@ READY := .venv/.ready
 PYTEST := $(BIN)/python -m pytest
 SPAM := examples/spam
 PANDA := examples/panda
+PAGES := examples/webapp/page examples/panda/client.mjs tests/e2e/browser_agent.mjs
 JS := clients/js
 JS_READY := $(JS)/node_modules/.ready
 JS_BUILT := $(JS)/dist/.built
+JS_BIN := $(JS)/node_modules/.bin
 
 .PHONY: help
 help: ## Show this list
@@ -71,17 +73,19 @@ test-unit: $(READY) ## Run the tests that need no TensorFlow and no network
 	$(PYTEST) tests/unit
 
 .PHONY: test-real
-test-real: $(READY) ## Run the tests with sockets, real models and real clients
+test-real: $(READY) $(JS_BUILT) ## Run the tests with sockets, real models and real clients
 	@$(BIN)/python -m examples.spam.prepare
 	@$(BIN)/python -m examples.panda.prepare
 	$(PYTEST) tests --ignore=tests/unit
 
 .PHONY: check
-check: $(READY) ## Lint, check types, generated code and the contract
+check: $(READY) $(JS_BUILT) ## Lint, check types, generated code and the contract
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(JS_BIN)/tsc -p examples/webapp
+	$(JS_BIN)/biome ci --config-path=$(JS) --diagnostic-level=error $(PAGES)
 	$(BIN)/python proto/generate.py --check
 	$(BIN)/buf lint
 	$(BIN)/buf format --diff --exit-code
@@ -92,10 +96,11 @@ breaking: $(READY) ## Compare the contract with the last commit on main
 	$(BIN)/buf breaking --against '.git#branch=main'
 
 .PHONY: format
-format: $(READY) ## Format the code
+format: $(READY) $(JS_READY) ## Format the code
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 	$(BIN)/buf format --write
+	$(JS_BIN)/biome check --write --config-path=$(JS) $(PAGES)
 
 .PHONY: generate
 generate: $(READY) ## Generate both _gen folders from proto/

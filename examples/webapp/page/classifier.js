@@ -44,7 +44,9 @@ export function createClassifier(baseUrl) {
       const answer = await client.predict(model, { images: [jpeg] }, { label, signal });
       const elapsedMs = performance.now() - startedAt;
       const { classes, scores } = answer.outputs;
-      const guesses = strings(classes).map((names, place) => guess(names, Number(scores.data[place])));
+      const guesses = strings(classes).map((names, place) =>
+        guess(names, Number(scores.data[place])),
+      );
       return { guesses, model: answer.model, version: answer.version, elapsedMs };
     },
 

@@ -75,12 +75,16 @@ export function showAnswer(answer, { label, sentBytes }) {
  */
 export function showError(title, text, { canRetry }) {
   setBusy(false);
+  if (!element("error").hidden && element("error-text").textContent === text) {
+    return; // set again, it would be read out again
+  }
   element("error-title").replaceChildren(title);
   element("error-text").replaceChildren(text);
   element("retry").hidden = !canRetry;
   element("error").hidden = false;
   if (canRetry) {
-    // What is shown answers another question.
+    // What is shown answers another question, or none.
+    element("empty").hidden = true;
     element("classes").hidden = true;
     element("facts").hidden = true;
   }
@@ -90,6 +94,7 @@ export function showError(title, text, { canRetry }) {
 export function showReady() {
   setBusy(false);
   element("error").hidden = true;
+  element("empty").hidden = false;
 }
 
 /** @param {boolean} isBusy */
