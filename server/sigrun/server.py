@@ -41,11 +41,12 @@ from sigrun.servables.source import FileSystemSource, MakeLoader, Revision
 from sigrun.servables.state import ServableState, State, StateStream
 from sigrun.wire import batching_config, model_config
 from sigrun.wire.bodies import body_threads
-from sigrun.wire.grpc import model_service, prediction_service
+from sigrun.wire.grpc import health, model_service, prediction_service
 from sigrun.wire.grpc.health import HealthService
 from sigrun.wire.grpc.server import GrpcServer
 from sigrun.wire.http.port import http_port
 from sigrun.wire.http.server import HttpServer
+from sigrun.wire.methods import Services
 
 logger = logging.getLogger(__name__)
 
@@ -139,16 +140,20 @@ class ModelServer:
         self._management = ModelManagement(self.models, self.monitor, self.readiness)
         bodies = body_threads()
         self._threads.append(bodies)
-        services = {
+        services: Services = {
             prediction_service.NAME: prediction_service.PredictionService(
                 inference, bodies=bodies, as_content=config.grpc.outputs_as_tensor_content
             ).methods(),
             model_service.NAME: model_service.ModelService(self._management).methods(),
         }
-        health = HealthService(self.readiness, services) if config.grpc.enable_health else None
-        self.grpc = GrpcServer(config.grpc, services, health)
+        health_service: HealthService | None = None
+        if config.grpc.enable_health:
+            health_service = HealthService(self.readiness, services)
+        self.grpc = GrpcServer(config.grpc, services, health_service)
         self.http: HttpServer | None = None
         if config.http.port is not None:
+            if health_service is not None:
+                services = {**services, health.NAME: health_service.methods()}
             self.http = http_port(
                 config.http,
                 inference,
