@@ -264,7 +264,7 @@ class Flows:
                 last_state = f"{error.code}: {error}"
             if self._clock() + _POLL_S > ends_at:
                 raise NotAvailable(
-                    f"model {target.model!r} did not become available within {timeout_s:g} s; "
+                    f"model {target.model!r} did not become available within {timeout_s:.3g} s; "
                     f"last seen: {last_state}"
                 )
             yield Pause(_POLL_S)
