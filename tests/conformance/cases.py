@@ -60,7 +60,7 @@ class Case:
     """One request, and what must come of it: a reply or an error.
 
     `rest` is None where JSON answers alike, False where it can't ask that, and otherwise
-    says how its error differs.
+    says how its error differs. `raw`: only bare messages can ask it.
     """
 
     method: str
@@ -69,6 +69,7 @@ class Case:
     reply: Document | None
     error: Document | None
     rest: Any
+    raw: bool
 
     def check(self, agent: Agent) -> None:
         """Fail unless `agent` brings the reply, or is refused with the error."""
@@ -101,6 +102,7 @@ def _read(path: Path) -> list[Case]:
             reply=case.get("reply"),
             error=case.get("error"),
             rest=case.get("rest"),
+            raw=case.get("raw", False),
         )
         for case in document["cases"]
     ]
