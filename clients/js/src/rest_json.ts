@@ -16,9 +16,12 @@ export type Json =
   | readonly Json[]
   | { readonly [k: string]: Json };
 
-// A string, whose inside is left alone, or a number that JSON.parse would refuse or round.
-const STRING_OR_NUMBER = /"(?:[^"\\]|\\.)*"|-?Infinity|NaN|-?\d{16,}(?![\d.eE])/g;
-const HAS_NUMBER = /Infinity|NaN|\d{16}/;
+// A number that JSON.parse would refuse, or round; and a string, whose inside is left alone.
+const ODD_NUMBER = /-?Infinity|NaN|(?<![\d.])-?\d{16,}(?![\d.eE])/;
+const STRING_OR_ODD_NUMBER = new RegExp(
+  `"[^"\\\\]*(?:\\\\.[^"\\\\]*)*"|${ODD_NUMBER.source}`,
+  "gs",
+);
 
 /**
  * Read a reply. Numbers that JavaScript's own reader would refuse or round are there as
@@ -26,8 +29,8 @@ const HAS_NUMBER = /Infinity|NaN|\d{16}/;
  */
 export function readJson(text: string): Json {
   return JSON.parse(
-    HAS_NUMBER.test(text)
-      ? text.replace(STRING_OR_NUMBER, (found) => (found[0] === '"' ? found : `"${found}"`))
+    ODD_NUMBER.test(text)
+      ? text.replace(STRING_OR_ODD_NUMBER, (found) => (found[0] === '"' ? found : `"${found}"`))
       : text,
   );
 }
@@ -55,15 +58,26 @@ function rowWriter(values: Tensor): (start: number, end: number) => string {
     case "bool":
       return (start, end) => Array.from(values.data.subarray(start, end), Boolean).join(",");
     case "float16":
-      return (start, end) => Array.from(values.data.subarray(start, end), fromFloat16).join(",");
+      return (start, end) =>
+        writeFloats(Float32Array.from(values.data.subarray(start, end), fromFloat16));
     case "bfloat16":
-      return (start, end) => Array.from(values.data.subarray(start, end), fromBfloat16).join(",");
+      return (start, end) =>
+        writeFloats(Float32Array.from(values.data.subarray(start, end), fromBfloat16));
+    case "float32":
+    case "float64":
+      return (start, end) => writeFloats(values.data.subarray(start, end));
     case "complex64":
     case "complex128":
       throw new SigrunError("UNIMPLEMENTED", `${values.dtype} has no form in JSON`);
     default:
       return (start, end) => values.data.subarray(start, end).join(",");
   }
+}
+
+function writeFloats(row: Float32Array | Float64Array): string {
+  // Joined at once, the sign of a zero would be lost.
+  const hasNegativeZero = row.some((value) => Object.is(value, -0));
+  return hasNegativeZero ? Array.from(row, writeFloat).join(",") : row.join(",");
 }
 
 function writeBytes(bytes: Uint8Array): string {
@@ -108,6 +122,6 @@ export function writeFeaturesJson(features: FeatureMap): string {
 }
 
 function writeFloat(value: number): string {
-  const text = String(value);
+  const text = Object.is(value, -0) ? "-0" : String(value);
   return /^-?\d+$/.test(text) ? `${text}.0` : text;
 }

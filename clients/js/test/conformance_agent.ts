@@ -2,8 +2,8 @@
 // It runs in Node and in pages alike.
 
 import {
-  type Client,
   type ClassifyResult,
+  type Client,
   type DType,
   type FeatureMap,
   type ModelMetadata,
@@ -18,8 +18,9 @@ import {
   type VersionStatus,
 } from "sigrun-client";
 
-/** What JSON can say. */
-export type Document = any; // biome-ignore lint/suspicious/noExplicitAny: it is read as it comes
+/** What JSON can say, read as it comes. */
+// biome-ignore lint/suspicious/noExplicitAny: its parts are known by the tests' README alone
+export type Document = any;
 
 export interface Case {
   readonly name: string;
@@ -93,7 +94,10 @@ function readTensor({ dtype, shape, values }: Document): Tensor {
     const array = name === "complex64" ? new Float32Array(flat) : new Float64Array(flat);
     return tensor(array, { dtype: name, shape });
   }
-  return tensor(values.map((value: Document) => readElement(value, name)), { dtype: name, shape });
+  return tensor(
+    values.map((value: Document) => readElement(value, name)),
+    { dtype: name, shape },
+  );
 }
 
 function readElement(value: Document, dtype: DType): number | bigint | boolean | Uint8Array {
@@ -186,7 +190,10 @@ function metadataReply({ version, signatures }: ModelMetadata): Document {
 function writeSpecs(specs: Readonly<Record<string, TensorSpec>>): Document {
   const entries = Object.entries(specs).map(([alias, { dtype, shape }]) => [
     alias,
-    { dtype: NAMES[dtype] ?? dtype, shape: shape && shape.map((size) => size ?? -1) },
+    {
+      dtype: NAMES[dtype] ?? dtype,
+      shape: shape === null ? null : shape.map((size) => size ?? -1),
+    },
   ]);
   return Object.fromEntries(entries);
 }

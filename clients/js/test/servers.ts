@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 export const PACKAGE = fileURLToPath(new URL("..", import.meta.url)).replace(/\/$/, "");
 export const REPOSITORY = fileURLToPath(new URL("../../..", import.meta.url)).replace(/\/$/, "");
 
-const PYTHON = process.env["PYTHON"] ?? `${REPOSITORY}/.venv/bin/python`;
+const PYTHON = process.env.PYTHON ?? `${REPOSITORY}/.venv/bin/python`;
 
 /** A server of the repository. `close` stops it and waits for its end. */
 export interface RunningServer {

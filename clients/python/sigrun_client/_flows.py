@@ -27,7 +27,6 @@ from sigrun_client._errors import (
     Unavailable,
     server_error,
 )
-from sigrun_client._gen.tensorflow.core.protobuf import error_codes_pb2
 from sigrun_client._gen.tensorflow_serving.apis.classification_pb2 import (
     ClassificationRequest,
     ClassificationResponse,
@@ -246,7 +245,7 @@ class Flows:
             f"{_MODEL}HandleReloadConfigRequest", request, ReloadConfigResponse, timeout_s
         )
         if code := answer.status.error_code:
-            raise server_error(error_codes_pb2.Code.Name(code), answer.status.error_message)
+            raise server_error(_results.code_name(code), answer.status.error_message)
 
     def wait_until_available(self, target: Target, *, timeout_s: float) -> Flow[int]:
         """Ask for the status until a version is available; return the newest that is."""
@@ -264,7 +263,7 @@ class Flows:
                 last_state = f"{error.code}: {error}"
             if self._clock() + _POLL_S > ends_at:
                 raise NotAvailable(
-                    f"model {target.model!r} did not become available within {timeout_s:g} s; "
+                    f"model {target.model!r} did not become available within {timeout_s:.3g} s; "
                     f"last seen: {last_state}"
                 )
             yield Pause(_POLL_S)

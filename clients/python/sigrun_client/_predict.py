@@ -17,7 +17,7 @@ from sigrun_client._errors import InvalidInput, InvalidReply
 from sigrun_client._gen.tensorflow.core.framework.tensor_pb2 import TensorProto
 from sigrun_client._gen.tensorflow_serving.apis.model_pb2 import ModelSpec
 from sigrun_client._gen.tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
-from sigrun_client._tensors import Array, Piece, tag, varint
+from sigrun_client._tensors import Array, Piece, read_varint, tag, varint
 
 Reply: TypeAlias = tuple[ModelSpec, dict[str, Array]]
 
@@ -103,9 +103,10 @@ def _tensor(body: bytes, start: int, end: int) -> Array:
         else:
             rest += body[field:stop]
     head = TensorProto.FromString(bytes(rest))
-    if len(large) == 1:
+    dtype = _tensors.dtype_name(head.dtype)
+    if len(large) == 1 and dtype != _tensors.STRING:
         name, at, stop = large[0]
-        if not name or _tensors.memory_dtype(name) == _tensors.dtype_name(head.dtype):
+        if name in ("", _tensors.memory_field(dtype)):
             return _tensors.in_place(head, body, at, stop)
     return _tensors.decode(TensorProto.FromString(body[start:end]))
 
@@ -114,14 +115,14 @@ def _fields(body: bytes, position: int, end: int) -> Iterator[tuple[int, int, in
     """Yield each field of a message: its number, and where it, its value and that end lie."""
     while position < end:
         field = position
-        key, position = _varint(body, position)
+        key, position = read_varint(body, position)
         number, wire_type = key >> 3, key & 7
         start = position
         if wire_type == _LENGTH_DELIMITED:
-            size, start = _varint(body, position)
+            size, start = read_varint(body, position)
             position = start + size
         elif wire_type == _VARINT:
-            _, position = _varint(body, position)
+            _, position = read_varint(body, position)
         elif wire_type in _FIXED_BYTES:
             position += _FIXED_BYTES[wire_type]
         else:
@@ -129,16 +130,3 @@ def _fields(body: bytes, position: int, end: int) -> Iterator[tuple[int, int, in
         if position > end:
             raise DecodeError("a field runs over the end of its message")
         yield number, field, start, position
-
-
-def _varint(body: bytes, position: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = body[position]
-        position += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, position
-        shift += 7
-        if shift > 63:
-            raise DecodeError("a number of more than 64 bits")

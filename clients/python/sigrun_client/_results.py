@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, overload
 
 import numpy as np
+from google.protobuf.descriptor import EnumDescriptor
 from numpy.typing import NDArray
 
 from sigrun_client._gen.tensorflow.core.protobuf import error_codes_pb2
@@ -144,7 +145,17 @@ def version_status(proto: ModelVersionStatus) -> VersionStatus:
     """Read one entry of the answer to GetModelStatus."""
     return VersionStatus(
         version=proto.version,
-        state=ModelVersionStatus.State.Name(proto.state),
-        code=error_codes_pb2.Code.Name(proto.status.error_code),
+        state=_name(ModelVersionStatus.State.DESCRIPTOR, proto.state),
+        code=code_name(proto.status.error_code),
         message=proto.status.error_message,
     )
+
+
+def code_name(number: int) -> str:
+    """Return the name of a canonical code; a number that is none is named by itself."""
+    return _name(error_codes_pb2.Code.DESCRIPTOR, number)
+
+
+def _name(enum: EnumDescriptor, number: int) -> str:
+    known = enum.values_by_number.get(number)
+    return known.name if known else str(number)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
+from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from sigrun_client._errors import InvalidInput, InvalidReply
@@ -72,7 +73,10 @@ _HALF_OF_16_BITS = np.uint32(0x7FFF)
 
 def dtype_name(number: int) -> str:
     """Return the name of a `tensorflow.DataType`; one that cannot travel has TensorFlow's."""
-    return _BY_NUMBER.get(number) or DataType.Name(number).removeprefix("DT_").lower()  # type: ignore[arg-type]
+    if number in _BY_NUMBER:
+        return _BY_NUMBER[number]
+    known = DataType.DESCRIPTOR.values_by_number.get(number)
+    return known.name.removeprefix("DT_").lower() if known else f"type {number}"
 
 
 def has_dtype(value: TensorLike) -> bool:
@@ -202,6 +206,20 @@ def varint(value: int) -> bytes:
     return bytes(encoded)
 
 
+def read_varint(body: bytes, position: int) -> tuple[int, int]:
+    """Return the varint at `position`, and where it ends. Raises `IndexError`, `DecodeError`."""
+    value = shift = 0
+    while True:
+        byte = body[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, position
+        shift += 7
+        if shift > 63:
+            raise DecodeError("a number of more than 64 bits")
+
+
 def tag(number: int) -> bytes:
     """Return what stands before the length of field `number`: a string, message or packed."""
     return varint(number << 3 | 2)
@@ -219,6 +237,8 @@ def decode(proto: TensorProto) -> Array:
     dtype, shape, count = _layout(proto)
     _, field, wire_dtype = _DTYPES[dtype]
     if content := proto.tensor_content:
+        if dtype == STRING:
+            return _finished(dtype, _content_strings(content, count), shape)
         return in_place(proto, content, 0, len(content))
     values = _field_values(dtype, wire_dtype, getattr(proto, field))
     if len(values) != count:
@@ -233,7 +253,7 @@ def in_place(head: TensorProto, body: bytes, start: int, end: int) -> Array:
     """
     dtype, shape, count = _layout(head)
     wire_dtype = _DTYPES[dtype][2]
-    if dtype == STRING or end - start != count * wire_dtype.itemsize:
+    if end - start != count * wire_dtype.itemsize:
         raise InvalidReply(f"{end - start} bytes are no {dtype} tensor of shape {list(shape)}")
     values: Array = np.frombuffer(body, wire_dtype, count, start)
     if dtype == "bool":
@@ -241,9 +261,10 @@ def in_place(head: TensorProto, body: bytes, start: int, end: int) -> Array:
     return _finished(dtype, values, shape)
 
 
-def memory_dtype(field: str) -> str:
-    """Return the dtype whose values a field of `AS_MEMORY` holds."""
-    return next(name for name, (_, its_field, _) in _DTYPES.items() if its_field == field)
+def memory_field(dtype: str) -> str | None:
+    """Return the field in which a dtype lies as in memory, if it has one."""
+    field = _DTYPES[dtype][1] if dtype in _DTYPES else None
+    return field if field in AS_MEMORY else None
 
 
 def _layout(proto: TensorProto) -> tuple[str, tuple[int, ...], int]:
@@ -272,6 +293,24 @@ def _field_values(dtype: str, wire_dtype: np.dtype[Any], field: Any) -> Array:
     return np.array(field, wire_dtype)
 
 
+def _content_strings(content: bytes, count: int) -> Array:
+    """Read `count` lengths as varints, and then as many strings."""
+    strings = np.empty(min(count, len(content)), object)
+    lengths, position = [], 0
+    try:
+        for _ in range(count):
+            length, position = read_varint(content, position)
+            lengths.append(length)
+    except IndexError:
+        raise InvalidReply(f"{len(content)} bytes are no {count} strings") from None
+    if len(content) - position != sum(lengths):
+        raise InvalidReply(f"{len(content)} bytes are no {count} strings")
+    for index, length in enumerate(lengths):
+        strings[index] = content[position : position + length]
+        position += length
+    return strings
+
+
 def _filled(values: Array, count: int) -> Array:
     if len(values) > count:
         return values[:count]
@@ -287,6 +326,9 @@ def _filled(values: Array, count: int) -> Array:
 def _finished(dtype: str, values: Array, shape: tuple[int, ...]) -> Array:
     if dtype == BFLOAT16:
         values = (values.astype(np.uint32) << 16).view(np.float32)
-    values = values.reshape(shape)
+    try:
+        values = values.reshape(shape)
+    except ValueError:  # a size of 0 among sizes whose product no array can have
+        raise InvalidReply(f"no array can have the shape {list(shape)}") from None
     values.flags.writeable = False
     return values

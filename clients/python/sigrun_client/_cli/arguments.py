@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from typing import TypeAlias
 
 from sigrun_client._version import __version__
 
 DEFAULT_SERVER = "localhost:8500"
+
+_LISTS = ("inputs", "examples", "models")
 
 _INPUTS = """\
 inputs:
@@ -22,8 +25,24 @@ size, the value becomes a batch of one.
 """
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of the whole command line."""
+def parse(words: Sequence[str] | None) -> argparse.Namespace:
+    """Return what a command line says. Exits with a message for one that is wrong.
+
+    Options may stand between the words of a list, which argparse alone does not allow.
+    """
+    top = _parser()
+    arguments, late = top.parse_known_args(words)
+    if not late:
+        return arguments
+    unknown = [word for word in late if word.startswith("-") and word != "-"]
+    rest = next((name for name in _LISTS if hasattr(arguments, name)), None)
+    if unknown or rest is None:
+        top.error(f"unknown: {' '.join(unknown or late)}; see sigrun-client COMMAND --help")
+    getattr(arguments, rest).extend(late)
+    return arguments
+
+
+def _parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="sigrun-client", description="Ask model servers that speak TensorFlow Serving's gRPC."
     )

@@ -12,7 +12,7 @@ from typing import Any
 
 from sigrun_client._async_client import AsyncClient
 from sigrun_client._cli import bench, inputs, output
-from sigrun_client._cli.arguments import parser
+from sigrun_client._cli.arguments import parse
 from sigrun_client._client import Client
 from sigrun_client._errors import InvalidInput, ServerError, SigrunClientError
 from sigrun_client._metadata import Signature
@@ -28,7 +28,7 @@ _DRAW_TABLES = frozenset({"predict", "classify", "metadata", "status", "bench"})
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run `sigrun-client`; return its exit status."""
-    arguments = parser().parse_args(words)
+    arguments = parse(words)
     try:
         if arguments.command in _DRAW_TABLES and not arguments.json:
             output.require_tables()

@@ -22,6 +22,7 @@ from sigrun.wire.parse import parse
 from sigrun.wire.status import HTTP_STATUS
 
 _VERSION = b"1"
+_OBJECT = re.compile(rb"\s*\{")
 _TIMEOUT = re.compile(rb"[0-9]{1,10}")
 
 
@@ -69,6 +70,8 @@ class ConnectJson(Connect):
         """Return the message. Raises `InvalidArgument` for a body that is none."""
         kind = GetMessageClass(_method(request.target).input_type)
         try:
+            if not _OBJECT.match(request.body):  # the reader takes an empty list for a message
+                raise json_format.ParseError("it is no object")
             # What is not known is passed over, as in the binary form: clients may be newer.
             message: Message = json_format.Parse(
                 bytes(request.body), kind(), ignore_unknown_fields=True, descriptor_pool=POOL

@@ -88,7 +88,7 @@ def _feature(name: str, elements: list[Any]) -> Feature:
         case "bytes":
             return Feature(bytes_list=BytesList(value=map(_bytes, elements)))
         case "int64":
-            return Feature(int64_list=Int64List(value=elements))
+            return Feature(int64_list=Int64List(value=map(int, elements)))
         case "float":
             return Feature(float_list=FloatList(value=elements))
         case _:
