@@ -2,7 +2,8 @@
 
 In: the model server's REST port. Out: the files in `page/`, the JavaScript client that `make js`
 builds, the modules that it needs, the photo of the panda, and `settings.js` with that port.
-Prints the page's address when the model server is ready; ends when its parent process is gone.
+Prints the page's address, once more when the model server is ready; ends when its parent process is
+gone.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ def main() -> int:
     except OSError as error:
         print(f"no page on {options.page_host}:{options.page_port}: {error}", file=sys.stderr)
         return 1
+    print(f"# The page is at {server.url} and waits for the model server.", flush=True)
     text = f"\n# The model server is ready. Open {server.url}\n"
     with server:
         announcement = (options, lambda: text)
