@@ -11,6 +11,12 @@ BIN := .venv/bin
 READY := .venv/.ready
 PYTEST := $(BIN)/python -m pytest
 SPAM := examples/spam
+PANDA := examples/panda
+PAGES := examples/webapp/page examples/panda/client.mjs tests/e2e/browser_agent.mjs
+JS := clients/js
+JS_READY := $(JS)/node_modules/.ready
+JS_BUILT := $(JS)/dist/.built
+JS_BIN := $(JS)/node_modules/.bin
 
 .PHONY: help
 help: ## Show this list
@@ -29,11 +35,35 @@ $(READY): pyproject.toml uv.lock
 	$(BIN)/uv sync --locked --inexact
 	@touch $@
 
+$(JS_READY): $(JS)/package.json $(JS)/package-lock.json
+	cd $(JS) && npm ci --ignore-scripts --no-audit --no-fund
+	@touch $@
+
+.PHONY: js
+js: $(JS_BUILT) ## Build the JavaScript client into clients/js/dist
+
+$(JS_BUILT): $(JS_READY) $(shell find $(JS)/src -type f)
+	cd $(JS) && rm -rf dist && npm run --silent build
+	@touch $@
+
 .PHONY: serve
 serve: $(READY) ## Train the e-mail classifier once, serve three versions of it
-	@$(BIN)/python $(SPAM)/prepare.py
-	@$(BIN)/python $(SPAM)/commands.py & \
+	@$(BIN)/python -m examples.spam.prepare
+	@$(BIN)/python -m examples.spam.commands & \
 	  exec $(BIN)/sigrun serve --model_config_file=$(SPAM)/build/models.config
+
+.PHONY: panda
+panda: $(READY) ## Make the image classifiers once, serve two versions of each
+	@$(BIN)/python -m examples.panda.prepare
+	@$(BIN)/python -m examples.panda.commands & \
+	  exec $(BIN)/sigrun serve --model_config_file=$(PANDA)/build/models.config
+
+.PHONY: webapp
+webapp: $(READY) $(JS_BUILT) ## The same with a web page that asks them
+	@$(BIN)/python -m examples.panda.prepare
+	@$(BIN)/python -m examples.webapp.serve & \
+	  exec $(BIN)/sigrun serve --model_config_file=$(PANDA)/build/models.config \
+	    --rest_api_enable_cors_support
 
 .PHONY: test
 test: test-unit test-real ## Run every test
@@ -43,16 +73,19 @@ test-unit: $(READY) ## Run the tests that need no TensorFlow and no network
 	$(PYTEST) tests/unit
 
 .PHONY: test-real
-test-real: $(READY) ## Run the tests with sockets, real models and real clients
-	@$(BIN)/python $(SPAM)/prepare.py
+test-real: $(READY) $(JS_BUILT) ## Run the tests with sockets, real models and real clients
+	@$(BIN)/python -m examples.spam.prepare
+	@$(BIN)/python -m examples.panda.prepare
 	$(PYTEST) tests --ignore=tests/unit
 
 .PHONY: check
-check: $(READY) ## Lint, check types, generated code and the contract
+check: $(READY) $(JS_BUILT) ## Lint, check types, generated code and the contract
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(JS_BIN)/tsc -p examples/webapp
+	$(JS_BIN)/biome ci --config-path=$(JS) --diagnostic-level=error $(PAGES)
 	$(BIN)/python proto/generate.py --check
 	$(BIN)/buf lint
 	$(BIN)/buf format --diff --exit-code
@@ -63,10 +96,11 @@ breaking: $(READY) ## Compare the contract with the last commit on main
 	$(BIN)/buf breaking --against '.git#branch=main'
 
 .PHONY: format
-format: $(READY) ## Format the code
+format: $(READY) $(JS_READY) ## Format the code
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 	$(BIN)/buf format --write
+	$(JS_BIN)/biome check --write --config-path=$(JS) $(PAGES)
 
 .PHONY: generate
 generate: $(READY) ## Generate both _gen folders from proto/
@@ -74,4 +108,4 @@ generate: $(READY) ## Generate both _gen folders from proto/
 
 .PHONY: clean
 clean: ## Remove everything that is not in git
-	rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist $(SPAM)/build
+	rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist $(SPAM)/build $(PANDA)/build

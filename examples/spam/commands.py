@@ -1,18 +1,15 @@
 """Wait until the server is ready, then print commands to copy that ask it about spam.
 
 In: the server's host and REST port. Out: curl lines on stdout that work as they stand in bash.
-Waits quietly and for a bounded time; ends at once, without a word, when its parent process is gone.
 """
 
 from __future__ import annotations
 
-import argparse
-import http.client
 import json
-import os
 import shlex
 import sys
-import time
+
+from examples.readiness import option_parser, print_when_ready
 
 HAM = (
     "Thanks for the report. I think the bug is in the new version of the kernel module; "
@@ -22,46 +19,13 @@ SPAM = (
     "Make money fast from home! Click here for your FREE credit report, 100% guaranteed. "
     "To be removed from our mailing list reply with remove."
 )
-POLL_INTERVAL_S = 0.2
-REQUEST_TIMEOUT_S = 2.0
 
 
 def main() -> int:
     """Wait, print, and return the exit code: 1 when the server is not ready in time."""
-    options = parse_options()
-    started_by = os.getppid()
-    give_up_at = time.monotonic() + options.timeout
-    while not is_ready(options.host, options.port):
-        if os.getppid() != started_by:
-            return 0
-        if time.monotonic() >= give_up_at:
-            address = f"{options.host}:{options.port}"
-            print(f"no answer from {address} after {options.timeout:g} s", file=sys.stderr)
-            return 1
-        time.sleep(POLL_INTERVAL_S)
-    print(commands(f"http://{options.host}:{options.port}/v1/models/email_model"), flush=True)
-    return 0
-
-
-def parse_options() -> argparse.Namespace:
-    """Return the settings of the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--host", default="localhost")
-    parser.add_argument("--port", type=int, default=8501, help="the server's REST port")
-    parser.add_argument("--timeout", type=float, default=180.0, help="seconds to wait at most")
-    return parser.parse_args()
-
-
-def is_ready(host: str, port: int) -> bool:
-    """Say whether `/readyz` answers 200; never through a proxy, as the server is near."""
-    connection = http.client.HTTPConnection(host, port, timeout=REQUEST_TIMEOUT_S)
-    try:
-        connection.request("GET", "/readyz")
-        return connection.getresponse().status == http.client.OK
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
+    options = option_parser(__doc__).parse_args()
+    url = f"http://{options.host}:{options.port}/v1/models/email_model"
+    return print_when_ready(options, lambda: commands(url))
 
 
 def commands(url: str) -> str:

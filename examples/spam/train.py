@@ -14,8 +14,6 @@ import json
 import math
 import os
 import random
-import shutil
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -29,7 +27,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from paths import BASE_PATH, MESSAGES, missing_versions
+from examples.files import whole_folder
+from examples.spam.paths import BASE_PATH, MESSAGES, missing_versions
 
 SEED = 7
 HELD_OUT_PART = 0.2
@@ -181,16 +180,11 @@ def measure(classifier: SpamClassifier, mails: Mails) -> str:
 
 
 def export(classifier: SpamClassifier, path: Path) -> None:
-    """Save the SavedModel under another name first: a version directory is whole or absent."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix="unfinished-", dir=path.parent.parent))
-    try:
+    """Save the SavedModel; a version directory is whole or absent."""
+    with whole_folder(path) as folder:
         tf.saved_model.save(
-            classifier, str(folder / path.name), signatures={"serving_default": classifier.predict}
+            classifier, str(folder), signatures={"serving_default": classifier.predict}
         )
-        (folder / path.name).replace(path)
-    finally:
-        shutil.rmtree(folder)
 
 
 if __name__ == "__main__":

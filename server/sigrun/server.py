@@ -40,19 +40,17 @@ from sigrun.servables.servable import Loader, ServableId
 from sigrun.servables.source import FileSystemSource, MakeLoader, Revision
 from sigrun.servables.state import ServableState, State, StateStream
 from sigrun.wire import batching_config, model_config
-from sigrun.wire.grpc import model_service, prediction_service
+from sigrun.wire.bodies import body_threads
+from sigrun.wire.grpc import health, model_service, prediction_service
 from sigrun.wire.grpc.health import HealthService
 from sigrun.wire.grpc.server import GrpcServer
-from sigrun.wire.http.app import HttpApp
-from sigrun.wire.http.rest import RestApi
+from sigrun.wire.http.port import http_port
 from sigrun.wire.http.server import HttpServer
+from sigrun.wire.methods import Services
 
 logger = logging.getLogger(__name__)
 
 _MAX_WAITING_LOADS = 100_000
-# Reading and writing hold up the interpreter for the most part: more threads help nobody.
-_BODY_THREADS = 2
-_MAX_WAITING_BODIES = 256
 
 
 class ModelServer:
@@ -139,20 +137,31 @@ class ModelServer:
         inference = InferenceService(
             Resolver(self.manager, self.labels), check_method_names=config.check_method_names
         )
-        self._management = ModelManagement(self.models, self.monitor)
-        bodies = Threads(name="body", count=_BODY_THREADS, max_waiting=_MAX_WAITING_BODIES)
+        self._management = ModelManagement(self.models, self.monitor, self.readiness)
+        bodies = body_threads()
         self._threads.append(bodies)
-        services = {
+        services: Services = {
             prediction_service.NAME: prediction_service.PredictionService(
                 inference, bodies=bodies, as_content=config.grpc.outputs_as_tensor_content
             ).methods(),
             model_service.NAME: model_service.ModelService(self._management).methods(),
         }
-        health = HealthService(self.readiness, services) if config.grpc.enable_health else None
-        self.grpc = GrpcServer(config.grpc, services, health)
-        rest = RestApi(inference, self._management, timeout_s=config.http.timeout_s, bodies=bodies)
-        app = HttpApp(rest, self.readiness)
-        self.http = HttpServer(config.http, app) if config.http.port is not None else None
+        health_service: HealthService | None = None
+        if config.grpc.enable_health:
+            health_service = HealthService(self.readiness, services)
+        self.grpc = GrpcServer(config.grpc, services, health_service)
+        self.http: HttpServer | None = None
+        if config.http.port is not None:
+            if health_service is not None:
+                services = {**services, health.NAME: health_service.methods()}
+            self.http = http_port(
+                config.http,
+                inference,
+                self._management,
+                services,
+                bodies=bodies,
+                as_content=config.grpc.outputs_as_tensor_content,
+            )
 
     async def start(self) -> None:
         """Return when the initial models are settled and every port is open.

@@ -22,6 +22,7 @@ from sigrun._gen.tensorflow_serving.apis import predict_pb2
 from sigrun.servables.signature import Array
 from sigrun.wire.tensors import encode
 
+ROOT = Path(__file__).resolve().parents[2]
 SIGRUN = Path(sys.executable).with_name("sigrun")
 START_TIMEOUT_S = 90
 STOP_TIMEOUT_S = 40
@@ -95,11 +96,13 @@ class RunningServer:
 
 
 @contextlib.contextmanager
-def running_server(*flags: str, waits: bool = True) -> Iterator[RunningServer]:
+def running_server(
+    *flags: str, waits: bool = True, http_port: int | None = None
+) -> Iterator[RunningServer]:
     """Run `sigrun serve` with `flags` until the block ends; it is ready when that begins."""
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
-        grpc_port, http_port = free_port(), free_port()
+        grpc_port, http_port = free_port(), http_port or free_port()
         with log.open("w") as output:
             process = subprocess.Popen(
                 [
@@ -123,6 +126,26 @@ def running_server(*flags: str, waits: bool = True) -> Iterator[RunningServer]:
             if process.poll() is None:
                 process.kill()
             process.wait(STOP_TIMEOUT_S)
+
+
+def run_module(module: str, *arguments: str, timeout_s: float = 60.0) -> str:
+    """Run `python -m module` in the root of the repository, and return what it printed."""
+    return subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        timeout=timeout_s,
+    ).stdout
+
+
+def run_line(line: str) -> str:
+    """Run a line as bash does in the root of the repository, and return what it printed."""
+    done = subprocess.run(
+        ["bash", "-c", line], check=True, capture_output=True, text=True, cwd=ROOT, timeout=30
+    )
+    return done.stdout
 
 
 def predict_request(model: str, signature: str = "", **inputs: Array) -> predict_pb2.PredictRequest:

@@ -3,44 +3,26 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.e2e.process import RunningServer, running_server
-
-EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "spam"
-CONFIG = EXAMPLE / "build" / "models.config"
+from examples.spam.paths import BASE_PATH, CONFIG
+from tests.e2e.process import RunningServer, run_line, run_module, running_server
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[RunningServer]:
-    subprocess.run([sys.executable, EXAMPLE / "prepare.py"], check=True, timeout=600)
+    run_module("examples.spam.prepare", timeout_s=600)
     with running_server(f"--model_config_file={CONFIG}") as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def curl_lines(server: RunningServer) -> list[str]:
-    printed = subprocess.run(
-        [sys.executable, EXAMPLE / "commands.py", f"--port={server.http_port}"],
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    ).stdout
+    printed = run_module("examples.spam.commands", f"--port={server.http_port}")
     return [line for line in printed.splitlines() if line.startswith("curl")]
-
-
-def run_line(line: str) -> str:
-    done = subprocess.run(
-        ["bash", "-c", line], check=True, capture_output=True, text=True, timeout=30
-    )
-    return done.stdout
 
 
 def test_the_first_line_shows_three_versions_available(curl_lines: list[str]) -> None:
@@ -65,7 +47,7 @@ def test_an_unknown_version_is_not_found(curl_lines: list[str]) -> None:
     body, status = run_line(curl_lines[4]).strip().splitlines()
 
     text = "Servable not found for request: Specific(email_model, 4)"
-    assert json.loads(body) == {"error": text}
+    assert json.loads(body) == {"error": text, "code": "NOT_FOUND"}
     assert status == "HTTP 404"
 
 
@@ -83,13 +65,14 @@ def test_a_label_and_its_version_give_the_same_answer(server: RunningServer) -> 
 def test_an_unknown_label_is_refused(server: RunningServer) -> None:
     answer = server.post("/v1/models/email_model/labels/gamma:predict", {"instances": ["a"]})
 
-    assert answer == (400, {"error": "Unrecognized servable version label: gamma"})
+    text = "Unrecognized servable version label: gamma"
+    assert answer == (400, {"error": text, "code": "INVALID_ARGUMENT"})
 
 
 def test_with_the_default_policy_only_the_highest_version_is_served() -> None:
-    with running_server(str(EXAMPLE / "build" / "models" / "email_model")) as server:
+    with running_server(str(BASE_PATH)) as server:
         assert server.states("email_model") == {3: "AVAILABLE"}
         answer = server.post("/v1/models/email_model/versions/2:predict", {"instances": ["a"]})
 
     text = "Servable not found for request: Specific(email_model, 2)"
-    assert answer == (404, {"error": text})
+    assert answer == (404, {"error": text, "code": "NOT_FOUND"})

@@ -1,8 +1,81 @@
 """A client for model servers that speak TensorFlow Serving's protocol, without TensorFlow.
 
-So far the package carries only the half that is generated from the protocol's own files, in
-`sigrun_client._gen`, which is private and may change; the client itself, with calls that take and
-return numpy arrays, is still to be written, and there is nothing to import from here yet.
+`Client` is for threads, `AsyncClient` for asyncio. Everything public is named here.
 """
 
-__all__: list[str] = []
+from sigrun_client._async_client import AsyncClient
+from sigrun_client._client import Client
+from sigrun_client._errors import (
+    Aborted,
+    AlreadyExists,
+    Cancelled,
+    DataLoss,
+    DeadlineExceeded,
+    FailedPrecondition,
+    Internal,
+    InvalidArgument,
+    InvalidInput,
+    InvalidReply,
+    NotAvailable,
+    NotFound,
+    OutOfRange,
+    PermissionDenied,
+    ResourceExhausted,
+    ServerError,
+    SigrunClientError,
+    Unauthenticated,
+    Unavailable,
+    Unimplemented,
+    Unknown,
+)
+from sigrun_client._metadata import ModelMetadata, Signature, TensorInfo
+from sigrun_client._options import KeepAlive, Options, Retries, Tls
+from sigrun_client._requests import ModelConfig
+from sigrun_client._results import (
+    Class,
+    ClassifyResult,
+    PredictResult,
+    RegressResult,
+    VersionStatus,
+)
+from sigrun_client._version import __version__
+
+__all__ = [
+    "Aborted",
+    "AlreadyExists",
+    "AsyncClient",
+    "Cancelled",
+    "Class",
+    "ClassifyResult",
+    "Client",
+    "DataLoss",
+    "DeadlineExceeded",
+    "FailedPrecondition",
+    "Internal",
+    "InvalidArgument",
+    "InvalidInput",
+    "InvalidReply",
+    "KeepAlive",
+    "ModelConfig",
+    "ModelMetadata",
+    "NotAvailable",
+    "NotFound",
+    "Options",
+    "OutOfRange",
+    "PermissionDenied",
+    "PredictResult",
+    "RegressResult",
+    "ResourceExhausted",
+    "Retries",
+    "ServerError",
+    "Signature",
+    "SigrunClientError",
+    "TensorInfo",
+    "Tls",
+    "Unauthenticated",
+    "Unavailable",
+    "Unimplemented",
+    "Unknown",
+    "VersionStatus",
+    "__version__",
+]

@@ -14,7 +14,11 @@ from collections.abc import AsyncIterator, Collection
 import grpc
 from grpc_health.v1 import health_pb2
 
+from sigrun.errors import NotFound
 from sigrun.servables.readiness import Readiness
+from sigrun.wire.methods import AnswerBytes, Method
+
+NAME = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 
 Context = grpc.aio.ServicerContext[health_pb2.HealthCheckRequest, health_pb2.HealthCheckResponse]
 _Status = health_pb2.HealthCheckResponse
@@ -30,15 +34,26 @@ class HealthService:
         self._changed = asyncio.Event()
         readiness.subscribe(self._wake_watchers)
 
+    def methods(self) -> dict[str, AnswerBytes]:
+        """Return the unary RPCs of the service by name."""
+        return {"Check": Method(health_pb2.HealthCheckRequest, self.check)}
+
+    async def check(
+        self, request: health_pb2.HealthCheckRequest, deadline: float | None
+    ) -> health_pb2.HealthCheckResponse:
+        """Answer at once. Raises `NotFound` for a name that nobody here has."""
+        status = self._status(request.service)
+        if status == _Status.SERVICE_UNKNOWN:
+            raise NotFound(f"No service or model is named {request.service!r}")
+        return health_pb2.HealthCheckResponse(status=status)
+
     async def Check(
         self, request: health_pb2.HealthCheckRequest, context: Context
     ) -> health_pb2.HealthCheckResponse:
-        status = self._status(request.service)
-        if status == _Status.SERVICE_UNKNOWN:
-            await context.abort(
-                grpc.StatusCode.NOT_FOUND, f"No service or model is named {request.service!r}"
-            )
-        return health_pb2.HealthCheckResponse(status=status)
+        try:
+            return await self.check(request, None)
+        except NotFound as error:
+            await context.abort(grpc.StatusCode.NOT_FOUND, str(error))
 
     async def Watch(
         self, request: health_pb2.HealthCheckRequest, context: Context

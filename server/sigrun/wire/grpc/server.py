@@ -6,14 +6,16 @@ import logging
 from collections.abc import Mapping
 
 import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2_grpc
 
 from sigrun.config.server import GrpcOptions, TlsOptions
 from sigrun.errors import InvalidArgument, Unavailable
+from sigrun.wire.grpc import health
 from sigrun.wire.grpc.arrivals import Arrivals
-from sigrun.wire.grpc.handlers import AnswerBytes, service_handler
+from sigrun.wire.grpc.handlers import service_handler
 from sigrun.wire.grpc.health import HealthService
 from sigrun.wire.grpc.reflection import add_reflection
+from sigrun.wire.methods import Services
 
 logger = logging.getLogger(__name__)
 
@@ -25,18 +27,16 @@ _OPTIONS: Mapping[str, str | int] = {
     "grpc.so_reuseport": 0,
 }
 
-Services = Mapping[str, Mapping[str, AnswerBytes]]
-
 
 class GrpcServer:
     """Serves `services` (name -> RPCs), health and reflection."""
 
     def __init__(
-        self, options: GrpcOptions, services: Services, health: HealthService | None
+        self, options: GrpcOptions, services: Services, health_service: HealthService | None
     ) -> None:
         self._options = options
         self._services = services
-        self._health = health
+        self._health = health_service
         self._server: grpc.aio.Server | None = None
         self.port: int | None = None
 
@@ -55,7 +55,7 @@ class GrpcServer:
         names = list(self._services)
         if self._health is not None:
             health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-            names.append(health_pb2.DESCRIPTOR.services_by_name["Health"].full_name)
+            names.append(health.NAME)
         add_reflection(server, names)
         self._listen(server)
         await server.start()

@@ -2,35 +2,79 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
-from sigrun.errors import SigrunError
+from sigrun.errors import Cancelled, DeadlineExceeded, ResourceExhausted, SigrunError, Unimplemented
 from sigrun.wire.http.json_syntax import Body
 from sigrun.wire.status import HTTP_STATUS
 
 JSON = b"application/json"
 
+Header = tuple[bytes, bytes]
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+@dataclass(slots=True, kw_only=True)
 class HttpRequest:
-    """One request. `target` is as sent: percent-encoded, with its query string."""
+    """One request, never changed once it is made.
+
+    `target` is as sent: percent-encoded, with its query string. The names of `headers` are
+    in lower case; of one that was sent twice the last is there.
+    """
 
     method: str
     target: str
+    headers: Mapping[bytes, bytes] = field(default_factory=dict)
     body: Body = b""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class HttpResponse:
-    """One response."""
+    """One response, never changed once it is made. `headers` are those beside the type."""
 
     body: bytes
     status: int = 200
     content_type: bytes = JSON
+    headers: Sequence[Header] = ()
+
+
+Handler = Callable[[HttpRequest], Awaitable[HttpResponse]]
+"""Answers what comes to a path, or below one. It may raise a `SigrunError`."""
+
+WriteError = Callable[[SigrunError, Mapping[bytes, bytes]], HttpResponse]
+"""Turns an error into what a caller sees, who sent these headers."""
+
+
+class RequestTooLarge(ResourceExhausted):
+    """The body is larger than is taken."""
+
+
+class RequestTooSlow(DeadlineExceeded):
+    """The body takes longer to come than is waited for."""
+
+
+class UnsupportedEncoding(Unimplemented):
+    """The body is compressed in a way that is not read here."""
+
+
+class UnsupportedMediaType(Unimplemented):
+    """The body is of a type that is not read at this path."""
+
+
+class ClientGone(Cancelled):
+    """The client has left, nobody is there to be answered."""
+
+
+# Where HTTP has a better word than the one for the code.
+_OWN_STATUS: Mapping[type[SigrunError], int] = {
+    RequestTooLarge: 413,
+    RequestTooSlow: 408,
+    UnsupportedEncoding: 415,
+    UnsupportedMediaType: 415,
+}
 
 
 def json_response(document: Any, *, status: int = 200) -> HttpResponse:
@@ -39,6 +83,6 @@ def json_response(document: Any, *, status: int = 200) -> HttpResponse:
 
 
 def error_response(error: SigrunError) -> HttpResponse:
-    """Return what a caller sees of an error: its text, under the status of its code."""
-    body: Mapping[str, str] = {"error": str(error)}
-    return json_response(body, status=HTTP_STATUS[error.code])
+    """Return what a caller sees of an error: its text and its code, under the status of it."""
+    status = _OWN_STATUS.get(type(error)) or HTTP_STATUS[error.code]
+    return json_response({"error": str(error), "code": error.code.name}, status=status)

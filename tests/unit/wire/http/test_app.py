@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from sigrun.config.lifecycle import LifecycleOptions
+from sigrun.config.server import HttpOptions
 from sigrun.errors import Code, Unavailable, error_for
 from sigrun.executors.threads import Threads
 from sigrun.inference.management import ModelManagement
@@ -30,6 +31,7 @@ from sigrun.servables.source import FileSystemSource
 from sigrun.servables.state import StateStream
 from sigrun.wire.http import app as app_module
 from sigrun.wire.http.app import HttpApp
+from sigrun.wire.http.probes import Probes
 from sigrun.wire.http.rest import RestApi
 from sigrun.wire.status import HTTP_STATUS
 from tests.fakes.servables import FakeLoader, FakeServable, signature
@@ -45,7 +47,11 @@ class Rig:
     """An application over models that are loaded by hand."""
 
     def __init__(
-        self, *, timeout_s: float | None = TIMEOUT_S, bodies: Threads | None = None
+        self,
+        *,
+        timeout_s: float | None = TIMEOUT_S,
+        bodies: Threads | None = None,
+        **http: Any,
     ) -> None:
         options = LifecycleOptions()
         states = StateStream()
@@ -71,15 +77,15 @@ class Rig:
         self.readiness = Readiness(models, monitor)
         for listener in (monitor.update, self.readiness.update):
             states.subscribe(listener)
-        self.app = HttpApp(
-            RestApi(
-                InferenceService(Resolver(self.manager, self.labels)),
-                ModelManagement(models, monitor),
-                timeout_s=timeout_s,
-                bodies=bodies or BODIES,
-            ),
-            self.readiness,
+        management = ModelManagement(models, monitor, self.readiness)
+        rest = RestApi(
+            InferenceService(Resolver(self.manager, self.labels)),
+            management,
+            timeout_s=timeout_s,
+            bodies=bodies or BODIES,
         )
+        handlers = {"/v1/": rest.respond, **Probes(management).handlers()}
+        self.app = HttpApp(handlers, options=HttpOptions(**http), bodies=bodies or BODIES)
 
     async def load(self, *servables: Servable, name: str = "half_plus_two") -> None:
         loaders = [
@@ -90,14 +96,18 @@ class Rig:
         await self.manager.wait_until_settled([name])
 
     async def request(
-        self, method: str, target: str, body: bytes | Sequence[bytes] = b""
+        self,
+        method: str,
+        target: str,
+        body: bytes | Sequence[bytes] = b"",
+        headers: Sequence[tuple[bytes, bytes]] = (),
     ) -> Response:
         chunks = [body] if isinstance(body, bytes) else body
         messages = [
             {"type": "http.request", "body": chunk, "more_body": index < len(chunks)}
             for index, chunk in enumerate(chunks, start=1)
         ]
-        return await self.run(scope_of(method, target), messages)
+        return await self.run(scope_of(method, target, headers), messages)
 
     async def run(
         self, scope: dict[str, Any], messages: Sequence[MutableMapping[str, Any]]
@@ -149,16 +159,23 @@ class Response:
 
     @property
     def error(self) -> str:
-        assert list(self.document) == ["error"]
+        assert list(self.document) == ["error", "code"]
         text: str = self.document["error"]
         return text
 
+    @property
+    def headers(self) -> dict[bytes, bytes]:
+        return dict(self.messages[0]["headers"])
 
-def scope_of(method: str, target: str) -> dict[str, Any]:
+
+def scope_of(
+    method: str, target: str, headers: Sequence[tuple[bytes, bytes]] = ()
+) -> dict[str, Any]:
     path, _, query = target.partition("?")
     return {
         "type": "http",
         "method": method,
+        "headers": headers,
         "raw_path": path.encode("latin-1"),
         "query_string": query.encode("latin-1"),
     }
@@ -263,7 +280,9 @@ class TestPredict:
     @pytest.mark.parametrize("extra", [-1, 0, 1])
     async def test_a_reply_about_as_long_as_a_chunk_is_whole(self, extra: int) -> None:
         rig = Rig()
-        text = "x" * (2 * app_module._CHUNK_BYTES + extra - len('{"error":""}'))
+        text = "x" * (
+            2 * app_module._CHUNK_BYTES + extra - len('{"error":"","code":"UNAVAILABLE"}')
+        )
         await rig.load(FailingServable(Unavailable(text)))
 
         response = await rig.predict({"instances": [1]})
@@ -421,7 +440,7 @@ class TestErrors:
             ("PUT", PREDICT, 400, f"Malformed request: PUT {PREDICT}"),
             ("POST", f"{PREDICT}?x=1", 400, f"Malformed request: POST {PREDICT}?x=1"),
             ("GET", "/V1/nothing", 400, "Malformed request: GET /V1/nothing"),
-            ("GET", "/v1/models", 400, "Missing model name in request."),
+            ("GET", "/v1/models/versions/1", 400, "Missing model name in request."),
         ],
     )
     async def test_an_unknown_path_is_told_as_it_was_sent(
@@ -432,12 +451,10 @@ class TestErrors:
         assert response.status == status
         assert response.error == text
 
-    async def test_a_body_too_large_is_refused_before_it_is_whole(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(app_module, "_MAX_BODY_BYTES", 10)
+    async def test_a_body_too_large_is_refused_before_it_is_whole(self) -> None:
+        rig = Rig(max_body_bytes=10)
 
-        response = await Rig().request("POST", PREDICT, [b"12345", b"678901", b"never read"])
+        response = await rig.request("POST", PREDICT, [b"12345", b"678901", b"never read"])
 
         assert response.status == 413
         assert response.error == "The body is larger than 10 bytes"

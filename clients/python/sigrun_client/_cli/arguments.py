@@ -1,0 +1,177 @@
+"""Which commands there are and what they take."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from typing import TypeAlias
+
+from sigrun_client._version import __version__
+
+DEFAULT_SERVER = "localhost:8500"
+
+_LISTS = ("inputs", "examples", "models")
+
+_INPUTS = """\
+inputs:
+  NAME=VALUE         a value for the input NAME; NAME= may be left out where there is one input
+  NAME=@FILE         .npy: an array; .json: JSON; any other file: its bytes, such as an image
+  {...}, @F.json, -  all inputs in one JSON object; - reads it from standard input
+
+A value is JSON. For an input of strings it is text as it stands, unless it begins with [ or ".
+Bytes in JSON are {"b64": "..."}. Where the signature has one dimension more in front, of any
+size, the value becomes a batch of one.
+"""
+
+
+def parse(words: Sequence[str] | None) -> argparse.Namespace:
+    """Return what a command line says. Exits with a message for one that is wrong.
+
+    Options may stand between the words of a list, which argparse alone does not allow.
+    """
+    top = _parser()
+    arguments, late = top.parse_known_args(words)
+    if not late:
+        return arguments
+    unknown = [word for word in late if word.startswith("-") and word != "-"]
+    rest = next((name for name in _LISTS if hasattr(arguments, name)), None)
+    if unknown or rest is None:
+        top.error(f"unknown: {' '.join(unknown or late)}; see sigrun-client COMMAND --help")
+    getattr(arguments, rest).extend(late)
+    return arguments
+
+
+def _parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(
+        prog="sigrun-client", description="Ask model servers that speak TensorFlow Serving's gRPC."
+    )
+    top.add_argument("--version", action="version", version=__version__)
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for add in (_predict, _classify, _metadata, _status, _reload, _wait, _bench):
+        add(commands)
+    return top
+
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def _predict(commands: Commands) -> None:
+    command = _command(commands, "predict", "run a signature on tensors", epilog=_INPUTS)
+    _add_model(command)
+    _add_inputs(command)
+
+
+def _classify(commands: Commands) -> None:
+    command = _command(commands, "classify", "classify examples")
+    _add_model(command)
+    command.add_argument("--signature", default="", metavar="NAME")
+    command.add_argument("--context", metavar="JSON", help="features that all examples share")
+    command.add_argument(
+        "examples",
+        nargs="+",
+        metavar="EXAMPLE",
+        help='a JSON object of features, {"x": 1.5}; @FILE holds one or a list of them, - is stdin',
+    )
+
+
+def _metadata(commands: Commands) -> None:
+    _add_model(_command(commands, "metadata", "show a model's signatures"))
+
+
+def _status(commands: Commands) -> None:
+    command = _command(commands, "status", "show the states of a model's versions")
+    command.add_argument("model", metavar="MODEL")
+    command.add_argument("--version", type=int, metavar="N")
+
+
+def _reload(commands: Commands) -> None:
+    command = _command(commands, "reload", "give the server another configuration, all of it")
+    command.add_argument("config", metavar="FILE", help="a model config file; - is stdin")
+
+
+def _wait(commands: Commands) -> None:
+    command = _command(commands, "wait", "wait until models are available")
+    command.add_argument("models", nargs="+", metavar="MODEL")
+    command.add_argument("--version", type=int, metavar="N", help="this version of each")
+
+
+def _bench(commands: Commands) -> None:
+    command = _command(commands, "bench", "measure throughput and latency", epilog=_INPUTS)
+    _add_model(command)
+    _add_inputs(command)
+    command.add_argument(
+        "-c", "--concurrency", type=_positive_int, default=8, metavar="N", help="default: 8"
+    )
+    command.add_argument(
+        "-d", "--duration", type=_positive, default=10.0, metavar="S", help="default: 10 s"
+    )
+    command.add_argument(
+        "-n", "--requests", type=_positive_int, metavar="N", help="stop after so many requests"
+    )
+
+
+def _command(
+    commands: Commands, name: str, help_text: str, *, epilog: str | None = None
+) -> argparse.ArgumentParser:
+    command = commands.add_parser(
+        name,
+        help=help_text,
+        description=f"{help_text[0].upper()}{help_text[1:]}.",
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    connection = command.add_argument_group("connection")
+    connection.add_argument(
+        "-s",
+        "--server",
+        default=os.environ.get("SIGRUN_SERVER", DEFAULT_SERVER),
+        metavar="HOST:PORT",
+        help=f"one or several, with commas; default: $SIGRUN_SERVER or {DEFAULT_SERVER}",
+    )
+    connection.add_argument(
+        "-t", "--timeout", type=_positive, default=60.0, metavar="S", help="default: 60 s"
+    )
+    connection.add_argument("--tls", action="store_true", help="encrypt; trust the usual roots")
+    connection.add_argument("--ca", metavar="FILE", help="encrypt; trust these roots, PEM")
+    connection.add_argument("--key", metavar="FILE", help="this side's private key, PEM")
+    connection.add_argument("--cert", metavar="FILE", help="this side's certificate, PEM")
+    connection.add_argument(
+        "--server-name", default="", metavar="NAME", help="the name in the server's certificate"
+    )
+    connection.add_argument(
+        "--token",
+        default=os.environ.get("SIGRUN_TOKEN"),
+        help="sent as `authorization: Bearer`; default: $SIGRUN_TOKEN",
+    )
+    command.add_argument("--json", action="store_true", help="print JSON")
+    return command
+
+
+def _add_model(command: argparse.ArgumentParser) -> None:
+    command.add_argument("model", metavar="MODEL")
+    which = command.add_mutually_exclusive_group()
+    which.add_argument("--version", type=int, metavar="N")
+    which.add_argument("--label", metavar="LABEL")
+
+
+def _add_inputs(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--signature", default="", metavar="NAME")
+    command.add_argument(
+        "--output", action="append", default=[], metavar="NAME", help="only this; may be repeated"
+    )
+    command.add_argument("inputs", nargs="*", metavar="INPUT")
+
+
+def _positive(text: str) -> float:
+    number = float(text)
+    if number <= 0:
+        raise argparse.ArgumentTypeError(f"{text} is not positive")
+    return number
+
+
+def _positive_int(text: str) -> int:
+    number = int(text)
+    if number <= 0:
+        raise argparse.ArgumentTypeError(f"{text} is not positive")
+    return number

@@ -1,0 +1,195 @@
+"""Run a command: parse, ask, print. Exit status: 0 done, 1 the server refused, 2 wrong usage."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sigrun_client._async_client import AsyncClient
+from sigrun_client._cli import bench, inputs, output
+from sigrun_client._cli.arguments import parse
+from sigrun_client._client import Client
+from sigrun_client._errors import InvalidInput, ServerError, SigrunClientError
+from sigrun_client._metadata import Signature
+from sigrun_client._options import Options, Tls
+from sigrun_client._tensors import TensorLike
+
+REFUSED = 1
+WRONG_USAGE = 2
+INTERRUPTED = 130
+
+_DRAW_TABLES = frozenset({"predict", "classify", "metadata", "status", "bench"})
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run `sigrun-client`; return its exit status."""
+    arguments = parse(words)
+    try:
+        if arguments.command in _DRAW_TABLES and not arguments.json:
+            output.require_tables()
+        options = _options(arguments)
+        if arguments.command == "bench":
+            asyncio.run(_bench(arguments, options))
+        else:
+            with Client(arguments.server, options) as client:
+                _COMMANDS[arguments.command](client, arguments)
+    except InvalidInput as error:
+        return _fail(str(error), WRONG_USAGE)
+    except OSError as error:
+        return _fail(f"{error.strerror}: {error.filename}", WRONG_USAGE)
+    except ServerError as error:
+        return _fail(f"{error.code}: {error}", REFUSED)
+    except SigrunClientError as error:
+        return _fail(str(error), REFUSED)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return 0
+
+
+def _fail(text: str, status: int) -> int:
+    sys.stderr.write(f"sigrun-client: {text}\n")
+    return status
+
+
+def _options(arguments: argparse.Namespace) -> Options:
+    tls = None
+    if arguments.tls or arguments.ca or arguments.key or arguments.cert:
+        tls = Tls(
+            root_certificates=_optional(arguments.ca),
+            private_key=_optional(arguments.key),
+            certificate_chain=_optional(arguments.cert),
+            server_name=arguments.server_name,
+        )
+    return Options(timeout_s=arguments.timeout, tls=tls, token=arguments.token)
+
+
+def _optional(path: str | None) -> bytes | None:
+    return None if path is None else _read(path)
+
+
+def _read(path: str) -> bytes:
+    return sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+
+
+def _predict(client: Client, arguments: argparse.Namespace) -> None:
+    result = client.predict(
+        arguments.model,
+        _inputs(client, arguments),
+        **_target(arguments),
+        signature=arguments.signature,
+        outputs=arguments.output,
+    )
+    if arguments.json:
+        output.print_json(output.predict_document(result))
+    else:
+        output.print_predict(result)
+
+
+def _inputs(client: Client, arguments: argparse.Namespace) -> dict[str, TensorLike]:
+    metadata = client.metadata(arguments.model, **_target(arguments))
+    name = arguments.signature or "serving_default"
+    if name not in metadata:
+        raise InvalidInput(
+            f"model {arguments.model!r} has no signature {name!r}; it has {', '.join(metadata)}"
+        )
+    signature: Signature = metadata[name]
+    return inputs.inputs(arguments.inputs, signature, _read)
+
+
+def _target(arguments: argparse.Namespace) -> dict[str, Any]:
+    return {"version": arguments.version, "label": arguments.label}
+
+
+def _classify(client: Client, arguments: argparse.Namespace) -> None:
+    result = client.classify(
+        arguments.model,
+        inputs.examples(arguments.examples, _read),
+        **_target(arguments),
+        signature=arguments.signature,
+        context=inputs.context(arguments.context) if arguments.context else None,
+    )
+    if arguments.json:
+        output.print_json(output.classify_document(result))
+    else:
+        output.print_classify(result)
+
+
+def _metadata(client: Client, arguments: argparse.Namespace) -> None:
+    metadata = client.metadata(arguments.model, **_target(arguments))
+    if arguments.json:
+        output.print_json(output.metadata_document(metadata))
+    else:
+        output.print_metadata(metadata)
+
+
+def _status(client: Client, arguments: argparse.Namespace) -> None:
+    versions = client.status(arguments.model, version=arguments.version)
+    if arguments.json:
+        output.print_json(output.status_document(versions))
+    else:
+        output.print_status(arguments.model, versions)
+
+
+def _reload(client: Client, arguments: argparse.Namespace) -> None:
+    client.reload(_read(arguments.config).decode())
+    if arguments.json:
+        output.print_json({"reloaded": True})
+    else:
+        sys.stdout.write("the server serves the new configuration\n")
+
+
+def _wait(client: Client, arguments: argparse.Namespace) -> None:
+    ends_at = time.monotonic() + arguments.timeout
+    available = {}
+    for model in arguments.models:
+        left_s = max(ends_at - time.monotonic(), 0.0)
+        available[model] = client.wait_until_available(
+            model, version=arguments.version, timeout_s=left_s
+        )
+    if arguments.json:
+        output.print_json(available)
+    else:
+        for model, version in available.items():
+            sys.stdout.write(f"{model} version {version} is available\n")
+
+
+async def _bench(arguments: argparse.Namespace, options: Options) -> None:
+    with Client(arguments.server, options) as looking:
+        arrays = await asyncio.to_thread(_inputs, looking, arguments)
+    load = bench.Load(
+        concurrency=arguments.concurrency,
+        duration_s=arguments.duration,
+        requests=arguments.requests,
+    )
+    async with AsyncClient(arguments.server, options) as client:
+
+        async def ask() -> object:
+            return await client.predict(
+                arguments.model,
+                arrays,
+                **_target(arguments),
+                signature=arguments.signature,
+                outputs=arguments.output,
+            )
+
+        with output.progress(is_shown=sys.stderr.isatty() and not arguments.json) as report:
+            measured = await bench.run(ask, load, report)
+    if arguments.json:
+        output.print_json(output.bench_document(measured))
+    else:
+        output.print_bench(measured)
+
+
+_COMMANDS: Mapping[str, Callable[[Client, argparse.Namespace], None]] = {
+    "predict": _predict,
+    "classify": _classify,
+    "metadata": _metadata,
+    "status": _status,
+    "reload": _reload,
+    "wait": _wait,
+}

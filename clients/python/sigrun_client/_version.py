@@ -1,0 +1,6 @@
+"""The version, and how the client calls itself."""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"
+USER_AGENT = f"sigrun-client/{__version__}"

@@ -1,0 +1,1 @@
+"""Examples, from a public package to the answer; run as modules from the root of the repository."""

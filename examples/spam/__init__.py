@@ -1,0 +1,1 @@
+"""An e-mail classifier, trained on real mails in three versions."""
