@@ -289,15 +289,14 @@ class TestPaths:
         response = await Rig().post(b"text/plain", b"")
 
         assert response.status == 415
-        (header,) = response.headers
-        assert header[0] == b"accept-post"
-        assert PROTO in header[1]
-        assert GRPC_WEB in header[1]
+        accepted = dict(response.headers)[b"accept-post"]
+        assert {PROTO, JSON, GRPC_WEB, GRPC_WEB_TEXT} <= set(accepted.split(b", "))
 
     async def test_only_post_is_taken(self) -> None:
         response = await Rig().app.respond(HttpRequest(method="GET", target=PATH))
 
-        assert (response.status, response.headers) == (405, [(b"allow", b"POST")])
+        assert response.status == 405
+        assert (b"allow", b"POST") in response.headers
 
     @pytest.mark.parametrize(
         ("error", "expected"),
