@@ -17,6 +17,7 @@ from sigrun._gen.tensorflow_serving.apis.get_model_status_pb2 import (
 from sigrun.config.server import HttpOptions
 from sigrun.errors import Code, Internal, InvalidArgument, Unavailable, error_for
 from sigrun.executors.threads import Threads
+from sigrun.wire.grpc import model_service
 from sigrun.wire.http.app import HttpApp
 from sigrun.wire.http.messages import HttpRequest, HttpResponse
 from sigrun.wire.http.rpc import RpcApi
@@ -24,7 +25,7 @@ from sigrun.wire.methods import Method
 
 pytestmark = pytest.mark.asyncio
 
-SERVICE = "tensorflow.serving.ModelService"
+SERVICE = model_service.NAME
 PATH = f"/{SERVICE}/GetModelStatus"
 BODIES = Threads(name="body", count=1, max_waiting=16)
 
