@@ -66,7 +66,7 @@ webapp: $(READY) $(JS_BUILT) ## The same with a web page that asks them
 	    --rest_api_enable_cors_support
 
 .PHONY: test
-test: test-unit test-real ## Run every test
+test: test-unit test-real test-js ## Run every test
 
 .PHONY: test-unit
 test-unit: $(READY) ## Run the tests that need no TensorFlow and no network
@@ -78,8 +78,19 @@ test-real: $(READY) $(JS_BUILT) ## Run the tests with sockets, real models and r
 	@$(BIN)/python -m examples.panda.prepare
 	$(PYTEST) tests --ignore=tests/unit
 
+# A browser where Debian's packages can be had; without one its tests say that they are skipped.
+.PHONY: chromium
+chromium:
+	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+	  apt-get update -qq && apt-get install -qq --no-install-recommends chromium >/dev/null; } || \
+	  echo "There is no Chromium, and no way to install it here: tests in a page are skipped."
+
+.PHONY: test-js
+test-js: $(READY) $(JS_BUILT) chromium ## Run the JavaScript client's tests, in Node and in Chromium
+	cd $(JS) && npm test --silent
+
 .PHONY: check
-check: $(READY) $(JS_BUILT) ## Lint, check types, generated code and the contract
+check: $(READY) $(JS_BUILT) breaking ## Lint, check types, generated code and the contract
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
@@ -90,10 +101,16 @@ check: $(READY) $(JS_BUILT) ## Lint, check types, generated code and the contrac
 	$(BIN)/buf lint
 	$(BIN)/buf format --diff --exit-code
 	$(BIN)/uv lock --check
+	cd $(JS) && npm run --silent check
 
 .PHONY: breaking
 breaking: $(READY) ## Compare the contract with the last commit on main
-	$(BIN)/buf breaking --against '.git#branch=main'
+	@old=$$(git rev-parse --verify --quiet main || git rev-parse --verify --quiet origin/main || \
+	    git rev-parse HEAD); \
+	  folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
+	  git archive "$$old" proto buf.yaml | tar -x -C "$$folder"; \
+	  echo "buf breaking --against the contract of $$old"; \
+	  $(BIN)/buf breaking --against "$$folder"
 
 .PHONY: format
 format: $(READY) $(JS_READY) ## Format the code
@@ -101,11 +118,13 @@ format: $(READY) $(JS_READY) ## Format the code
 	$(BIN)/ruff format
 	$(BIN)/buf format --write
 	$(JS_BIN)/biome check --write --config-path=$(JS) $(PAGES)
+	cd $(JS) && npm run --silent format
 
 .PHONY: generate
-generate: $(READY) ## Generate both _gen folders from proto/
+generate: $(READY) $(JS_READY) ## Generate the code of server and clients from proto/
 	$(BIN)/python proto/generate.py
 
 .PHONY: clean
 clean: ## Remove everything that is not in git
-	rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist $(SPAM)/build $(PANDA)/build
+	rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist $(SPAM)/build \
+	  $(PANDA)/build $(JS)/node_modules $(JS)/dist $(JS)/build

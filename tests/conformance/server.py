@@ -29,6 +29,7 @@ MODELS = {
     "default_inputs": {1: "default_inputs"},
     "odd_outputs": {1: "odd_outputs"},
     "run_time_errors": {1: "run_time_errors"},
+    "slow": {1: "slow"},
     "partly_broken": {1: "half_plus_two", 2: "garbage_graph"},
 }
 LABELS = {"half_plus_two": {"production": 1, "beta": 2}}
@@ -59,7 +60,7 @@ def _config(folder: Path) -> ServerConfig:
     return ServerConfig(
         models=models,
         grpc=GrpcOptions(host=HOST, port=0),
-        http=HttpOptions(host=HOST, port=0),
+        http=HttpOptions(host=HOST, port=0, enable_cors=True),
         lifecycle=LifecycleOptions(max_num_load_retries=0),
     )
 

@@ -1,7 +1,7 @@
 // Predict's messages: the inputs are written and the outputs read in place, see tensor_proto.
 
 import { create, type DescMethodUnary, fromBinary } from "@bufbuild/protobuf";
-import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
+import { BinaryReader, BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import { type Empty, EmptySchema } from "@bufbuild/protobuf/wkt";
 import { unreadable } from "./errors.js";
 import { blockOf, type Field, fieldsOf } from "./fields.js";
@@ -83,7 +83,7 @@ function readEntry(field: Field): [string, Tensor] {
   let tensor: Uint8Array = new Uint8Array();
   for (const part of fieldsOf(blockOf(field))) {
     if (part.no === KEY && part.wireType === WireType.LengthDelimited) {
-      alias = new TextDecoder().decode(blockOf(part));
+      alias = new BinaryReader(part.data).string();
     } else if (part.no === VALUE && part.wireType === WireType.LengthDelimited) {
       tensor = blockOf(part);
     }

@@ -12,7 +12,7 @@ import orjson
 from sigrun.telemetry.request_id import REQUEST_ID
 
 # What these say at lower levels is about their own insides.
-_QUIET = {"tensorflow": logging.ERROR, "uvicorn.error": logging.WARNING}
+_QUIET = {"tensorflow": logging.ERROR}
 
 
 class LogFormat(enum.Enum):

@@ -91,6 +91,7 @@ class ConnectJson(Connect):
 
 @functools.lru_cache(maxsize=64)
 def _method(target: str) -> MethodDescriptor:
+    """Return the method of an RPC that is answered, so that whoever does knows its messages."""
     service, _, method = target.partition("?")[0][1:].partition("/")
     try:
         found = POOL.FindServiceByName(service)

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from sigrun.errors import Cancelled, DeadlineExceeded, ResourceExhausted, SigrunError, Unimplemented
+from sigrun.errors import DeadlineExceeded, ResourceExhausted, SigrunError, Unimplemented
 from sigrun.wire.http.json_syntax import Body
 from sigrun.wire.status import HTTP_STATUS
 
@@ -22,7 +22,7 @@ class HttpRequest:
     """One request, never changed once it is made.
 
     `target` is as sent: percent-encoded, with its query string. The names of `headers` are
-    in lower case; of one that was sent twice the last is there.
+    in lower case; one that was sent several times is a list, with commas.
     """
 
     method: str
@@ -53,7 +53,11 @@ class RequestTooLarge(ResourceExhausted):
 
 
 class RequestTooSlow(DeadlineExceeded):
-    """The body takes longer to come than is waited for."""
+    """The request takes longer to come than is waited for."""
+
+
+class HeadTooLarge(ResourceExhausted):
+    """The target and the headers are larger than is taken."""
 
 
 class UnsupportedEncoding(Unimplemented):
@@ -64,13 +68,10 @@ class UnsupportedMediaType(Unimplemented):
     """The body is of a type that is not read at this path."""
 
 
-class ClientGone(Cancelled):
-    """The client has left, nobody is there to be answered."""
-
-
 # Where HTTP has a better word than the one for the code.
 _OWN_STATUS: Mapping[type[SigrunError], int] = {
     RequestTooLarge: 413,
+    HeadTooLarge: 431,
     RequestTooSlow: 408,
     UnsupportedEncoding: 415,
     UnsupportedMediaType: 415,

@@ -55,6 +55,9 @@ _OPTIONS: dict[str, str | int] = {
 _IPV4 = re.compile(r"\d+\.\d+\.\d+\.\d+:\d+")
 _IPV6 = re.compile(r"\[[0-9a-fA-F:.]+\]:\d+")
 
+# What gRPC says of a deadline that passes here, where a server has words of its own.
+_OWN_TIMED_OUT = "Deadline Exceeded"
+
 _Call = grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]
 
 # Which of several channels is asked first.
@@ -167,7 +170,6 @@ def _is_cancelled() -> bool:
 
 
 def _error(error: grpc.aio.AioRpcError) -> SigrunError:
-    if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return DeadlineExceeded(TIMED_OUT)
     number: int = error.code().value[0]
-    return error_for(number, error.details() or "")
+    text = error.details() or ""
+    return error_for(number, TIMED_OUT if text == _OWN_TIMED_OUT else text)

@@ -7,8 +7,8 @@ themselves say that it is of another version, which they do in two ways:
 
 - Every answer to Predict names the version that gave it. A request for the latest version or
   for a label is therefore sent as it is, not pinned to a version, and when the answer is
-  another version's, that one's signatures are taken from then on. The answer itself is
-  good: a server checks names and dtypes, and took what it was sent.
+  another version's, that one's signatures are fetched, and taken from then on. The answer
+  itself is good: a server checks names and dtypes, and took what it was sent.
 - A server refuses what does not fit, and so does the reader of JSON. What was refused on
   account of remembered signatures is looked at once more with fresh ones. Is it refused because
   of itself, the signatures are the same and the refusal stands: only a request that is
@@ -22,9 +22,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 
-from sigrun.errors import DeadlineExceeded
+from sigrun.errors import DeadlineExceeded, NotFound
 from sigrun.executors.threads import TIMED_OUT
 from sigrun.inference.calls import MetadataResult, ModelSpec
 
@@ -58,11 +58,7 @@ class Signatures:
         `DeadlineExceeded`.
         """
         key = _key(spec)
-        task = self._fetches.get(key)
-        if task is None:
-            task = asyncio.create_task(self._fetch(key), name=f"signatures of {spec.name}")
-            self._fetches[key] = task
-            task.add_done_callback(lambda task: self._note_end(key, task))
+        task = self._fetches.get(key) or self._begin(key, self._fetch(key))
         wait_s = None if deadline is None else deadline - time.monotonic()
         try:
             async with asyncio.timeout(wait_s):
@@ -71,12 +67,13 @@ class Signatures:
             raise DeadlineExceeded(TIMED_OUT) from None
 
     def moved(self, spec: ModelSpec, version: int) -> None:
-        """Take note that what `spec` names is `version` by now."""
+        """Take note that what `spec` names is `version` by now; nobody has to wait for it."""
+        key = _key(spec)
         there = self._known.get((spec.name, version, None))
         if there is not None:
-            self._known[_key(spec)] = there
-        else:
-            self._known.pop(_key(spec), None)
+            self._known[key] = there
+        elif key not in self._fetches:
+            self._begin(key, self._follow(key, version))
 
     async def close(self) -> None:
         """Give up the fetches that are under way."""
@@ -84,6 +81,23 @@ class Signatures:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _begin(
+        self, key: _Key, work: Coroutine[None, None, MetadataResult]
+    ) -> asyncio.Task[MetadataResult]:
+        task = asyncio.create_task(work, name=f"signatures of {key[0]}")
+        self._fetches[key] = task
+        task.add_done_callback(lambda task: self._note_end(key, task))
+        return task
+
+    async def _follow(self, key: _Key, version: int) -> MetadataResult:
+        """Fetch the version that `key` has come to, from a server that has it."""
+        try:
+            found = await self._fetch((key[0], version, None))
+        except NotFound:  # another server was asked
+            return await self._fetch(key)
+        self._remember(key, found)
+        return found
 
     async def _fetch(self, key: _Key) -> MetadataResult:
         name, version, label = key
