@@ -51,6 +51,9 @@ from sigrun.wire.methods import Services
 logger = logging.getLogger(__name__)
 
 _MAX_WAITING_LOADS = 100_000
+# Whoever watches our health sends requests elsewhere from now on. Those that are on their way
+# are still taken: gRPC would cut them off.
+_NOTICE_S = 0.2
 
 
 class ModelServer:
@@ -190,6 +193,7 @@ class ModelServer:
     async def stop(self, grace_s: float) -> None:
         """Drain for up to `grace_s` seconds, then unload everything."""
         self.readiness.draining()
+        await asyncio.sleep(min(grace_s, _NOTICE_S))
         servers = [server for server in (self.grpc, self.http) if server is not None]
         await asyncio.gather(*(server.stop(grace_s) for server in servers))
         for task in self._tasks:

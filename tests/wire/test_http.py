@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import gzip
 import json
 import math
+import socket
 import statistics
 from typing import Any
 
@@ -12,12 +15,16 @@ import httpx
 import numpy as np
 import pytest
 
+from sigrun._gen.tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
+from sigrun.config.models import ModelSet
 from sigrun.config.server import HttpOptions
 from sigrun.errors import Code, error_for
 from sigrun.servables.state import State
+from sigrun.wire import tensors
 from tests.fakes.servables import FakeServable
 from tests.wire.clients import NAME, PATIENCE_S, soon
 from tests.wire.model import SIGNATURES, FailingServable
+from tests.wire.rest_model import RestServable
 from tests.wire.rig import HOST, HTTP, Rig
 
 pytestmark = pytest.mark.asyncio
@@ -235,6 +242,78 @@ async def raw_connection(rig: Rig) -> tuple[asyncio.StreamReader, asyncio.Stream
         return await asyncio.open_connection(HOST, rig.server.http.port)
 
 
+class TestBeyondTensorFlowServing:
+    async def test_all_models_are_listed(self, rig: Rig) -> None:
+        rig.add_version(7, "other")
+        models = ModelSet((rig.model(), rig.model("other")))
+        await rig.start(1, 2, models=models, http=HTTP)
+
+        answer = await rig.http().get("/v1/models")
+
+        versions = {
+            model["name"]: [(v["version"], v["state"]) for v in model["model_version_status"]]
+            for model in answer.json()["models"]
+        }
+        assert versions == {
+            NAME: [("2", "AVAILABLE"), ("1", "AVAILABLE")],
+            "other": [("7", "AVAILABLE")],
+        }
+
+    async def test_gzip_goes_both_ways(self, rig: Rig) -> None:
+        http = await start(rig)
+        body = gzip.compress(json.dumps({"instances": [1.0] * 20_000}).encode())
+
+        answer = await http.post(PREDICT, content=body, headers={"content-encoding": "gzip"})
+
+        assert answer.headers["content-encoding"] == "gzip"  # httpx asks for it
+        assert answer.json() == {"predictions": [2.5] * 20_000}
+
+    async def test_megabytes_of_protobuf_go_both_ways(self, rig: Rig) -> None:
+        http = await start(rig)
+        values = np.arange(1_000_000, dtype=np.float32)
+        request = PredictRequest(inputs={"x": tensors.encode(values)})
+
+        answer = await http.post(
+            PREDICT,
+            content=request.SerializeToString(),
+            headers={"content-type": "application/x-protobuf"},
+        )
+
+        assert answer.headers["content-type"] == "application/x-protobuf"
+        outputs = PredictResponse.FromString(answer.content).outputs
+        np.testing.assert_array_equal(tensors.decode("y", outputs["y"]), values / 2 + 2)
+
+    async def test_a_page_of_another_origin_may_ask(self, rig: Rig) -> None:
+        http = await start(rig, http=dataclasses.replace(HTTP, enable_cors=True))
+        origin = {"origin": "https://pages.example"}
+        asking = {
+            **origin,
+            "access-control-request-method": "POST",
+            "access-control-request-headers": "content-type",
+        }
+
+        first = await http.options(PREDICT, headers=asking)
+        then = await http.post(PREDICT, json={"instances": [1]}, headers=origin)
+
+        assert (first.status_code, first.content) == (200, b"")
+        assert "content-type" in first.headers["access-control-allow-headers"].lower()
+        assert then.json() == {"predictions": [2.5]}
+        assert {a.headers["access-control-allow-origin"] for a in (first, then)} == {"*"}
+
+    @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="there is no IPv6 here")
+    async def test_it_listens_to_both_versions_of_ip(self, rig: Rig) -> None:
+        await rig.start(http=HttpOptions(port=0))
+        assert rig.server.http is not None
+
+        async with httpx.AsyncClient(timeout=PATIENCE_S) as http:
+            answers = [
+                await http.get(f"http://{host}:{rig.server.http.port}/livez")
+                for host in ("127.0.0.1", "[::1]")
+            ]
+
+        assert [answer.status_code for answer in answers] == [200, 200]
+
+
 class TestClientsThatLeave:
     async def test_one_that_leaves_before_its_body_is_whole_costs_nothing(self, rig: Rig) -> None:
         http = await start(rig)
@@ -267,6 +346,42 @@ class TestClientsThatLeave:
         rig.remove_version(1)
 
         await rig.until_states({1: State.END})
+
+    async def test_one_that_leaves_while_its_request_runs_has_it_cancelled(self, rig: Rig) -> None:
+        servable = rig.servables["rest:1"] = RestServable()
+        rig.add_version(1, "rest")
+        await rig.start(models=ModelSet((rig.model(), rig.model("rest"))), http=HTTP)
+        _, writer = await raw_connection(rig)
+        body = b'{"signature_name": "slow", "instances": [1]}'
+        head = f"POST /v1/models/rest:predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}"
+        writer.write(head.encode() + b"\r\n\r\n" + body)
+        await soon(servable.started.wait())
+
+        writer.close()
+        await writer.wait_closed()
+
+        await soon(servable.cancelled.wait())
+
+    async def test_one_that_is_too_slow_is_told_so(self, rig: Rig) -> None:
+        await start(rig, http=dataclasses.replace(HTTP, body_timeout_s=0.1))
+        reader, writer = await raw_connection(rig)
+        head = f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n"
+        writer.write(head.encode() + b'{"instances"')
+
+        answer = await soon(reader.read())
+        writer.close()
+        await writer.wait_closed()
+
+        assert answer.startswith(b"HTTP/1.1 408 Request Timeout\r\n")
+        assert b"12 bytes of it are there" in answer
+
+    async def test_one_that_sends_too_much_is_told_so(self, rig: Rig) -> None:
+        http = await start(rig, http=dataclasses.replace(HTTP, max_body_bytes=1000))
+
+        answer = await http.post(PREDICT, content=b" " * 200_000)
+
+        assert answer.status_code == 413
+        assert answer.json()["error"] == "The body is larger than 1000 bytes"
 
     async def test_what_is_no_http_is_refused(self, rig: Rig) -> None:
         await start(rig)

@@ -1,18 +1,20 @@
-"""TLS on the gRPC port, with certificates made for the occasion."""
+"""TLS on both ports, with certificates made for the occasion."""
 
 from __future__ import annotations
 
 import shutil
+import ssl
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
+import httpx
 import pytest
 
-from sigrun.config.server import GrpcOptions, TlsOptions
+from sigrun.config.server import GrpcOptions, HttpOptions, TlsOptions
 from sigrun.errors import InvalidArgument, Unavailable
-from tests.wire.clients import failure, predict_request
+from tests.wire.clients import NAME, PATIENCE_S, failure, predict_request
 from tests.wire.rig import HOST, Rig
 
 OPENSSL = shutil.which("openssl")
@@ -155,3 +157,59 @@ async def test_clients_cannot_be_verified_without_an_authority(
 
     with pytest.raises(InvalidArgument, match=r"^gRPC cannot use its TLS settings: "):
         await rig.start(grpc=GrpcOptions(host=HOST, port=0, tls=tls))
+
+
+class TestHttp:
+    def options(self, server: Identity, client: Identity | None = None) -> HttpOptions:
+        return HttpOptions(host=HOST, port=0, tls=options(server, client).tls)
+
+    async def status(self, rig: Rig, trusted: Identity, known_as: Identity | None = None) -> int:
+        context = ssl.create_default_context(cadata=trusted.cert.decode())
+        if known_as is not None:
+            path = rig.folder / "identity.pem"
+            path.write_bytes(known_as.key + known_as.cert)
+            context.load_cert_chain(path)
+        assert rig.server.http is not None
+        async with httpx.AsyncClient(verify=context, timeout=PATIENCE_S) as http:
+            url = f"https://{HOST}:{rig.server.http.port}/v1/models/{NAME}:predict"
+            return (await http.post(url, json={"instances": [1.0] * 100_000})).status_code
+
+    async def test_a_client_that_trusts_the_server_is_answered(
+        self, rig: Rig, server_identity: Identity
+    ) -> None:
+        await rig.start(http=self.options(server_identity))
+
+        assert await self.status(rig, server_identity) == 200
+
+    async def test_others_are_not(
+        self, rig: Rig, server_identity: Identity, client_identity: Identity
+    ) -> None:
+        await rig.start(http=self.options(server_identity))
+
+        with pytest.raises(httpx.ConnectError):
+            await self.status(rig, client_identity)
+        with pytest.raises(httpx.RemoteProtocolError):
+            await rig.http().get("/livez")
+        assert rig.servable().runs == []
+
+    async def test_a_client_may_be_asked_for_its_certificate(
+        self, rig: Rig, server_identity: Identity, client_identity: Identity
+    ) -> None:
+        await rig.start(http=self.options(server_identity, client_identity))
+
+        assert await self.status(rig, server_identity, client_identity) == 200
+        with pytest.raises(httpx.TransportError):
+            await self.status(rig, server_identity)
+
+    @pytest.mark.parametrize("verify_client", [False, True])
+    async def test_certificates_that_cannot_be_used_are_told(
+        self, rig: Rig, server_identity: Identity, verify_client: bool
+    ) -> None:
+        tls = TlsOptions(
+            server_key=server_identity.key if verify_client else b"no key",
+            server_cert=server_identity.cert,
+            verify_client=verify_client,
+        )
+
+        with pytest.raises(InvalidArgument, match=r"^HTTP cannot use its TLS settings: "):
+            await rig.start(http=HttpOptions(host=HOST, port=0, tls=tls))

@@ -60,7 +60,8 @@ def _addresses(server: ModelServer, config: ServerConfig) -> Iterator[str]:
     if config.grpc.socket_path:
         yield f"gRPC  unix:{config.grpc.socket_path}"
     if server.http is not None:
-        url = f"http://localhost:{server.http.port}"
+        scheme = "https" if config.http.tls else "http"
+        url = f"{scheme}://localhost:{server.http.port}"
         yield f"HTTP  {url}"
         yield f"      curl {url}/readyz"
         yield from (f"      curl {url}/v1/models/{name}/metadata" for name in models[:3])

@@ -57,6 +57,13 @@ FLAGS: tuple[Flag, ...] = (
     Flag("grpc_socket_path", "", "also listen for gRPC on this UNIX socket"),
     Flag("rest_api_port", 0, "HTTP port; 0 turns HTTP off"),
     Flag("rest_api_timeout_in_ms", 30000, "time limit of an HTTP inference; 0 or less: none"),
+    Flag("rest_api_ssl_config_file", "", "text SSLConfig with the PEM contents for the HTTP port"),
+    Flag("rest_api_max_body_bytes", 2**31 - 1, "largest HTTP body that is taken"),
+    Flag(
+        "rest_api_body_timeout_in_ms",
+        30000,
+        "time for an HTTP body to come, and a second more for every 64 KiB of it",
+    ),
     Flag("rest_api_enable_cors_support", False, "let web pages of other origins ask over HTTP"),
     Flag("model_config_file", "", "text ModelServerConfig that lists the models"),
     Flag(

@@ -12,7 +12,7 @@ from sigrun.config.execution import ExecutionOptions
 from sigrun.config.gateway import GatewayConfig, UpstreamOptions, UpstreamTls
 from sigrun.config.lifecycle import LifecycleOptions, VersionTransition
 from sigrun.config.models import ModelConfig, ModelSet
-from sigrun.config.server import GrpcOptions, HttpOptions, ServerConfig
+from sigrun.config.server import GrpcOptions, HttpOptions, ServerConfig, TlsOptions
 from sigrun.errors import InvalidArgument, NotFound
 from sigrun.telemetry.logs import LogFormat
 from sigrun.wire import batching_config, config_files, model_config
@@ -96,12 +96,11 @@ def _models(arguments: Arguments) -> ModelSet:
 
 
 def _grpc(arguments: Arguments) -> GrpcOptions:
-    ssl_config_file = arguments.text("ssl_config_file")
     return GrpcOptions(
         port=arguments.integer("port") or None,
         socket_path=arguments.text("grpc_socket_path"),
         channel_arguments=_channel_arguments(arguments, "grpc_channel_arguments"),
-        tls=config_files.tls_options(Path(ssl_config_file)) if ssl_config_file else None,
+        tls=_tls(arguments, "ssl_config_file"),
         enable_health=arguments.is_set("enable_grpc_healthcheck_service"),
         outputs_as_tensor_content=arguments.is_set("enable_serialization_as_tensor_content"),
     )
@@ -123,9 +122,24 @@ def _http(arguments: Arguments) -> HttpOptions:
     timeout_ms = arguments.integer("rest_api_timeout_in_ms")
     return HttpOptions(
         port=arguments.integer("rest_api_port") or None,
+        tls=_tls(arguments, "rest_api_ssl_config_file"),
         timeout_s=timeout_ms / 1000 if timeout_ms > 0 else None,
+        body_timeout_s=_positive(arguments, "rest_api_body_timeout_in_ms") / 1000,
+        max_body_bytes=_positive(arguments, "rest_api_max_body_bytes"),
         enable_cors=arguments.is_set("rest_api_enable_cors_support"),
     )
+
+
+def _tls(arguments: Arguments, name: str) -> TlsOptions | None:
+    file = arguments.text(name)
+    return config_files.tls_options(Path(file)) if file else None
+
+
+def _positive(arguments: Arguments, name: str) -> int:
+    value = arguments.integer(name)
+    if value <= 0:
+        raise InvalidArgument(f"--{name} is more than 0, not {value}")
+    return value
 
 
 def _lifecycle(arguments: Arguments) -> LifecycleOptions:

@@ -79,7 +79,13 @@ def test_neither_base_path_nor_config_file_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "flag", ["model_config_file", "ssl_config_file", "tensorflow_session_config_file"]
+    "flag",
+    [
+        "model_config_file",
+        "ssl_config_file",
+        "rest_api_ssl_config_file",
+        "tensorflow_session_config_file",
+    ],
 )
 def test_a_file_that_is_not_there_is_not_found(flag: str, tmp_path: Path) -> None:
     with pytest.raises(NotFound) as refused:

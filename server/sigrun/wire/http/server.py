@@ -147,10 +147,9 @@ def _context(tls: TlsOptions) -> ssl.SSLContext:
         _load_identity(context, tls)
         if tls.custom_ca:
             context.load_verify_locations(cadata=tls.custom_ca.decode())
-        if tls.verify_client:
-            if not tls.custom_ca:
-                context.load_default_certs(ssl.Purpose.CLIENT_AUTH)
-            context.verify_mode = ssl.CERT_REQUIRED
+        elif tls.verify_client:
+            raise ValueError("client_verify needs a custom_ca")
+        context.verify_mode = ssl.CERT_REQUIRED if tls.verify_client else ssl.CERT_NONE
     except (ssl.SSLError, ValueError) as error:
         raise InvalidArgument(f"HTTP cannot use its TLS settings: {error}") from None
     return context

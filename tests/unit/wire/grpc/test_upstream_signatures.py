@@ -10,7 +10,7 @@ from sigrun.inference.calls import MetadataResult, ModelSpec, ResolvedSpec
 from sigrun.servables.signature import DType
 from sigrun.wire.grpc.upstream import signatures as module
 from sigrun.wire.grpc.upstream.signatures import Signatures, agree
-from tests.fakes.lifecycle import let_others_run
+from tests.fakes.lifecycle import FakeSleep, let_others_run
 from tests.fakes.servables import HALF_PLUS_TWO, signature
 
 pytestmark = pytest.mark.asyncio
@@ -150,16 +150,35 @@ async def test_a_version_that_is_not_known_is_fetched_and_takes_over() -> None:
     assert servers.asked == [ModelSpec(name="mnist", version=2)]
 
 
-async def test_a_version_that_the_server_asked_has_not_got_is_looked_for_by_its_name() -> None:
-    servers = FakeServers(version=2)
+async def test_a_version_that_the_server_asked_has_not_got_is_asked_for_again_later() -> None:
+    servers, sleep = FakeServers(), FakeSleep()
     servers.missing = {2}
-    signatures = Signatures(servers.fetch)
+    signatures = Signatures(servers.fetch, sleep)
+    for _ in range(3):
+        signatures.moved(STABLE, 2)
+        await let_others_run()
+    asked_before = len(servers.asked)
+
+    servers.missing = set()
+    sleep.wake()
+    await let_others_run()
+
+    known = signatures.known(STABLE)
+    assert known is not None
+    assert known.spec.version == 2
+    assert (asked_before, len(servers.asked), sleep.naps) == (1, 2, [1.0])
+
+
+async def test_a_version_that_no_server_has_is_not_asked_for_for_ever() -> None:
+    servers = FakeServers()
+    servers.missing = {2}
+    signatures = Signatures(servers.fetch, FakeSleep(lambda: None))
 
     signatures.moved(STABLE, 2)
     await let_others_run()
+    await let_others_run()
 
-    assert signatures.known(STABLE) is not None
-    assert servers.asked == [ModelSpec(name="mnist", version=2), STABLE]
+    assert len(servers.asked) == 10
 
 
 async def test_the_oldest_is_forgotten_when_there_are_too_many(

@@ -15,7 +15,8 @@ themselves say that it is of another version, which they do in two ways:
   wrong costs a second call.
 
 Servers may differ for a while, when a version is rolled out. Signatures are kept for
-each version as well, so that going back and forth between two costs nothing.
+each version as well, so that going back and forth between two costs nothing. A version that
+the server asked has not got is asked for again a little later, whatever comes meanwhile.
 """
 
 from __future__ import annotations
@@ -23,10 +24,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from typing import TypeVar
 
 from sigrun.errors import DeadlineExceeded, NotFound
 from sigrun.executors.threads import TIMED_OUT
 from sigrun.inference.calls import MetadataResult, ModelSpec
+
+T = TypeVar("T")
 
 _MAX_KNOWN = 1024  # one for each version, label and "latest" that somebody asks for
 
@@ -35,6 +39,10 @@ _FETCH_TIMEOUT_S = 30.0
 
 _Key = tuple[str, int | None, str | None]
 
+# How often, and after how long, a version that only some servers have is asked for again.
+_FOLLOWS = 10
+_FOLLOW_AGAIN_S = 1.0
+
 Fetch = Callable[[ModelSpec, float], Awaitable[MetadataResult]]
 """Asks a server for the signatures of the version that a spec names, before a deadline."""
 
@@ -42,10 +50,14 @@ Fetch = Callable[[ModelSpec, float], Awaitable[MetadataResult]]
 class Signatures:
     """The signatures of the models that have been asked for, by how they were named."""
 
-    def __init__(self, fetch: Fetch) -> None:
+    def __init__(
+        self, fetch: Fetch, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    ) -> None:
         self._fetch_now = fetch
+        self._sleep = sleep
         self._known: dict[_Key, MetadataResult] = {}
         self._fetches: dict[_Key, asyncio.Task[MetadataResult]] = {}
+        self._follows: dict[_Key, asyncio.Task[None]] = {}
 
     def known(self, spec: ModelSpec) -> MetadataResult | None:
         """Return what is remembered for `spec`, whatever signature it names."""
@@ -58,7 +70,9 @@ class Signatures:
         `DeadlineExceeded`.
         """
         key = _key(spec)
-        task = self._fetches.get(key) or self._begin(key, self._fetch(key))
+        task = self._fetches.get(key)
+        if task is None:
+            task = _begin(self._fetch(key), self._fetches, key)
         wait_s = None if deadline is None else deadline - time.monotonic()
         try:
             async with asyncio.timeout(wait_s):
@@ -72,32 +86,25 @@ class Signatures:
         there = self._known.get((spec.name, version, None))
         if there is not None:
             self._known[key] = there
-        elif key not in self._fetches:
-            self._begin(key, self._follow(key, version))
+        elif key not in self._follows:
+            _begin(self._follow(key, version), self._follows, key)
 
     async def close(self) -> None:
         """Give up the fetches that are under way."""
-        tasks = list(self._fetches.values())
+        tasks = [*self._fetches.values(), *self._follows.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _begin(
-        self, key: _Key, work: Coroutine[None, None, MetadataResult]
-    ) -> asyncio.Task[MetadataResult]:
-        task = asyncio.create_task(work, name=f"signatures of {key[0]}")
-        self._fetches[key] = task
-        task.add_done_callback(lambda task: self._note_end(key, task))
-        return task
-
-    async def _follow(self, key: _Key, version: int) -> MetadataResult:
+    async def _follow(self, key: _Key, version: int) -> None:
         """Fetch the version that `key` has come to, from a server that has it."""
-        try:
-            found = await self._fetch((key[0], version, None))
-        except NotFound:  # another server was asked
-            return await self._fetch(key)
-        self._remember(key, found)
-        return found
+        for _ in range(_FOLLOWS):
+            try:
+                self._remember(key, await self._fetch((key[0], version, None)))
+            except NotFound:  # another server was asked
+                await self._sleep(_FOLLOW_AGAIN_S)
+            else:
+                return
 
     async def _fetch(self, key: _Key) -> MetadataResult:
         name, version, label = key
@@ -113,10 +120,20 @@ class Signatures:
             del self._known[next(iter(self._known))]  # the one fetched longest ago
         self._known[key] = found
 
-    def _note_end(self, key: _Key, task: asyncio.Task[MetadataResult]) -> None:
-        del self._fetches[key]
+
+def _begin(
+    work: Coroutine[None, None, T], tasks: dict[_Key, asyncio.Task[T]], key: _Key
+) -> asyncio.Task[T]:
+    """Return the task that does `work`; it is in `tasks` until it ends."""
+
+    def note_end(task: asyncio.Task[T]) -> None:
+        del tasks[key]
         if not task.cancelled():
             task.exception()  # seen: whoever waited for it may have left
+
+    task = tasks[key] = asyncio.create_task(work, name=f"signatures of {key[0]}")
+    task.add_done_callback(note_end)
+    return task
 
 
 def _key(spec: ModelSpec) -> _Key:
