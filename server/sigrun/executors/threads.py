@@ -92,17 +92,22 @@ class Threads:
         if wait_s is not None and wait_s <= 0:
             raise DeadlineExceeded(TIMED_OUT)
         loop = asyncio.get_running_loop()
-        job = _Job(lambda: call(*arguments), deadline, loop)
+        reply: asyncio.Future[T] = loop.create_future()
+        job = _Job(lambda: call(*arguments), deadline, loop, reply)
         self._enqueue(job)
         timer = None if wait_s is None else loop.call_later(wait_s, job.expire)
         try:
-            return await job.reply
+            return await reply
         except BaseException:
             self._withdraw(job)
             raise
         finally:
             if timer is not None:
                 timer.cancel()
+            # An error knows the frames it came through and the callers of those. Where one of
+            # them knows the error as well, both keep what they hold, a request and its arrays,
+            # until garbage is collected. So nobody does.
+            del reply
 
     def close(self, *, grace_s: float = 0.0) -> None:
         """Refuse what waits and what comes, and wait for running work up to `grace_s`."""
@@ -153,20 +158,25 @@ class Threads:
         with self._lock:
             self._running -= 1  # before the caller hears of it: the place is free by then
         job.deliver(result, error)
+        del result, error  # see `run`
 
 
 class _Job(Generic[T]):
     """One call and the caller that waits for it."""
 
-    __slots__ = ("_call", "_deadline", "_loop", "reply")
+    __slots__ = ("_call", "_deadline", "_loop", "_reply")
 
     def __init__(
-        self, call: Callable[[], T], deadline: float | None, loop: asyncio.AbstractEventLoop
+        self,
+        call: Callable[[], T],
+        deadline: float | None,
+        loop: asyncio.AbstractEventLoop,
+        reply: asyncio.Future[T],
     ) -> None:
         self._call = call
         self._deadline = deadline
         self._loop = loop
-        self.reply: asyncio.Future[T] = loop.create_future()
+        self._reply: asyncio.Future[T] | None = reply
 
     def outcome(self) -> tuple[T | None, BaseException | None]:
         """Make the call, unless it is too late for it; in a thread."""
@@ -189,10 +199,11 @@ class _Job(Generic[T]):
         self._settle(None, DeadlineExceeded(TIMED_OUT))
 
     def _settle(self, result: T | None, error: BaseException | None) -> None:
-        if self.reply.done():  # the caller has gone, or was told that it is too late
+        reply, self._reply = self._reply, None
+        if reply is None or reply.done():  # the caller has gone, or was told that it is too late
             return
         if error is not None:
-            self.reply.set_exception(error)
-            self.reply.exception()  # seen: no complaint if the caller is cancelled just now
+            reply.set_exception(error)
+            reply.exception()  # seen: no complaint if the caller is cancelled just now
         else:
-            self.reply.set_result(result)  # type: ignore[arg-type]
+            reply.set_result(result)  # type: ignore[arg-type]

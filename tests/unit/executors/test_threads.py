@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 
 import pytest
@@ -231,3 +234,26 @@ def test_a_call_that_outlives_its_event_loop_does_no_harm(one: Threads) -> None:
         return await one.run(str, 1)
 
     assert asyncio.run(come()) == "1"
+
+
+@pytest.mark.asyncio
+async def test_what_a_failed_call_held_is_let_go_without_garbage_collection(one: Threads) -> None:
+    class Held:
+        pass
+
+    seen: list[weakref.ref[Held]] = []
+
+    def fail() -> None:
+        held = Held()
+        seen.append(weakref.ref(held))
+        raise InvalidArgument("no")
+
+    gc.disable()
+    try:
+        with contextlib.suppress(InvalidArgument):
+            await one.run(fail)
+        await one.run(int)  # the thread has let go of the call before
+
+        assert seen[0]() is None
+    finally:
+        gc.enable()
