@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from sigrun._gen.tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
+from sigrun._gen.tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef, TensorInfo
 from sigrun.servables.signature import (
     CLASSIFY_METHOD,
     PREDICT_METHOD,
@@ -22,7 +22,11 @@ PREDICT = Signature(
     method_name=PREDICT_METHOD,
     inputs=signature({"x": DType.FLOAT}, {}).inputs,
     outputs=signature({}, {"y": DType.FLOAT}).outputs,
-    definition=SignatureDef(method_name=PREDICT_METHOD).SerializeToString(),
+    definition=SignatureDef(
+        method_name=PREDICT_METHOD,
+        inputs={"x": TensorInfo(name="x:0", dtype=DType.FLOAT.value)},  # type: ignore[arg-type]
+        outputs={"y": TensorInfo(name="y:0", dtype=DType.FLOAT.value)},  # type: ignore[arg-type]
+    ).SerializeToString(),
 )
 CLASSIFY = signature(
     {"inputs": DType.STRING},
