@@ -132,6 +132,14 @@ class Unauthenticated(SigrunError):
     code = Code.UNAUTHENTICATED
 
 
+class SignatureNotFound(FailedPrecondition):
+    """The servable has no signature of that name; the text is TensorFlow Serving's."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f'Serving signature key "{name}" not found.')
+        self.name = name
+
+
 class ServableNotFound(NotFound):
     """No loaded version satisfies the request; the text is TensorFlow Serving's."""
 

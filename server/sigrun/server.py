@@ -44,6 +44,7 @@ from sigrun.wire.grpc import model_service, prediction_service
 from sigrun.wire.grpc.health import HealthService
 from sigrun.wire.grpc.server import GrpcServer
 from sigrun.wire.http.app import HttpApp
+from sigrun.wire.http.probes import Probes
 from sigrun.wire.http.rest import RestApi
 from sigrun.wire.http.server import HttpServer
 
@@ -139,7 +140,7 @@ class ModelServer:
         inference = InferenceService(
             Resolver(self.manager, self.labels), check_method_names=config.check_method_names
         )
-        self._management = ModelManagement(self.models, self.monitor)
+        self._management = ModelManagement(self.models, self.monitor, self.readiness)
         bodies = Threads(name="body", count=_BODY_THREADS, max_waiting=_MAX_WAITING_BODIES)
         self._threads.append(bodies)
         services = {
@@ -150,8 +151,15 @@ class ModelServer:
         }
         health = HealthService(self.readiness, services) if config.grpc.enable_health else None
         self.grpc = GrpcServer(config.grpc, services, health)
-        rest = RestApi(inference, self._management, timeout_s=config.http.timeout_s, bodies=bodies)
-        app = HttpApp(rest, self.readiness)
+        rest = RestApi(
+            inference,
+            self._management,
+            timeout_s=config.http.timeout_s,
+            bodies=bodies,
+            as_content=config.grpc.outputs_as_tensor_content,
+        )
+        handlers = {"/v1/": rest.respond, **Probes(self._management).handlers()}
+        app = HttpApp(handlers, options=config.http, bodies=bodies)
         self.http = HttpServer(config.http, app) if config.http.port is not None else None
 
     async def start(self) -> None:

@@ -58,7 +58,7 @@ class Rig:
         path = self.folder / name / str(version)
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = self.folder / f"unfinished-{name}-{version}"
-        unfinished.mkdir()
+        unfinished.mkdir(parents=True)
         (unfinished / "saved_model.pb").write_bytes(b"a model")
         unfinished.rename(path)
         return path

@@ -271,7 +271,7 @@ class TestStop:
         assert code in ("UNAVAILABLE", "CANCELLED")
         answer = await soon(over_http)
         assert answer.status_code == 503
-        assert answer.json() == {"error": "The server is stopping"}
+        assert answer.json() == {"error": "The server is stopping", "code": "UNAVAILABLE"}
         assert rig.loaders[f"{NAME}:1"].unloads == 1
 
     async def test_an_upload_that_never_ends_is_cut_off_too(self, rig: Rig) -> None:

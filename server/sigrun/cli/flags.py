@@ -57,6 +57,7 @@ FLAGS: tuple[Flag, ...] = (
     Flag("grpc_socket_path", "", "also listen for gRPC on this UNIX socket"),
     Flag("rest_api_port", 0, "HTTP port; 0 turns HTTP off"),
     Flag("rest_api_timeout_in_ms", 30000, "time limit of an HTTP inference; 0 or less: none"),
+    Flag("rest_api_enable_cors_support", False, "let web pages of other origins ask over HTTP"),
     Flag("model_config_file", "", "text ModelServerConfig that lists the models"),
     Flag(
         "model_config_file_poll_wait_seconds",
@@ -136,7 +137,6 @@ WITHOUT_EFFECT: dict[str, str] = {
 
 _NOT_SERVED: frozenset[str] = frozenset(
     {
-        "rest_api_enable_cors_support",
         "use_alts_credentials",
         "platform_config_file",
         "per_process_gpu_memory_fraction",

@@ -87,6 +87,7 @@ def _http(arguments: Arguments) -> HttpOptions:
     return HttpOptions(
         port=arguments.integer("rest_api_port") or None,
         timeout_s=timeout_ms / 1000 if timeout_ms > 0 else None,
+        enable_cors=arguments.is_set("rest_api_enable_cors_support"),
     )
 
 

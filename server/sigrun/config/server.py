@@ -16,7 +16,7 @@ from sigrun.errors import InvalidArgument
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TlsOptions:
-    """Certificates of the gRPC port, PEM contents."""
+    """Certificates of a port, PEM contents."""
 
     server_key: bytes
     server_cert: bytes
@@ -51,12 +51,20 @@ class GrpcOptions:
 class HttpOptions:
     """The HTTP side. Port None: off; port 0: any free one.
 
-    `timeout_s` bounds each inference, None leaves it to the model.
+    `timeout_s` bounds each inference, None leaves it to the model. The head of a request
+    may take `head_timeout_s` to come, its body `body_timeout_s`, and longer as long as it
+    comes at a decent rate.
     """
 
-    host: str = "0.0.0.0"  # noqa: S104  # as TensorFlow Serving: reachable from outside
+    host: str = "::"  # as TensorFlow Serving: reachable from outside, and by IPv4 too
     port: int | None = None
+    tls: TlsOptions | None = None
     timeout_s: float | None = 30.0
+    head_timeout_s: float = 20.0
+    body_timeout_s: float = 30.0
+    max_body_bytes: int = 2**31 - 1  # gRPC's own bound on a message: both doors take the same
+    max_inflated_bytes: int = 100 * 1024 * 1024  # of what comes in gzip
+    enable_cors: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -121,6 +121,7 @@ class MetadataCall:
 
     spec: ModelSpec
     fields: Sequence[str]
+    deadline: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,3 +130,11 @@ class MetadataResult:
 
     spec: ResolvedSpec
     signatures: Mapping[str, Signature]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatusCall:
+    """Ask for the states of a model's versions; a label in `spec` does not narrow them."""
+
+    spec: ModelSpec
+    deadline: float | None = None

@@ -4,31 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from sigrun.config.models import ModelSet
 from sigrun.errors import NotFound, SigrunError
-from sigrun.inference.calls import ModelSpec
+from sigrun.inference.calls import StatusCall
 from sigrun.servables.models import ServedModels
 from sigrun.servables.monitor import ServableStateMonitor
+from sigrun.servables.readiness import Readiness
 from sigrun.servables.state import ServableState
 
 logger = logging.getLogger(__name__)
 
 
 class ModelManagement:
-    """Status and reload, for every transport."""
+    """Status, readiness and reload, for every transport."""
 
-    def __init__(self, models: ServedModels, monitor: ServableStateMonitor) -> None:
+    def __init__(
+        self, models: ServedModels, monitor: ServableStateMonitor, readiness: Readiness
+    ) -> None:
         self._models = models
         self._monitor = monitor
+        self._readiness = readiness
         self._reloads: set[asyncio.Task[None]] = set()
 
-    def status(self, spec: ModelSpec) -> Mapping[int, ServableState]:
-        """Return the state of every version, or of the one in `spec`, highest first.
+    async def status(self, call: StatusCall) -> Mapping[int, ServableState]:
+        """Return the state of every version, or of the one in the spec, highest first.
 
         Labels do not narrow it. Raises `NotFound` for a model or version never heard of.
         """
+        spec = call.spec
         states = self._monitor.states(spec.name)
         if not states:
             raise NotFound(f"Could not find any versions of model {spec.name}")
@@ -37,6 +42,14 @@ class ModelManagement:
         if spec.version not in states:
             raise NotFound(f"Could not find version {spec.version} of model {spec.name}")
         return {spec.version: states[spec.version]}
+
+    async def models(self, deadline: float | None) -> Mapping[str, Mapping[int, ServableState]]:
+        """Return the states of the versions of every model known, by name."""
+        return {name: self._monitor.states(name) for name in self._readiness.models()}
+
+    async def blockers(self) -> Sequence[str]:
+        """Return what keeps traffic from being sent here, empty if nothing does."""
+        return self._readiness.blockers()
 
     async def reload(self, wanted: ModelSet) -> None:
         """Serve `wanted` instead of the current set; see `ServedModels.reload`.

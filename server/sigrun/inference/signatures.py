@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from sigrun.errors import FailedPrecondition, Internal, InvalidArgument, Unimplemented
+from sigrun.errors import Internal, InvalidArgument, SignatureNotFound, Unimplemented
 from sigrun.inference.calls import DEFAULT_SIGNATURE, Classifications
 from sigrun.servables.signature import (
     CLASSIFY_METHOD,
@@ -35,13 +35,13 @@ Signatures = Mapping[str, Signature]
 def predict_signature(signatures: Signatures, name: str, *, check_method: bool) -> Signature:
     """Return the signature that a Predict request runs.
 
-    Raises `FailedPrecondition` if there is none of that name; with `check_method`,
+    Raises `SignatureNotFound` if there is none of that name; with `check_method`,
     `Internal` if its method name is of another kind.
     """
     name = name or DEFAULT_SIGNATURE
     signature = signatures.get(name)
     if signature is None:
-        raise FailedPrecondition(f'Serving signature key "{name}" not found.')
+        raise SignatureNotFound(name)
     methods = (PREDICT_METHOD, CLASSIFY_METHOD, REGRESS_METHOD)
     if check_method and signature.method_name not in methods:
         raise Internal(

@@ -9,8 +9,10 @@ import sys
 
 import orjson
 
+from sigrun.telemetry.request_id import REQUEST_ID
+
 # What these say at lower levels is about their own insides.
-_QUIET = {"tensorflow": logging.ERROR, "uvicorn.error": logging.WARNING}
+_QUIET = {"tensorflow": logging.ERROR}
 
 
 class LogFormat(enum.Enum):
@@ -35,17 +37,22 @@ def _timestamp(record: logging.LogRecord) -> str:
 
 
 class _TextFormatter(logging.Formatter):
-    """`2026-01-01T12:00:00.000Z INFO sigrun.server: text`; a traceback follows on its lines."""
+    """`2026-01-01T12:00:00.000Z INFO sigrun.server: text`; a traceback follows on its lines.
+
+    What is said in the course of a request ends in `[request ID]`.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         text = f"{_timestamp(record)} {record.levelname} {record.name}: {record.getMessage()}"
+        if request_id := REQUEST_ID.get():
+            text += f" [request {request_id}]"
         if record.exc_info:
             text += "\n" + self.formatException(record.exc_info)
         return text
 
 
 class _JsonFormatter(logging.Formatter):
-    """One object per line: time, level, logger, message, and exception if there is one."""
+    """One object per line: time, level, logger, message; request id and exception if any."""
 
     def format(self, record: logging.LogRecord) -> str:
         entry = {
@@ -54,6 +61,8 @@ class _JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": _as_utf8(record.getMessage()),
         }
+        if request_id := REQUEST_ID.get():
+            entry["request_id"] = request_id
         if record.exc_info:
             entry["exception"] = _as_utf8(self.formatException(record.exc_info))
         return orjson.dumps(entry).decode()

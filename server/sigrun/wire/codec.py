@@ -52,10 +52,18 @@ _Targeted = (
 )
 
 
-def predict_call(request: predict_pb2.PredictRequest, deadline: float | None) -> PredictCall:
-    """Read a Predict request; its tensors are decoded when the signature is known."""
+def predict_call(
+    request: predict_pb2.PredictRequest,
+    deadline: float | None,
+    default: ModelSpec | None = None,
+) -> PredictCall:
+    """Read a Predict request; its tensors are decoded when the signature is known.
+
+    `default` is the target of a request that names none.
+    """
+    spec = default if default and not request.HasField("model_spec") else target(request)
     return PredictCall(
-        spec=target(request),
+        spec=spec,
         inputs=functools.partial(_bind, request.inputs),
         output_filter=tuple(request.output_filter),
         deadline=deadline,
@@ -159,9 +167,13 @@ def _task_result(result: ClassifyResult | RegressResult) -> inference_pb2.Infere
             return inference_pb2.InferenceResult(model_spec=spec, regression_result=regressed)
 
 
-def metadata_call(request: get_model_metadata_pb2.GetModelMetadataRequest) -> MetadataCall:
+def metadata_call(
+    request: get_model_metadata_pb2.GetModelMetadataRequest, deadline: float | None
+) -> MetadataCall:
     """Read a GetModelMetadata request."""
-    return MetadataCall(spec=target(request), fields=tuple(request.metadata_field))
+    return MetadataCall(
+        spec=target(request), fields=tuple(request.metadata_field), deadline=deadline
+    )
 
 
 def metadata_response(result: MetadataResult) -> get_model_metadata_pb2.GetModelMetadataResponse:

@@ -71,16 +71,19 @@ _FEW_STRINGS = 32  # up to here protobuf is slower
 _MAX_NAMES = 1024
 
 
-def predict_call(body: bytes, deadline: float | None) -> PredictCall:
+def predict_call(
+    body: bytes, deadline: float | None, *, default: ModelSpec | None = None
+) -> PredictCall:
     """Read the bytes of a Predict request; a large one can take milliseconds.
 
-    Raises `InvalidArgument` if they are not one, or name no model. Tensors that are broken
-    are refused when the signature is known.
+    `default` is the target of a request without a model spec. Raises `InvalidArgument` if
+    they are not one, or there is no target. Tensors that are broken are refused when the
+    signature is known.
     """
     try:
-        return _predict_call(body, deadline, _KINDS)
+        return _predict_call(body, deadline, _KINDS, default)
     except _GIVE_UP:
-        return codec.predict_call(parse(PredictRequest, body), deadline)
+        return codec.predict_call(parse(PredictRequest, body), deadline, default)
 
 
 def quick_predict_call(body: bytes, deadline: float | None) -> PredictCall | None:
@@ -118,7 +121,9 @@ _CONTENT = _tag(TensorProto, "tensor_content")
 _STRING = _tag(TensorProto, "string_val")
 
 
-def _predict_call(body: bytes, deadline: float | None, kinds: _Kinds) -> PredictCall:
+def _predict_call(
+    body: bytes, deadline: float | None, kinds: _Kinds, default: ModelSpec | None = None
+) -> PredictCall:
     spec: ModelSpec | None = None
     inputs: dict[str, Array] = {}
     output_filter: list[str] = []
@@ -141,6 +146,7 @@ def _predict_call(body: bytes, deadline: float | None, kinds: _Kinds) -> Predict
             raise _Unusual
         if len(inputs) + len(output_filter) > _MAX_NAMES:
             raise _Unusual
+    spec = spec or default
     if spec is None:
         raise _Unusual
     return PredictCall(

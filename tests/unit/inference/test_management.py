@@ -7,8 +7,9 @@ import pytest
 
 from sigrun.config.models import AllVersions, ModelSet
 from sigrun.errors import InvalidArgument, NotFound, Unknown
-from sigrun.inference.calls import ModelSpec
+from sigrun.inference.calls import ModelSpec, StatusCall
 from sigrun.inference.management import ModelManagement
+from sigrun.servables.readiness import Readiness
 from sigrun.servables.state import State
 from tests.fakes.lifecycle import Lifecycle, let_others_run, models
 
@@ -22,7 +23,9 @@ def life(tmp_path: Path) -> Lifecycle:
 
 @pytest.fixture
 def management(life: Lifecycle) -> ModelManagement:
-    return ModelManagement(life.models, life.monitor)
+    readiness = Readiness(life.models, life.monitor)
+    life.stream.subscribe(readiness.update)
+    return ModelManagement(life.models, life.monitor, readiness)
 
 
 async def serve_mnist(life: Lifecycle) -> ModelSet:
@@ -43,7 +46,7 @@ async def test_status_has_every_version_highest_first(
 ) -> None:
     await serve_mnist(life)
 
-    status = management.status(ModelSpec(name="mnist"))
+    status = await management.status(StatusCall(spec=ModelSpec(name="mnist")))
 
     assert [(version, state.state) for version, state in status.items()] == [
         (10, State.AVAILABLE),
@@ -58,7 +61,7 @@ async def test_status_of_one_version_has_that_one_alone(
 ) -> None:
     await serve_mnist(life)
 
-    assert list(management.status(ModelSpec(name="mnist", version=2))) == [2]
+    assert list(await management.status(StatusCall(spec=ModelSpec(name="mnist", version=2)))) == [2]
 
 
 async def test_a_label_does_not_narrow_the_status(
@@ -66,7 +69,9 @@ async def test_a_label_does_not_narrow_the_status(
 ) -> None:
     await serve_mnist(life)
 
-    assert list(management.status(ModelSpec(name="mnist", label="stable"))) == [10, 2, 1]
+    assert list(
+        await management.status(StatusCall(spec=ModelSpec(name="mnist", label="stable")))
+    ) == [10, 2, 1]
 
 
 async def test_a_model_that_was_removed_still_has_a_status(
@@ -78,7 +83,7 @@ async def test_a_model_that_was_removed_still_has_a_status(
     await life.states.until("mnist:1 END")
     await life.states.until("mnist:10 END")
 
-    status = management.status(ModelSpec(name="mnist"))
+    status = await management.status(StatusCall(spec=ModelSpec(name="mnist")))
     assert {state.state for state in status.values()} == {State.END}
 
 
@@ -97,9 +102,37 @@ async def test_there_is_no_status_of_what_was_never_heard_of(
     await serve_mnist(life)
 
     with pytest.raises(NotFound) as refused:
-        management.status(spec)
+        await management.status(StatusCall(spec=spec))
 
     assert str(refused.value) == text
+
+
+# All models, and whether they are ready
+
+
+async def test_every_model_is_listed_with_its_versions(
+    life: Lifecycle, management: ModelManagement
+) -> None:
+    await serve_mnist(life)
+
+    listed = await management.models(None)
+
+    assert {name: list(states) for name, states in listed.items()} == {"mnist": [10, 2, 1]}
+
+
+async def test_a_model_that_has_no_version_yet_is_listed_as_well(
+    life: Lifecycle, management: ModelManagement
+) -> None:
+    life.add_version("mnist", 1)
+    await life.models.start(models(life.model("mnist"), life.model("iris")))
+
+    assert (await management.models(None))["iris"] == {}
+
+
+async def test_what_keeps_the_server_from_being_ready_is_told(
+    life: Lifecycle, management: ModelManagement
+) -> None:
+    assert await management.blockers() == ["the initial models are not settled yet"]
 
 
 # Reload

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import contextvars
 import json
 import logging
 from collections.abc import Iterator
 
 import pytest
 
+from sigrun.telemetry import request_id
 from sigrun.telemetry.logs import LogFormat, configure_logs
 
 logger = logging.getLogger("sigrun.test")
@@ -118,3 +120,44 @@ def test_configuring_again_replaces_the_format(capsys: pytest.CaptureFixture[str
 
     (line,) = capsys.readouterr().err.splitlines()
     assert json.loads(line)["message"] == "once"
+
+
+@pytest.mark.parametrize(
+    ("log_format", "shows"),
+    [
+        (LogFormat.TEXT, "a text [request of-the-caller]\n"),
+        (LogFormat.JSON, '"request_id":"of-the-caller"}\n'),
+    ],
+)
+def test_a_line_of_a_request_has_its_id(
+    capsys: pytest.CaptureFixture[str], log_format: LogFormat, shows: str
+) -> None:
+    configure_logs(log_format)
+
+    def answer() -> None:
+        request_id.begin("of-the-caller")
+        logging.getLogger("sigrun").warning("a text")
+
+    contextvars.copy_context().run(answer)
+
+    assert capsys.readouterr().err.endswith(shows)
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("abc-1.2_3/4", "abc-1.2_3/4"),
+        ("a b\r\nc\x00d\x7fé", "abcd"),
+        ("x" * 1000, "x" * 128),
+    ],
+)
+def test_of_an_id_that_is_given_what_is_safe_is_kept(given: str, kept: str) -> None:
+    assert contextvars.copy_context().run(request_id.begin, given) == kept
+
+
+@pytest.mark.parametrize("given", ["", " ", "\n"])
+def test_without_an_id_one_is_made(given: str) -> None:
+    made = [contextvars.copy_context().run(request_id.begin, given) for _ in range(2)]
+
+    assert all(made)
+    assert made[0] != made[1]

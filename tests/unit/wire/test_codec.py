@@ -320,11 +320,12 @@ class TestMetadata:
         call = codec.metadata_call(
             GetModelMetadataRequest(
                 model_spec=ModelSpecProto(name="mnist"), metadata_field=["signature_def", "b"]
-            )
+            ),
+            12.5,
         )
 
         assert call.spec == ModelSpec(name="mnist")
-        assert call.fields == ("signature_def", "b")
+        assert (call.fields, call.deadline) == (("signature_def", "b"), 12.5)
 
     def test_signatures_are_answered_as_the_model_defines_them(self) -> None:
         definition = SignatureDef(method_name=PREDICT_METHOD)

@@ -1,48 +1,21 @@
-"""From a service method to a gRPC handler: decode, call, encode, map errors once.
-
-A service is a table of `Method`s. Requests arrive as bytes and are parsed here, so that a
-body that does not parse is the caller's mistake and is answered as one.
-"""
+"""From RPCs on bytes to gRPC handlers: pass the deadline on, map errors once."""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
-from typing import Generic, NoReturn, TypeVar
+from typing import NoReturn
 
 import grpc
-from google.protobuf.message import Message
 
 from sigrun.errors import Internal, SigrunError
-from sigrun.wire.parse import parse
+from sigrun.wire.methods import AnswerBytes
 from sigrun.wire.status import GRPC_STATUS, grpc_details
 
 logger = logging.getLogger(__name__)
 
-Request = TypeVar("Request", bound=Message)
-Response = TypeVar("Response", bound=Message)
 Context = grpc.aio.ServicerContext[bytes, bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class Method(Generic[Request, Response]):
-    """One unary RPC: its request type and what answers it.
-
-    `answer` takes the request and its deadline, in `time.monotonic` seconds or None.
-    """
-
-    request: type[Request]
-    answer: Callable[[Request, float | None], Awaitable[Response]]
-
-    async def __call__(self, body: bytes, deadline: float | None) -> bytes:
-        response = await self.answer(parse(self.request, body), deadline)
-        return response.SerializeToString()
-
-
-AnswerBytes = Callable[[bytes, float | None], Awaitable[bytes]]
-"""One unary RPC: what a `Method` is, and what reads and writes messages by itself may be."""
 
 
 def service_handler(name: str, methods: Mapping[str, AnswerBytes]) -> grpc.GenericRpcHandler:

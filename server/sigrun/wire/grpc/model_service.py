@@ -12,9 +12,10 @@ from sigrun._gen.tensorflow_serving.apis.model_management_pb2 import (
     ReloadConfigRequest,
     ReloadConfigResponse,
 )
+from sigrun.inference.calls import StatusCall
 from sigrun.inference.management import ModelManagement
 from sigrun.wire import codec, model_config
-from sigrun.wire.grpc.handlers import AnswerBytes, Method
+from sigrun.wire.methods import AnswerBytes, Method
 
 NAME = model_service_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name
 
@@ -37,7 +38,8 @@ class ModelService:
     async def GetModelStatus(
         self, request: GetModelStatusRequest, deadline: float | None
     ) -> GetModelStatusResponse:
-        return codec.status_response(self._management.status(codec.target(request)))
+        call = StatusCall(spec=codec.target(request), deadline=deadline)
+        return codec.status_response(await self._management.status(call))
 
     async def HandleReloadConfigRequest(
         self, request: ReloadConfigRequest, deadline: float | None

@@ -24,7 +24,7 @@ from sigrun._gen.tensorflow_serving.apis.regression_pb2 import (
 from sigrun.executors.threads import Threads
 from sigrun.inference.service import InferenceService
 from sigrun.wire import codec, predict_reader, predict_writer
-from sigrun.wire.grpc.handlers import AnswerBytes, Method
+from sigrun.wire.methods import AnswerBytes, Method
 
 NAME = prediction_service_pb2.DESCRIPTOR.services_by_name["PredictionService"].full_name
 
@@ -85,5 +85,5 @@ class PredictionService:
     async def GetModelMetadata(
         self, request: GetModelMetadataRequest, deadline: float | None
     ) -> GetModelMetadataResponse:
-        result = await self._inference.metadata(codec.metadata_call(request))
+        result = await self._inference.metadata(codec.metadata_call(request, deadline))
         return codec.metadata_response(result)

@@ -10,9 +10,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from sigrun.config.server import GrpcOptions, TlsOptions
 from sigrun.errors import InvalidArgument, Unavailable
-from sigrun.wire.grpc.handlers import AnswerBytes, service_handler
+from sigrun.wire.grpc.handlers import service_handler
 from sigrun.wire.grpc.health import HealthService
 from sigrun.wire.grpc.reflection import add_reflection
+from sigrun.wire.methods import Services
 
 logger = logging.getLogger(__name__)
 
@@ -23,8 +24,6 @@ _OPTIONS: Mapping[str, str | int] = {
     # Two servers on one port would share its requests without a word.
     "grpc.so_reuseport": 0,
 }
-
-Services = Mapping[str, Mapping[str, AnswerBytes]]
 
 
 class GrpcServer:

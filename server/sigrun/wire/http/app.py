@@ -1,122 +1,105 @@
-"""The ASGI application on the HTTP port: read a request whole, find who answers, reply."""
+"""The application on the HTTP port: a request comes in whole, find who answers it.
+
+What is true of every path is here: the id of a request, gzip, CORS, errors.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from collections.abc import Mapping
 
-from sigrun.errors import Internal, NotFound, SigrunError, Unavailable
-from sigrun.servables.readiness import Readiness
-from sigrun.wire.http.json_syntax import Body
-from sigrun.wire.http.messages import HttpRequest, HttpResponse, error_response, json_response
-from sigrun.wire.http.rest import RestApi
+from sigrun.config.server import HttpOptions
+from sigrun.errors import Internal, NotFound, SigrunError
+from sigrun.executors.threads import Threads
+from sigrun.telemetry import request_id
+from sigrun.telemetry.request_id import REQUEST_ID
+from sigrun.wire.http import compression, cors
+from sigrun.wire.http.messages import (
+    Handler,
+    HttpRequest,
+    HttpResponse,
+    error_response,
+)
 
 logger = logging.getLogger(__name__)
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-
-# gRPC's own bound on a message, so that both doors take the same.
-_MAX_BODY_BYTES = 2**31 - 1
-_CHUNK_BYTES = 256 * 1024
+_REQUEST_ID = request_id.METADATA_KEY.encode()
+_MIN_GZIP_BYTES = 4096  # what is smaller saves no time on its way
+_LARGE_BYTES = 32 * 1024  # what takes longer to compress than to go to a thread
 
 
 class HttpApp:
-    """REST under `/v1/`, `/livez` and `/readyz` beside it."""
+    """Answers by `handlers`: a path, or the first part of one with its slash -> who answers.
 
-    def __init__(self, rest: RestApi, readiness: Readiness) -> None:
-        self._rest = rest
-        self._readiness = readiness
+    Letter case counts only where a handler's path has capitals. What takes long to unpack or
+    to pack is left to the threads of `bodies`.
+    """
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request (an ASGI application)."""
-        if scope["type"] != "http":
-            return
-        try:
-            response = await self.respond(_request(scope, await _read_body(receive)))
-        except ConnectionError:
-            return  # nobody is left to answer
-        except SigrunError as error:
-            response = dataclasses.replace(error_response(error), status=413)
-        except asyncio.CancelledError:
-            # The end of the grace time. This is the whole task, so it ends all the same.
-            response = error_response(Unavailable("The server is stopping"))
-        await _send(send, response)
+    def __init__(
+        self, handlers: Mapping[str, Handler], *, options: HttpOptions, bodies: Threads
+    ) -> None:
+        self._handlers = handlers
+        self._options = options
+        self._bodies = bodies
+        self._cors_headers = cors.HEADERS if options.enable_cors else ()
 
     async def respond(self, request: HttpRequest) -> HttpResponse:
         """Return the answer to one request, errors included."""
+        id = request_id.begin(request.headers.get(_REQUEST_ID, b"").decode("latin-1"))
         try:
-            return await self._dispatch(request)
+            response = await self._respond(request)
         except SigrunError as error:
-            return error_response(error)
+            response = error_response(error)
         except Exception as error:
             logger.exception("%s %s failed unexpectedly", request.method, request.target)
-            return error_response(Internal(f"{type(error).__name__}: {error}"))
+            response = error_response(Internal(f"{type(error).__name__}: {error}"))
+        return self._headed(response, id)
 
-    async def _dispatch(self, request: HttpRequest) -> HttpResponse:
+    def refusal(self, error: SigrunError) -> HttpResponse:
+        """Return what is said to a client whose request is not read to its end."""
+        return self._headed(error_response(error), REQUEST_ID.get() or request_id.begin())
+
+    def _headed(self, response: HttpResponse, id: str) -> HttpResponse:
+        return HttpResponse(
+            body=response.body,
+            status=response.status,
+            content_type=response.content_type,
+            headers=(*response.headers, (_REQUEST_ID, id.encode()), *self._cors_headers),
+        )
+
+    async def _respond(self, request: HttpRequest) -> HttpResponse:
+        if request.method == "OPTIONS":
+            return cors.preflight(request)
+        if b"content-encoding" in request.headers:
+            request = await self._inflated(request)
+        response = await self._handler(request)(request)
+        if len(response.body) >= _MIN_GZIP_BYTES and b"accept-encoding" in request.headers:
+            response = await self._deflated(response, request)
+        return response
+
+    def _handler(self, request: HttpRequest) -> Handler:
         path = request.target.partition("?")[0]
-        if path.lower().startswith("/v1/"):
-            return await self._rest.respond(request)
-        match path:
-            case "/livez":
-                return json_response({"status": "alive"})
-            case "/readyz":
-                return self._ready()
-            case _:
-                raise NotFound(f"Nothing is served at {request.method} {request.target}")
+        first_part = path[: path.find("/", 1) + 1] or path
+        handler = self._handlers.get(first_part) or self._handlers.get(first_part.lower())
+        if handler is None:
+            raise NotFound(f"Nothing is served at {request.method} {request.target}")
+        return handler
 
-    def _ready(self) -> HttpResponse:
-        blockers = self._readiness.blockers()
-        if blockers:
-            return json_response({"status": "not ready", "reasons": blockers}, status=503)
-        return json_response({"status": "ready"})
+    async def _inflated(self, request: HttpRequest) -> HttpRequest:
+        if not compression.is_gzip(request.headers[b"content-encoding"]):
+            return request
+        max_bytes = self._options.max_inflated_bytes
+        body = await self._bodies.run(compression.inflate, request.body, max_bytes)
+        return dataclasses.replace(request, body=body)
 
-
-def _request(scope: Scope, body: Body) -> HttpRequest:
-    query = scope["query_string"]
-    target = scope["raw_path"] + (b"?" + query if query else b"")
-    return HttpRequest(method=scope["method"], target=target.decode("latin-1"), body=body)
-
-
-async def _read_body(receive: Receive) -> Body:
-    body: Body = b""
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ConnectionError("the client left before its request was complete")
-        chunk = message.get("body", b"")
-        if len(body) + len(chunk) > _MAX_BODY_BYTES:
-            raise SigrunError(f"The body is larger than {_MAX_BODY_BYTES} bytes")
-        if not body:
-            body = chunk
-        elif isinstance(body, bytearray):
-            body += chunk  # moves pages, not bytes: no chunk waits for all that came before
-        else:
-            body = bytearray(body) + chunk
-        if not message.get("more_body", False):
-            return body
-
-
-async def _send(send: Send, response: HttpResponse) -> None:
-    headers = [
-        (b"content-type", response.content_type),
-        (b"content-length", b"%d" % len(response.body)),
-    ]
-    await send(
-        {
-            "type": "http.response.start",
-            "status": response.status,
-            "headers": headers,
-        }
-    )
-    body = response.body
-    # In chunks, since the server copies what the socket does not take at once.
-    for start in range(0, len(body) - _CHUNK_BYTES, _CHUNK_BYTES):
-        chunk = body[start : start + _CHUNK_BYTES]
-        await send({"type": "http.response.body", "body": chunk, "more_body": True})
-    rest = max(0, (len(body) - 1) // _CHUNK_BYTES * _CHUNK_BYTES)
-    await send({"type": "http.response.body", "body": body[rest:]})
+    async def _deflated(self, response: HttpResponse, request: HttpRequest) -> HttpResponse:
+        headers = (*response.headers, (b"vary", b"accept-encoding"))
+        body = response.body
+        if compression.accepts_gzip(request.headers[b"accept-encoding"]):
+            if len(body) < _LARGE_BYTES:
+                body = compression.deflate(body)
+            else:
+                body = await self._bodies.run(compression.deflate, body)
+            headers += ((b"content-encoding", b"gzip"),)
+        return dataclasses.replace(response, body=body, headers=headers)

@@ -21,6 +21,11 @@ def status(states: Mapping[int, ServableState]) -> Document:
     return _document(codec.status_response(states))
 
 
+def models(states: Mapping[str, Mapping[int, ServableState]]) -> Document:
+    """Return the states of the versions of every model, in the order of their names."""
+    return {"models": [{"name": name, **status(states[name])} for name in sorted(states)]}
+
+
 def metadata(result: MetadataResult) -> Document:
     """Return the signatures of a model; `signature_def` stands twice, as clients expect."""
     return {

@@ -16,13 +16,13 @@ from typing import Any
 
 import orjson
 
-from sigrun.errors import InvalidArgument, SigrunError
+from sigrun.errors import SigrunError
 from sigrun.servables.signature import Array, Signature
-from sigrun.wire.http import json_inputs, json_numbers
+from sigrun.wire.http import json_inputs, json_numbers, json_values
 from sigrun.wire.http.give_way import SLICE_BYTES, give_way
-from sigrun.wire.http.json_inputs import Document
 from sigrun.wire.http.json_numbers import Numbers
-from sigrun.wire.http.json_syntax import Body, Doubt, excerpt
+from sigrun.wire.http.json_syntax import Body, Doubt
+from sigrun.wire.http.json_values import Document
 
 # Below them Python values are the quicker way.
 _QUICK_BODY_BYTES = 4096
@@ -42,7 +42,7 @@ class PredictBody:
         self._document = document
         self._text = text  # where the document was read the quick way
         self.is_row = "instances" in document
-        self.signature_name = _signature_name(document)
+        self.signature_name = json_values.signature_name(document)
 
     def inputs(self, signature: Signature) -> dict[str, Array]:
         """Return the inputs in the body. Raises as `json_inputs.predict_inputs` does."""
@@ -54,21 +54,14 @@ class PredictBody:
 
 
 def read(text: Body) -> PredictBody:
-    """Read a predict body. Raises `InvalidArgument` unless it is an object in one format."""
+    """Read a predict body. Raises `InvalidArgument` unless it is an object that names its target.
+
+    What is wrong with its values is said when they are asked for.
+    """
     if len(text) >= _QUICK_BODY_BYTES:
         with contextlib.suppress(Doubt, SigrunError):
             return _read_quickly(text)
     return PredictBody(json_inputs.predict_document(text), None)
-
-
-def _signature_name(document: Document) -> str:
-    name = document.get("signature_name", "")
-    if not isinstance(name, str):
-        raise InvalidArgument(
-            f"JSON Value: {excerpt(document)} not formatted correctly. "
-            "'signature_name' key must be a string value."
-        )
-    return name
 
 
 def _read_quickly(text: Body) -> PredictBody:
@@ -80,7 +73,6 @@ def _read_quickly(text: Body) -> PredictBody:
     if not isinstance(document, dict):
         raise Doubt
     _put_back(document, arrays)
-    json_inputs.check_document(document)
     return PredictBody(document, text)
 
 

@@ -7,7 +7,6 @@ are TensorFlow Serving's.
 
 from __future__ import annotations
 
-import base64
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,22 +18,38 @@ from sigrun.errors import InvalidArgument, SigrunError, Unimplemented
 from sigrun.servables.signature import MAX_RANK, Array, DType, Signature, TensorSpec
 from sigrun.wire.http.json_numbers import FLOATS, INTEGERS, Numbers
 from sigrun.wire.http.json_syntax import Body, Doubt, excerpt, parse
+from sigrun.wire.http.json_values import (
+    Document,
+    check_object,
+    from_base64,
+    is_base64,
+    json_type,
+)
 
-_B64 = "b64"
-
-Document = Mapping[str, Any]
 Shape = tuple[int, ...]
 
 
 def predict_document(body: Body) -> Document:
-    """Parse a predict body. Raises `InvalidArgument` unless it is an object in one format."""
-    return check_document(parse(body))
+    """Parse a predict body. Raises `InvalidArgument` unless it is an object."""
+    return check_object(parse(body))
 
 
-def check_document(document: Any) -> Document:
-    """Return `document`. Raises `InvalidArgument` unless it is an object in one format."""
-    if not isinstance(document, dict):
-        raise InvalidArgument(f"JSON Value: {excerpt(document)} Is not object")
+def predict_inputs(document: Document, signature: Signature) -> dict[str, Array]:
+    """Return the inputs that a parsed predict body holds.
+
+    Raises `InvalidArgument` unless it is in one format and its values fit the signature,
+    `Unimplemented` for a dtype that JSON cannot carry.
+    """
+    if not signature.inputs:
+        name = document.get("signature_name") or "DEFAULT"
+        raise InvalidArgument(f"Failed to get input map for signature: {name}")
+    _check_format(document)
+    if "instances" in document:
+        return _row_inputs(document["instances"], signature.inputs)
+    return _columnar_inputs(document["inputs"], signature.inputs)
+
+
+def _check_format(document: Document) -> None:
     if "inputs" in document and "instances" in document:
         raise InvalidArgument(
             f"JSON Value: {excerpt(document)} Not formatted correctly expecting only one of "
@@ -44,7 +59,6 @@ def check_document(document: Any) -> Document:
         _check_instances(document)
     elif "inputs" not in document:
         raise InvalidArgument("Missing 'inputs' or 'instances' key")
-    return document
 
 
 def _check_instances(document: Document) -> None:
@@ -59,24 +73,11 @@ def _check_instances(document: Document) -> None:
         raise InvalidArgument(f"JSON Value: {excerpt(document)} No values in 'instances' array")
 
 
-def predict_inputs(document: Document, signature: Signature) -> dict[str, Array]:
-    """Return the inputs that a parsed predict body holds.
-
-    Raises `InvalidArgument` for values that do not fit the signature, `Unimplemented` for
-    a dtype that JSON cannot carry.
-    """
-    if not signature.inputs:
-        raise InvalidArgument(f"Failed to get input map for signature: {signature.name}")
-    if "instances" in document:
-        return _row_inputs(document["instances"], signature.inputs)
-    return _columnar_inputs(document["inputs"], signature.inputs)
-
-
 def _columnar_inputs(value: Any, specs: Mapping[str, TensorSpec]) -> dict[str, Array]:
     is_named = isinstance(value, dict)
     if len(specs) == 1:
         ((alias, spec),) = specs.items()
-        if not is_named or _is_base64(value, spec):
+        if not is_named or _stands_for_bytes(value, spec):
             return {alias: tensor(value, spec)}
     elif not is_named:
         raise InvalidArgument(
@@ -106,7 +107,7 @@ def _row_inputs(
     ((alias, spec),) = specs.items()
     rows = _Rows(spec)
     for index, element in enumerate(instances):
-        if isinstance(element, dict) and not _is_base64(element, spec):
+        if isinstance(element, dict) and not _stands_for_bytes(element, spec):
             raise InvalidArgument(
                 f"Expecting value/list but got object at item {index} of input list"
             )
@@ -117,7 +118,7 @@ def _row_inputs(
 def _are_named(first: Any, specs: Mapping[str, TensorSpec]) -> bool:
     if not isinstance(first, dict):
         return False
-    return len(specs) > 1 or not _is_base64(first, next(iter(specs.values())))
+    return len(specs) > 1 or not _stands_for_bytes(first, next(iter(specs.values())))
 
 
 def _named_rows(instances: Sequence[Any], specs: Mapping[str, TensorSpec]) -> dict[str, Array]:
@@ -275,11 +276,19 @@ class _Conversion:
 
 
 def _conversion(spec: TensorSpec) -> _Conversion:
-    """Return how values become elements of `spec`. Raises `Unimplemented` if they cannot."""
-    name = "unknown" if spec.dtype is None else _type_name(spec.dtype)
+    """Return how values become elements of `spec`."""
     if spec.dtype is None or spec.dtype not in _CONVERSIONS:
-        raise Unimplemented(f"Conversion of JSON Value to type: {name}")
+        return _no_conversion(spec.dtype)
     return _CONVERSIONS[spec.dtype]
+
+
+def _no_conversion(dtype: DType | None) -> _Conversion:
+    name = "unknown" if dtype is None else _type_name(dtype)
+
+    def convert(value: Any) -> None:
+        raise Unimplemented(f"Conversion of JSON Value: {excerpt(value)} to type: {name}")
+
+    return _Conversion(dtype or DType.STRING, convert)
 
 
 def _dtype(spec: TensorSpec) -> DType:
@@ -323,51 +332,26 @@ def _bytes(value: Any) -> bytes:
         return value.encode()
     if not isinstance(value, dict):
         raise _wrong_type(value, DType.STRING)
-    if value.keys() != {_B64} or not isinstance(value[_B64], str):
+    if not is_base64(value):
         raise InvalidArgument(
             f"JSON Value: {excerpt(value)} not formatted correctly for base64 data"
         )
-    try:
-        padding = "=" * (-len(value[_B64]) % 4)
-        return base64.b64decode(value[_B64] + padding, validate=True)
-    except ValueError:
-        raise InvalidArgument("Unable to base64 decode") from None
+    return from_base64(value)
 
 
-def _is_base64(value: Any, spec: TensorSpec) -> bool:
-    return (
-        spec.dtype is DType.STRING
-        and isinstance(value, dict)
-        and value.keys() == {_B64}
-        and isinstance(value[_B64], str)
-    )
+def _stands_for_bytes(value: Any, spec: TensorSpec) -> bool:
+    return spec.dtype is DType.STRING and is_base64(value)
 
 
 def _wrong_type(value: Any, dtype: DType) -> InvalidArgument:
     return InvalidArgument(
-        f"JSON Value: {excerpt(value)} Type: {_json_type(value)} "
+        f"JSON Value: {excerpt(value)} Type: {json_type(value)} "
         f"is not of expected type: {_type_name(dtype)}"
     )
 
 
 def _type_name(dtype: DType) -> str:
     return dtype.name.lower()
-
-
-def _json_type(value: Any) -> str:
-    match value:
-        case None:
-            return "Null"
-        case bool():
-            return str(value)
-        case str():
-            return "String"
-        case list():
-            return "Array"
-        case dict():
-            return "Object"
-        case _:
-            return "Number"
 
 
 def _text(shape: Shape) -> str:

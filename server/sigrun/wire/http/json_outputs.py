@@ -1,9 +1,10 @@
-"""Arrays -> the body of a JSON predict response.
+"""Arrays -> the body of a JSON response.
 
 Row format answers `instances` with `predictions`, columnar format `inputs` with `outputs`.
 A string output whose alias ends in `_bytes` is written in base64. NaN and infinities are
 written as bare `NaN`, `Infinity`, `-Infinity`, which JSON does not know and clients of
-TensorFlow Serving do. Large outputs are written in slices.
+TensorFlow Serving do. Classify and regress answer with `results`. Large outputs are written
+in slices.
 """
 
 from __future__ import annotations
@@ -17,10 +18,13 @@ import numpy as np
 import orjson
 
 from sigrun.errors import InvalidArgument
+from sigrun.inference.calls import Classifications
 from sigrun.servables.signature import Array, DType, dtype_of
 from sigrun.wire.http.give_way import SLICE_BYTES, give_way
 
 Outputs = Mapping[str, Array]
+
+_CLASSES_AT_ONCE = 4096
 
 
 def predictions(outputs: Outputs) -> bytes:
@@ -48,6 +52,33 @@ def outputs(outputs: Outputs) -> bytes:
     for alias, value in values.items():
         pieces += (b"," if pieces else b"{", orjson.dumps(alias), b":", *_text(value))
     return b"".join((b'{"outputs":', *pieces, b"}}"))
+
+
+def classifications(found: Classifications) -> bytes:
+    """Return the answer to classify: for each example a list of `[label, score]`."""
+    arrays = [array for array in (found.labels, found.scores) if array is not None]
+    shape = arrays[0].shape
+    if not shape[0]:
+        raise InvalidArgument("Cannot convert empty ClassificationResults to JSON")
+    labels = np.full(shape, b"", object) if found.labels is None else found.labels
+    scores = np.zeros(shape, np.float32) if found.scores is None else found.scores
+    step = max(1, _CLASSES_AT_ONCE // max(shape[1], 1))
+    parts = []
+    for start in range(0, shape[0], step):
+        rows = slice(start, start + step)
+        texts, numbers = _strings("classes", labels[rows].tolist()), scores[rows]
+        pairs = [list(zip(*row, strict=True)) for row in zip(texts, numbers, strict=True)]
+        parts.append(_dump(pairs, numbers)[1:-1])
+        if start + step < shape[0]:
+            give_way()
+    return b'{"results":[' + b",".join(parts) + b"]}"
+
+
+def regressions(values: Array) -> bytes:
+    """Return the answer to regress: a number for each example."""
+    if not values.size:
+        raise InvalidArgument("Cannot convert empty RegressionResults to JSON")
+    return b"".join((b'{"results":', *_text(np.ascontiguousarray(values)), b"}"))
 
 
 def size(outputs: Outputs) -> int:

@@ -16,7 +16,8 @@ from sigrun.wire.http.messages import HttpRequest
 
 _VERSION_OR_LABEL = r"(?:(?:/versions/(?P<version>\d+))|(?:/labels/(?P<label>[^/:]+)))?"
 _POST = re.compile(
-    rf"/v1/models/(?P<name>[^/:]+){_VERSION_OR_LABEL}:(?P<action>predict)", re.IGNORECASE
+    rf"/v1/models/(?P<name>[^/:]+){_VERSION_OR_LABEL}:(?P<action>classify|regress|predict)",
+    re.IGNORECASE,
 )
 _GET = re.compile(
     rf"/v1/models(?:/(?P<name>[^/:]+))?{_VERSION_OR_LABEL}(?:/(?P<action>metadata))?",
@@ -27,7 +28,10 @@ _MAX_VERSION = 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What is wanted, `predict`, `metadata` or `status`, and of which model."""
+    """What is wanted: `predict`, `classify`, `regress`, `metadata` or `status` of a model.
+
+    Or `models`, the list of them, which is of none.
+    """
 
     action: str
     spec: ModelSpec
@@ -43,6 +47,8 @@ def route(request: HttpRequest) -> Route:
     if match is None:
         raise InvalidArgument(f"Malformed request: {request.method} {request.target}")
     if match["name"] is None:
+        if request.target.lower() == "/v1/models":
+            return Route("models", ModelSpec(name=""))
         raise InvalidArgument("Missing model name in request.")
     action = (match["action"] or "status").lower()
     return Route(action, _spec(match))

@@ -1,18 +1,20 @@
-"""The ASGI application, driven directly: no sockets, no server."""
+"""The application, driven directly: no sockets, no server."""
 
 from __future__ import annotations
 
-import asyncio
+import gzip
 import json
 import logging
 import time
-from collections.abc import MutableMapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
+from sigrun._gen.tensorflow_serving.apis.model_pb2 import ModelSpec
+from sigrun._gen.tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
 from sigrun.config.lifecycle import LifecycleOptions
+from sigrun.config.server import HttpOptions
 from sigrun.errors import Code, Unavailable, error_for
 from sigrun.executors.threads import Threads
 from sigrun.inference.management import ModelManagement
@@ -25,11 +27,14 @@ from sigrun.servables.monitor import ServableStateMonitor
 from sigrun.servables.policy import AvailabilityPreservingPolicy
 from sigrun.servables.readiness import Readiness
 from sigrun.servables.servable import Servable, ServableId
-from sigrun.servables.signature import DType
+from sigrun.servables.signature import Array, DType
 from sigrun.servables.source import FileSystemSource
 from sigrun.servables.state import StateStream
-from sigrun.wire.http import app as app_module
+from sigrun.telemetry.request_id import REQUEST_ID
+from sigrun.wire import tensors
 from sigrun.wire.http.app import HttpApp
+from sigrun.wire.http.messages import HttpRequest, HttpResponse
+from sigrun.wire.http.probes import Probes
 from sigrun.wire.http.rest import RestApi
 from sigrun.wire.status import HTTP_STATUS
 from tests.fakes.servables import FakeLoader, FakeServable, signature
@@ -45,7 +50,11 @@ class Rig:
     """An application over models that are loaded by hand."""
 
     def __init__(
-        self, *, timeout_s: float | None = TIMEOUT_S, bodies: Threads | None = None
+        self,
+        *,
+        timeout_s: float | None = TIMEOUT_S,
+        bodies: Threads | None = None,
+        **http: Any,
     ) -> None:
         options = LifecycleOptions()
         states = StateStream()
@@ -71,15 +80,15 @@ class Rig:
         self.readiness = Readiness(models, monitor)
         for listener in (monitor.update, self.readiness.update):
             states.subscribe(listener)
-        self.app = HttpApp(
-            RestApi(
-                InferenceService(Resolver(self.manager, self.labels)),
-                ModelManagement(models, monitor),
-                timeout_s=timeout_s,
-                bodies=bodies or BODIES,
-            ),
-            self.readiness,
+        management = ModelManagement(models, monitor, self.readiness)
+        rest = RestApi(
+            InferenceService(Resolver(self.manager, self.labels)),
+            management,
+            timeout_s=timeout_s,
+            bodies=bodies or BODIES,
         )
+        handlers = {"/v1/": rest.respond, **Probes(management).handlers()}
+        self.app = HttpApp(handlers, options=HttpOptions(**http), bodies=bodies or BODIES)
 
     async def load(self, *servables: Servable, name: str = "half_plus_two") -> None:
         loaders = [
@@ -90,58 +99,23 @@ class Rig:
         await self.manager.wait_until_settled([name])
 
     async def request(
-        self, method: str, target: str, body: bytes | Sequence[bytes] = b""
+        self, method: str, target: str, body: bytes = b"", headers: dict[bytes, bytes] | None = None
     ) -> Response:
-        chunks = [body] if isinstance(body, bytes) else body
-        messages = [
-            {"type": "http.request", "body": chunk, "more_body": index < len(chunks)}
-            for index, chunk in enumerate(chunks, start=1)
-        ]
-        return await self.run(scope_of(method, target), messages)
-
-    async def run(
-        self, scope: dict[str, Any], messages: Sequence[MutableMapping[str, Any]]
-    ) -> Response:
-        waiting, response = list(messages), Response()
-
-        async def receive() -> MutableMapping[str, Any]:
-            return waiting.pop(0)
-
-        await self.app(scope, receive, response.send)
-        return response
+        request = HttpRequest(method=method, target=target, headers=headers or {}, body=body)
+        return Response(await self.app.respond(request))
 
     async def predict(self, document: Any, target: str = PREDICT) -> Response:
         return await self.request("POST", target, json.dumps(document).encode())
 
 
 class Response:
-    """What an application sent, checked against the order that ASGI wants."""
+    """What an application answered."""
 
-    def __init__(self) -> None:
-        self.messages: list[MutableMapping[str, Any]] = []
-
-    async def send(self, message: MutableMapping[str, Any]) -> None:
-        self.messages.append(message)
-
-    @property
-    def status(self) -> int:
-        start, *chunks = self.messages
-        assert start["type"] == "http.response.start"
-        assert {chunk["type"] for chunk in chunks} == {"http.response.body"}
-        status: int = start["status"]
-        return status
-
-    @property
-    def body(self) -> bytes:
-        headers = dict(self.messages[0]["headers"])
-        chunks = self.messages[1:]
-        assert [chunk.get("more_body", False) for chunk in chunks] == [True] * (len(chunks) - 1) + [
-            False
-        ]
-        body = b"".join(chunk["body"] for chunk in chunks)
-        assert headers[b"content-length"] == b"%d" % len(body)
-        assert headers[b"content-type"] == b"application/json"
-        return body
+    def __init__(self, response: HttpResponse) -> None:
+        self.status = response.status
+        self.body = response.body
+        self.content_type = response.content_type
+        self.headers = dict(response.headers)
 
     @property
     def document(self) -> Any:
@@ -149,19 +123,9 @@ class Response:
 
     @property
     def error(self) -> str:
-        assert list(self.document) == ["error"]
+        assert list(self.document) == ["error", "code"]
         text: str = self.document["error"]
         return text
-
-
-def scope_of(method: str, target: str) -> dict[str, Any]:
-    path, _, query = target.partition("?")
-    return {
-        "type": "http",
-        "method": method,
-        "raw_path": path.encode("latin-1"),
-        "query_string": query.encode("latin-1"),
-    }
 
 
 class FailingServable(FakeServable):
@@ -217,28 +181,6 @@ class TestPredict:
         assert response.status == 200
         assert servable.runs[0][0] == "other"
 
-    async def test_the_body_may_come_in_chunks(self) -> None:
-        rig = Rig()
-        await rig.load(FakeServable())
-
-        response = await rig.request("POST", PREDICT, [b'{"instan', b"", b'ces": [1', b"]}", b""])
-
-        assert response.document == {"predictions": [2.5]}
-
-    async def test_a_large_body_in_many_chunks_is_answered_in_many(self) -> None:
-        values = [[float(i), 0.5] for i in range(100_000)]
-        body = json.dumps({"instances": values}).encode()
-        with Threads(name="body", count=1, max_waiting=1) as threads:
-            rig = Rig(bodies=threads)
-            await rig.load(FakeServable())
-
-            response = await rig.request(
-                "POST", PREDICT, [body[i : i + 9999] for i in range(0, len(body), 9999)]
-            )
-
-        assert response.document == {"predictions": [[a / 2 + 2, b / 2 + 2] for a, b in values]}
-        assert len(response.messages) > 3
-
     async def test_only_large_bodies_are_read_in_threads(self) -> None:
         with Threads(name="body", count=1, max_waiting=1) as threads:
             rig = Rig(bodies=threads)
@@ -259,16 +201,6 @@ class TestPredict:
         response = await rig.predict({"instances": [1.0]})
 
         assert response.status == 503
-
-    @pytest.mark.parametrize("extra", [-1, 0, 1])
-    async def test_a_reply_about_as_long_as_a_chunk_is_whole(self, extra: int) -> None:
-        rig = Rig()
-        text = "x" * (2 * app_module._CHUNK_BYTES + extra - len('{"error":""}'))
-        await rig.load(FailingServable(Unavailable(text)))
-
-        response = await rig.predict({"instances": [1]})
-
-        assert response.error == text
 
     async def test_the_timeout_is_a_deadline_for_the_servable(self) -> None:
         rig = Rig()
@@ -421,7 +353,7 @@ class TestErrors:
             ("PUT", PREDICT, 400, f"Malformed request: PUT {PREDICT}"),
             ("POST", f"{PREDICT}?x=1", 400, f"Malformed request: POST {PREDICT}?x=1"),
             ("GET", "/V1/nothing", 400, "Malformed request: GET /V1/nothing"),
-            ("GET", "/v1/models", 400, "Missing model name in request."),
+            ("GET", "/v1/models/versions/1", 400, "Missing model name in request."),
         ],
     )
     async def test_an_unknown_path_is_told_as_it_was_sent(
@@ -431,16 +363,6 @@ class TestErrors:
 
         assert response.status == status
         assert response.error == text
-
-    async def test_a_body_too_large_is_refused_before_it_is_whole(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(app_module, "_MAX_BODY_BYTES", 10)
-
-        response = await Rig().request("POST", PREDICT, [b"12345", b"678901", b"never read"])
-
-        assert response.status == 413
-        assert response.error == "The body is larger than 10 bytes"
 
 
 class TestStatusAndMetadata:
@@ -552,60 +474,279 @@ class TestProbes:
         assert (await Rig().request("GET", "/livez?verbose")).status == 200
 
 
-class TestRequestsThatEndEarly:
-    async def test_nobody_is_answered_when_the_client_leaves_before_its_body_is_whole(
-        self,
-    ) -> None:
-        rig = Rig()
-        servable = FakeServable()
-        await rig.load(servable)
+class TestRequestIds:
+    async def test_the_callers_own_comes_back(self) -> None:
+        response = await Rig().request("GET", "/livez", headers={b"x-request-id": b"abc-1"})
 
-        response = await rig.run(
-            scope_of("POST", PREDICT),
-            [
-                {"type": "http.request", "body": b'{"instances": [1]}', "more_body": True},
-                {"type": "http.disconnect"},
-            ],
+        assert response.headers[b"x-request-id"] == b"abc-1"
+
+    async def test_one_is_made_for_each_request_without(self) -> None:
+        rig = Rig()
+
+        ids = {(await rig.request("GET", "/livez")).headers[b"x-request-id"] for _ in range(3)}
+
+        assert len(ids) == 3
+        assert all(ids)
+
+    async def test_whoever_answers_knows_it_and_errors_have_it_too(self) -> None:
+        rig = Rig()
+        seen: list[str] = []
+
+        def compute(_: object) -> dict[str, Array]:
+            seen.append(REQUEST_ID.get())
+            raise Unavailable("not now")
+
+        await rig.load(FakeServable(compute=compute))
+
+        response = await rig.request(
+            "POST", PREDICT, b'{"instances": [1]}', {b"x-request-id": b"mine"}
         )
 
-        assert response.messages == []
-        assert servable.runs == []
+        assert (response.status, response.headers[b"x-request-id"]) == (503, b"mine")
+        assert seen == ["mine"]
 
-    async def test_a_request_that_is_cut_off_is_told_so_and_gives_its_version_back(self) -> None:
+
+class TestCrossOrigin:
+    async def test_every_answer_may_be_read_when_it_is_on(self) -> None:
+        rig = Rig(enable_cors=True)
+
+        for target in ("/livez", "/nothing", "/v1/models/other"):
+            headers = (await rig.request("GET", target)).headers
+            assert headers[b"access-control-allow-origin"] == b"*"
+            assert headers[b"access-control-allow-methods"] == b"POST, GET"
+            assert headers[b"access-control-allow-headers"].startswith(b"Content-Type")
+
+    async def test_no_answer_may_be_read_unless_it_is_on(self) -> None:
+        headers = (await Rig().request("GET", "/livez", headers={b"origin": b"http://a"})).headers
+
+        assert not [name for name in headers if name.startswith(b"access-control")]
+
+    @pytest.mark.parametrize("is_on", [False, True])
+    @pytest.mark.parametrize(
+        ("origin", "status"),
+        [(b"http://a:80", 200), (b"https://a.b", 200), (b"null", 400), (b"", 400)],
+    )
+    async def test_a_browser_that_asks_first_is_told(
+        self, is_on: bool, origin: bytes, status: int
+    ) -> None:
+        rig = Rig(enable_cors=is_on)
+
+        response = await rig.request("OPTIONS", PREDICT, headers={b"origin": origin})
+
+        assert (response.status, response.body) == (status, b"")
+        assert (b"access-control-allow-origin" in response.headers) == is_on
+
+
+class TestCompression:
+    BODY = json.dumps({"instances": [0.5] * 2000}).encode()
+
+    async def test_a_gzip_body_is_read(self) -> None:
         rig = Rig()
-        servable = FakeServable()
-        servable.gate.clear()
-        await rig.load(servable)
+        await rig.load(FakeServable())
 
-        request = asyncio.create_task(rig.predict({"instances": [1]}))
-        await servable.started.wait()
-        request.cancel()
-        response = await request
+        for body in (gzip.compress(self.BODY), gzip.compress(b"") + gzip.compress(self.BODY)):
+            response = await rig.request("POST", PREDICT, body, {b"content-encoding": b"gzip"})
+            assert response.document == {"predictions": [2.25] * 2000}
 
-        assert response.status == 503
-        assert response.error == "The server is stopping"
-        await rig.manager.close()  # waits for every handle
+    @pytest.mark.parametrize(
+        ("body", "status"),
+        [
+            (BODY, 400),
+            (gzip.compress(b"{}")[:-9], 400),
+            (gzip.compress(b"{}") + b"x", 400),
+            (gzip.compress(b"0" * 1001), 413),
+            (gzip.compress(b"0" * 50_000_000), 413),
+            (gzip.compress(b"0" * 600) * 2, 413),
+        ],
+        ids=["no gzip", "cut short", "more follows", "a byte too much", "a bomb", "two of them"],
+    )
+    async def test_a_bad_gzip_body_is_refused(self, body: bytes, status: int) -> None:
+        response = await Rig(max_inflated_bytes=1000).request(
+            "POST", PREDICT, body, {b"content-encoding": b"gzip"}
+        )
 
-    async def test_an_upload_that_is_cut_off_is_told_so(self) -> None:
-        rig, response = Rig(), Response()
-        is_waiting = asyncio.Event()
+        assert response.status == status
+        assert "gzip" in response.error
 
-        async def receive() -> MutableMapping[str, Any]:
-            is_waiting.set()
-            await asyncio.Event().wait()
-            raise AssertionError("nothing comes")
+    @pytest.mark.parametrize("encoding", [b"br", b"deflate", b"zstd", b"BR, identity"])
+    async def test_another_compression_is_refused(self, encoding: bytes) -> None:
+        response = await Rig().request("POST", PREDICT, self.BODY, {b"content-encoding": encoding})
 
-        request = asyncio.create_task(rig.app(scope_of("POST", PREDICT), receive, response.send))
-        await is_waiting.wait()
-        request.cancel()
-        await request
+        assert response.status == 415
+        assert response.error.endswith("send gzip, or no compression")
 
-        assert response.status == 503
+    @pytest.mark.parametrize("encoding", [b"identity", b"", b"utf-8"])
+    async def test_an_encoding_that_is_no_compression_is_passed_over(self, encoding: bytes) -> None:
+        rig = Rig()
+        await rig.load(FakeServable())
 
-    async def test_what_is_not_http_is_left_alone(self) -> None:
-        response = await Rig().run({"type": "websocket"}, [])
+        response = await rig.request("POST", PREDICT, self.BODY, {b"content-encoding": encoding})
 
-        assert response.messages == []
+        assert response.status == 200
+
+    @pytest.mark.parametrize("count", [2000, 200_000])
+    async def test_an_answer_is_compressed_when_asked_for(self, count: int) -> None:
+        rig = Rig()
+        await rig.load(FakeServable())
+        body = json.dumps({"instances": [0.5] * count}).encode()
+
+        response = await rig.request("POST", PREDICT, body, {b"accept-encoding": b"br, gzip"})
+
+        assert response.headers[b"content-encoding"] == b"gzip"
+        assert response.headers[b"vary"] == b"accept-encoding"
+        assert json.loads(gzip.decompress(response.body)) == {"predictions": [2.25] * count}
+        assert len(response.body) < count
+
+    @pytest.mark.parametrize("accepted", [b"br", b"gzip;q=0", b"gzip; q=0.000, br", b"gzipped"])
+    async def test_an_answer_is_not_compressed_for_others(self, accepted: bytes) -> None:
+        rig = Rig()
+        await rig.load(FakeServable())
+
+        response = await rig.request("POST", PREDICT, self.BODY, {b"accept-encoding": accepted})
+
+        assert b"content-encoding" not in response.headers
+        assert response.document == {"predictions": [2.25] * 2000}
+
+    async def test_a_small_answer_is_not_compressed(self) -> None:
+        response = await Rig().request("GET", "/livez", headers={b"accept-encoding": b"gzip"})
+
+        assert response.document == {"status": "alive"}
+
+
+class TestBinary:
+    PROTOBUF: ClassVar = {b"content-type": b"application/x-protobuf"}
+
+    def body(self, **spec: Any) -> bytes:
+        request = PredictRequest(inputs={"x": tensors.encode(np.array([1, 2], np.float32))})
+        if spec:
+            version, label = spec.pop("version", None), spec.pop("label", None)
+            request.model_spec.CopyFrom(ModelSpec(**spec))
+            if version is not None:
+                request.model_spec.version.value = version
+            if label is not None:
+                request.model_spec.version_label = label
+        return request.SerializeToString()
+
+    async def test_a_request_is_answered_in_kind(self) -> None:
+        rig = Rig()
+        await rig.load(FakeServable())
+
+        response = await rig.request("POST", PREDICT, self.body(), self.PROTOBUF)
+
+        assert response.content_type == b"application/x-protobuf"
+        assert response.headers[b"x-model-version"] == b"1"
+        answer = PredictResponse.FromString(response.body)
+        assert answer.model_spec.version.value == 1
+        assert tensors.decode("y", answer.outputs["y"]).tolist() == [2.5, 3.0]
+
+    @pytest.mark.parametrize(
+        ("path", "spec", "version"),
+        [
+            ("", {}, 2),
+            ("", {"name": ""}, 2),
+            ("", {"name": "half_plus_two"}, 2),
+            ("", {"name": "half_plus_two", "version": 1}, 1),
+            ("", {"label": "stable"}, 1),
+            ("/versions/1", {}, 1),
+            ("/versions/1", {"version": 1}, 1),
+            ("/labels/stable", {"label": "stable"}, 1),
+        ],
+    )
+    async def test_the_url_and_the_spec_say_together_what_is_asked(
+        self, path: str, spec: dict[str, Any], version: int
+    ) -> None:
+        rig = Rig()
+        await rig.load(FakeServable(), FakeServable())
+
+        response = await rig.request(
+            "POST", f"/v1/models/half_plus_two{path}:predict", self.body(**spec), self.PROTOBUF
+        )
+
+        assert response.headers[b"x-model-version"] == b"%d" % version
+
+    @pytest.mark.parametrize(
+        ("path", "spec", "text"),
+        [
+            (
+                "",
+                {"name": "other"},
+                "name 'half_plus_two' $ 'other'",
+            ),
+            ("/versions/1", {"version": 2}, "version 1 $ 2"),
+            (
+                "/versions/1",
+                {"label": "a"},
+                "version 1 $ 'label a'",
+            ),
+            ("/labels/a", {"label": "b"}, "label 'a' $ 'b'"),
+            (
+                "/labels/a",
+                {"version": 1},
+                "label 'a' $ 'version 1'",
+            ),
+        ],
+    )
+    async def test_url_and_spec_must_not_disagree(
+        self, path: str, spec: dict[str, Any], text: str
+    ) -> None:
+        response = await Rig().request(
+            "POST", f"/v1/models/half_plus_two{path}:predict", self.body(**spec), self.PROTOBUF
+        )
+
+        text = text.replace("$", "and the model_spec in the body for")
+        assert (response.status, response.error) == (400, f"The URL asks for {text}")
+        assert response.content_type == b"application/json"
+
+    @pytest.mark.parametrize(
+        ("request_type", "accept", "answer_type"),
+        [
+            (b"application/x-protobuf", b"", b"application/x-protobuf"),
+            (b"application/protobuf; x=y", b"*/*", b"application/x-protobuf"),
+            (b"application/x-protobuf", b"application/json, */*", b"application/x-protobuf"),
+            (b"application/x-protobuf", b"application/json", b"application/json"),
+            (b"application/x-protobuf", b"text/html", b"application/x-protobuf"),
+            (b"application/json", b"application/x-protobuf", b"application/x-protobuf"),
+            (b"text/plain", b"application/json, application/x-protobuf", b"application/json"),
+            (b"application/json", b"application/x-protobuf, */*", b"application/json"),
+        ],
+    )
+    async def test_the_answer_has_the_form_of_the_request_unless_another_is_asked_for(
+        self, request_type: bytes, accept: bytes, answer_type: bytes
+    ) -> None:
+        rig = Rig()
+        await rig.load(FakeServable())
+        body = self.body() if b"protobuf" in request_type else b'{"inputs": [1, 2]}'
+        headers = {b"content-type": request_type} | ({b"accept": accept} if accept else {})
+
+        response = await rig.request("POST", PREDICT, body, headers)
+
+        assert response.content_type == answer_type
+        if answer_type == b"application/json":
+            assert response.document == {"outputs": [2.5, 3.0]}
+        else:
+            outputs = PredictResponse.FromString(response.body).outputs
+            assert tensors.decode("y", outputs["y"]).tolist() == [2.5, 3.0]
+
+    async def test_what_is_no_message_is_refused(self) -> None:
+        response = await Rig().request("POST", PREDICT, b"\xff{}", self.PROTOBUF)
+
+        assert response.status == 400
+        assert response.error == "The 3 bytes sent are not a tensorflow.serving.PredictRequest"
+
+    async def test_other_methods_take_json_alone(self) -> None:
+        for verb in ("classify", "regress"):
+            response = await Rig().request(
+                "POST", f"/v1/models/half_plus_two:{verb}", b"", self.PROTOBUF
+            )
+            assert response.status == 415
+
+
+async def test_all_models_are_listed() -> None:
+    rig = Rig()
+
+    response = await rig.request("GET", "/v1/models")
+
+    assert response.document == {"models": []}
 
 
 async def test_models_may_have_any_name() -> None:

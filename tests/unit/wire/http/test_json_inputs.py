@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from sigrun.errors import InvalidArgument, SigrunError, Unimplemented
 from sigrun.servables.signature import Array, DType, Signature, TensorSpec
 from sigrun.wire.http import json_inputs
+from tests.arrays import assert_same
 from tests.fakes.servables import signature
 
 NAN, INF = math.nan, math.inf
@@ -68,7 +69,8 @@ class TestSyntax:
             (b"[1,2}", 4),
             (b'{"a": tru}', 6),
             (b'{"a": .5}', 6),
-            (b'{"inputs": [1]} x', 16),
+            (b'{"inputs": ["\xc3\xa9" 1]}', 17),
+            (b'{"inputs": ["\xff"]}', 13),
         ],
     )
     def test_a_mistake_is_named_and_found(self, body: bytes, offset: int) -> None:
@@ -92,16 +94,23 @@ class TestSyntax:
             b"[" * 100_000 + b"]" * 100_000,
             b"[" * 100_000 + b"NaN" + b"]" * 100_000,
             b"[" * 1020 + b"NaN" + b"]" * 1020,
-            b"1NaN",
+            b"[1NaN]",
             b"NaNNaN",
             b'{"inputs": [NaN] x}',
-            b"NaN" + b'"' + b'\\"' * 500_000,
+            b"[NaN" + b'"' + b'\\"' * 500_000,
             b"\x00N\x00a\x00N",
         ],
         ids=range(14),
     )
     def test_what_is_no_text_or_too_deep_is_a_parse_error(self, body: bytes) -> None:
         assert refusal(body, ONE_STRING).startswith("JSON Parse error: ")
+
+    @pytest.mark.parametrize("rest", [b" x", b"}", b"\0", b" NaN", b'"', b"\xc3\xa9"])
+    @pytest.mark.parametrize("value", [b"0", b"NaN"])
+    def test_what_follows_the_value_is_passed_over(self, value: bytes, rest: bytes) -> None:
+        inputs = read(b'{"\xc3\xa9": 0, "inputs": [' + value + b"]}" + rest, ONE_FLOAT)
+
+        assert_same(inputs["x"], np.array([float(value)], np.float32))
 
     def test_a_mistake_behind_a_nan_is_found_where_it_is(self) -> None:
         text = refusal(b'{"inputs": [-Infinity, NaN, -Inf, x]}', ONE_FLOAT)
@@ -190,6 +199,13 @@ class TestKeys:
         nothing = signature({}, {"y": DType.FLOAT}, name="init")
 
         text = refusal(f'{{"{key}": [1]}}', nothing)
+
+        assert text == "Failed to get input map for signature: DEFAULT"
+
+    def test_a_signature_without_inputs_is_named_as_it_was_asked_for(self) -> None:
+        nothing = signature({}, {"y": DType.FLOAT}, name="init")
+
+        text = refusal('{"signature_name": "init", "inputs": {}}', nothing)
 
         assert text == "Failed to get input map for signature: init"
 
@@ -319,13 +335,15 @@ class TestValues:
         assert {dtype for dtype, _, _ in ACCEPTED} == set(DType) - set(WITHOUT_JSON_FORM)
 
     @pytest.mark.parametrize("dtype", [*WITHOUT_JSON_FORM, None])
-    @pytest.mark.parametrize("key", ["inputs", "instances"])
-    def test_a_dtype_without_json_form_is_not_served(self, dtype: DType | None, key: str) -> None:
+    def test_a_dtype_without_json_form_is_not_served(self, dtype: DType | None) -> None:
         spec = TensorSpec(name="x:0", dtype=dtype, shape=(None,))
         wanted = Signature(name="s", method_name="", inputs={"x": spec}, outputs={})
+        text = "Conversion of JSON Value: 1 to type: "
 
-        with pytest.raises(Unimplemented, match="Conversion of JSON Value to type: "):
-            read(f'{{"{key}": [1]}}', wanted)
+        with pytest.raises(Unimplemented, match=text):
+            read('{"inputs": [1]}', wanted)
+        with pytest.raises(InvalidArgument, match=f"element: 0 .* Error: UNIMPLEMENTED: {text}"):
+            read('{"instances": [1]}', wanted)
 
     @pytest.mark.parametrize(
         "value",

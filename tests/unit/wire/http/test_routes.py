@@ -76,10 +76,22 @@ def test_a_get_asks_about_a_model(target: str, action: str, spec: ModelSpec) -> 
     assert get(target) == Route(action, spec)
 
 
-@pytest.mark.parametrize("target", ["/v1/models", "/v1/models/versions/1", "/V1/Models"])
+@pytest.mark.parametrize("target", ["/v1/models/versions/1", "/v1/models/labels/a/metadata"])
 def test_a_get_without_model_says_that_the_name_is_missing(target: str) -> None:
     with pytest.raises(InvalidArgument, match=r"^Missing model name in request\.$"):
         get(target)
+
+
+@pytest.mark.parametrize("target", ["/v1/models", "/V1/Models"])
+def test_a_get_of_all_models_lists_them(target: str) -> None:
+    assert get(target) == Route("models", ModelSpec(name=""))
+
+
+@pytest.mark.parametrize("verb", ["classify", "regress", "Classify"])
+def test_a_post_classifies_or_regresses(verb: str) -> None:
+    assert post(f"/v1/models/m/labels/l:{verb}") == Route(
+        verb.lower(), ModelSpec(name="m", label="l")
+    )
 
 
 @pytest.mark.parametrize(

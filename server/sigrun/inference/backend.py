@@ -1,0 +1,59 @@
+"""What the HTTP port stands in front of: the models of this process, or of servers upstream.
+
+`InferenceService` and `ModelManagement` are the one, `wire.grpc.upstream` is the other; the
+translator does not know which of the two it talks to. Every method raises a `SigrunError`
+whose code and text go to the caller as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from sigrun.inference.calls import (
+    ClassifyResult,
+    ExamplesCall,
+    MetadataCall,
+    MetadataResult,
+    PredictCall,
+    PredictResult,
+    RegressResult,
+    StatusCall,
+)
+from sigrun.servables.state import ServableState
+
+
+class Inference(Protocol):
+    """Answers calls to models."""
+
+    async def predict(self, call: PredictCall) -> PredictResult:
+        """Run a signature on tensors."""
+
+    async def classify(self, call: ExamplesCall) -> ClassifyResult:
+        """Return the classes of each example."""
+
+    async def regress(self, call: ExamplesCall) -> RegressResult:
+        """Return one value for each example."""
+
+    async def metadata(self, call: MetadataCall) -> MetadataResult:
+        """Return the signatures of a model."""
+
+
+class Management(Protocol):
+    """Says which models there are, and how they are."""
+
+    async def status(self, call: StatusCall) -> Mapping[int, ServableState]:
+        """Return the state of every version, or of the one that is named, highest first.
+
+        Raises `NotFound` for a model or version never heard of.
+        """
+
+    async def models(self, deadline: float | None) -> Mapping[str, Mapping[int, ServableState]]:
+        """Return the states of the versions of every model, by name.
+
+        `deadline` is in `time.monotonic` seconds. Raises `Unimplemented` where a server
+        upstream cannot list its models.
+        """
+
+    async def blockers(self) -> Sequence[str]:
+        """Return what keeps traffic from being sent here, empty if nothing does."""

@@ -1,0 +1,78 @@
+"""Bodies in gzip: read up to a bound, whatever they claim to be; written when asked for."""
+
+from __future__ import annotations
+
+import re
+import zlib
+
+from sigrun.errors import InvalidArgument
+from sigrun.wire.http.json_syntax import Body
+from sigrun.wire.http.messages import RequestTooLarge, UnsupportedEncoding
+
+_GZIP = zlib.MAX_WBITS | 16
+_OTHER_ENCODINGS = re.compile(rb"\b(?:br|compress|deflate|zstd)\b", re.IGNORECASE)
+_PIECE_BYTES = 1 << 20
+# Bodies are numbers and short texts: more effort saves little, and takes many times as long.
+_LEVEL = 1
+_ACCEPTS_GZIP = re.compile(
+    rb"(?:^|,)\s*(?:x-)?(?:gzip|\*)\s*(?:;\s*q\s*=\s*(?P<q>[\d.]+)\s*)?(?:,|$)", re.IGNORECASE
+)
+
+
+def is_gzip(content_encoding: bytes) -> bool:
+    """Return whether a body is to be inflated; an encoding that means nothing is passed over.
+
+    Raises `UnsupportedEncoding` for a compression other than gzip.
+    """
+    if b"gzip" in content_encoding.lower():
+        return True
+    if _OTHER_ENCODINGS.search(content_encoding):
+        raise UnsupportedEncoding(
+            f"Content-Encoding {content_encoding.decode('latin-1')} is not read here: "
+            "send gzip, or no compression"
+        )
+    return False
+
+
+def inflate(body: Body, max_bytes: int) -> bytearray:
+    """Return what is in a gzip body.
+
+    Raises `InvalidArgument` if it is none or is cut short, `RequestTooLarge` as soon as
+    more than `max_bytes` come out.
+    """
+    inflated = bytearray()
+    waiting = bytes(body)
+    while waiting:
+        waiting = _inflate_member(waiting, inflated, max_bytes)
+    return inflated
+
+
+def _inflate_member(body: bytes, inflated: bytearray, max_bytes: int) -> bytes:
+    """Append what the first gzip member of `body` holds. Return what follows it."""
+    inflater = zlib.decompressobj(_GZIP)
+    while not inflater.eof:
+        try:
+            piece = inflater.decompress(body, _PIECE_BYTES)
+        except zlib.error as error:
+            raise InvalidArgument(
+                f"The body is not gzip, as its Content-Encoding says: {error}"
+            ) from None
+        if not piece and not inflater.eof:
+            raise InvalidArgument("The gzip body is cut short")
+        body = inflater.unconsumed_tail
+        inflated += piece
+        if len(inflated) > max_bytes:
+            raise RequestTooLarge(f"The gzip body holds more than {max_bytes} bytes")
+    return inflater.unused_data
+
+
+def accepts_gzip(accept_encoding: bytes) -> bool:
+    """Return whether a client has asked for gzip."""
+    match = _ACCEPTS_GZIP.search(accept_encoding)
+    return match is not None and (match["q"] is None or match["q"].strip(b"0.") != b"")
+
+
+def deflate(body: bytes) -> bytes:
+    """Return `body` in gzip."""
+    compressor = zlib.compressobj(_LEVEL, wbits=_GZIP)
+    return compressor.compress(body) + compressor.flush()

@@ -1,0 +1,27 @@
+"""Cross-origin requests: what a browser must be told before a page may ask from elsewhere."""
+
+from __future__ import annotations
+
+from sigrun.wire.http.messages import Header, HttpRequest, HttpResponse
+
+# What pages may send and read beside the plain headers: TensorFlow Serving's, ours, and
+# those of Connect and gRPC-Web.
+_MAY_SEND = (
+    b"Content-Type, X-Request-Id, Connect-Protocol-Version, Connect-Timeout-Ms, "
+    b"Grpc-Timeout, X-Grpc-Web, X-User-Agent"
+)
+_MAY_READ = b"X-Model-Version, X-Request-Id, Grpc-Status, Grpc-Message, Grpc-Status-Details-Bin"
+
+HEADERS: tuple[Header, ...] = (
+    (b"access-control-allow-origin", b"*"),
+    (b"access-control-allow-methods", b"POST, GET"),
+    (b"access-control-allow-headers", _MAY_SEND),
+    (b"access-control-expose-headers", _MAY_READ),
+)
+
+
+def preflight(request: HttpRequest) -> HttpResponse:
+    """Answer OPTIONS, which a browser sends first; 400 if it names no origin on the web."""
+    origin = request.headers.get(b"origin", b"")
+    is_from_a_page = b"http://" in origin or b"https://" in origin
+    return HttpResponse(body=b"", status=200 if is_from_a_page else 400)
