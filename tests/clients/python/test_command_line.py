@@ -17,7 +17,7 @@ from sigrun.config.models import ModelSet
 from sigrun_client import InvalidInput, Signature, TensorInfo, Unavailable
 from sigrun_client._cli import bench, main
 from sigrun_client._cli.inputs import examples, inputs
-from sigrun_client._cli.output import _cell
+from sigrun_client._cli.output import _cell, progress
 from tests.wire.rig import HOST, Rig
 
 NAME = "half_plus_two"
@@ -305,3 +305,14 @@ def test_without_rich_tables_are_refused_before_anything_is_asked(
 
     assert main(["status", NAME, "--server", f"{HOST}:1"]) == 2
     assert "pip install 'sigrun-client[cli]'" in capsys.readouterr().err
+
+
+def test_the_bar_of_a_bench_takes_reports(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich then takes anything for a terminal
+    with progress(is_shown=True) as report:
+        report(0.5, 7)
+        report(1.0, 14)
+
+    assert "14 answers" in capsys.readouterr().err
