@@ -11,7 +11,7 @@ from tests.conformance import rest
 from tests.conformance.cases import Case, cases
 from tests.conformance.conftest import Addresses
 
-METHODS = ("predict", "metadata", "status")
+METHODS = ("predict", "classify", "regress", "metadata", "status")
 
 
 @pytest.fixture(scope="module")

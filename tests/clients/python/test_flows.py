@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -78,12 +77,8 @@ class Script:
         return [call.address for call in self.calls]
 
 
-def flows(
-    count: int = 1,
-    clock: Callable[[], float] = Clock(),
-    **options: Any,
-) -> Flows:
-    return Flows(Options(**options), count, clock)
+def flows(count: int = 1, clock: Clock | None = None, **options: Any) -> Flows:
+    return Flows(Options(**options), count, clock or Clock())
 
 
 def predict(flows: Flows, inputs: Any, timeout_s: float | None = None) -> Flow[Any]:
@@ -115,7 +110,7 @@ def states(**versions: int) -> bytes:
     for name, state in versions.items():
         answer.model_version_status.add(
             version=int(name.removeprefix("v")),
-            state=state,  # type: ignore[arg-type]
+            state=state,
         )
     return answer.SerializeToString()
 

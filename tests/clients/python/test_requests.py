@@ -67,7 +67,7 @@ def test_bytes_that_are_no_example_are_refused() -> None:
 
 def test_one_example_is_not_a_list_of_them() -> None:
     with pytest.raises(InvalidInput, match=r"^examples are a list"):
-        examples_input({"f": 1})  # type: ignore[arg-type]
+        examples_input(b"one example")  # type: ignore[arg-type]
 
 
 def test_a_request_is_for_a_version_or_a_label() -> None:
