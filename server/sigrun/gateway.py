@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from sigrun.config.gateway import GatewayConfig
+from sigrun.telemetry.loop_lag import LoopLag
+from sigrun.telemetry.metrics import Metrics
 from sigrun.wire.bodies import body_threads
 from sigrun.wire.grpc.upstream import Upstream, UpstreamInference, UpstreamManagement
 from sigrun.wire.http.port import http_port
@@ -15,6 +17,11 @@ class Gateway:
 
     def __init__(self, config: GatewayConfig) -> None:
         self._bodies = body_threads()
+        self._loop_lag = LoopLag()
+        self._watching: asyncio.Task[None] | None = None
+        metrics = Metrics()
+        for source in (self._loop_lag.readings, self._bodies.readings):
+            metrics.add(source)
         self._upstream = Upstream(config.upstream)
         self._inference = UpstreamInference(self._upstream, bodies=self._bodies)
         self._management = UpstreamManagement(self._upstream)
@@ -23,6 +30,7 @@ class Gateway:
             self._inference,
             self._management,
             self._upstream.services(),
+            metrics,
             bodies=self._bodies,
         )
 
@@ -31,6 +39,7 @@ class Gateway:
 
         Raises `Unavailable` if the port cannot be had.
         """
+        self._watching = asyncio.create_task(self._loop_lag.watch(), name="event loop")
         try:
             await self.http.start()
         except BaseException:
@@ -43,4 +52,6 @@ class Gateway:
         await self.http.stop(grace_s)
         await self._inference.close()
         await self._upstream.close()
+        if self._watching is not None:
+            self._watching.cancel()
         await asyncio.to_thread(self._bodies.close)

@@ -39,6 +39,8 @@ from sigrun.servables.readiness import Readiness
 from sigrun.servables.servable import Loader, ServableId
 from sigrun.servables.source import FileSystemSource, MakeLoader, Revision
 from sigrun.servables.state import ServableState, State, StateStream
+from sigrun.telemetry.loop_lag import LoopLag
+from sigrun.telemetry.metrics import Metrics
 from sigrun.wire import batching_config, model_config
 from sigrun.wire.bodies import body_threads
 from sigrun.wire.grpc import health, model_service, prediction_service
@@ -66,11 +68,16 @@ class ModelServer:
         self._config = config
         self._tasks: list[asyncio.Task[None]] = []
         self._threads: list[Threads] = []
+        self._loop_lag = LoopLag()
+        self._metrics = Metrics()
+        self._metrics.add(self._loop_lag.readings)
         make_loader = make_loader or self._saved_model_loaders()
         if config.batching is not None:
             make_loader = self._batching_loaders(make_loader, config.batching)
         self._build_servables(make_loader)
         self._build_wire()
+        for threads in self._threads:
+            self._metrics.add(threads.readings)
 
     def _saved_model_loaders(self) -> MakeLoader:
         options = self._config.execution
@@ -95,6 +102,7 @@ class ModelServer:
     def _batching_loaders(self, make_loader: MakeLoader, options: BatchingOptions) -> MakeLoader:
         runners = BatchRunners(options.choose_num_batch_threads(available_cpus()))
         instruments = BatchingInstruments()
+        self._metrics.add(instruments.readings)
 
         def options_of(path: Path) -> BatchingOptions | None:
             is_own = self._config.has_batching_per_model
@@ -162,6 +170,7 @@ class ModelServer:
                 inference,
                 self._management,
                 services,
+                self._metrics,
                 bodies=bodies,
                 as_content=config.grpc.outputs_as_tensor_content,
             )
@@ -180,6 +189,7 @@ class ModelServer:
 
     async def _start(self) -> None:
         config = self._config
+        self._run_in_background(self._loop_lag.watch(), "event loop")
         if self.http is not None:
             await self.http.start()
         await self.models.start(config.models)

@@ -44,12 +44,12 @@ class RunningServer:
 
     def get(self, path: str) -> tuple[int, Any]:
         """Return status and parsed body."""
-        return self._request(urllib.request.Request(self._url(path)))
+        return self._request(urllib.request.Request(self.url(path)))
 
     def post(self, path: str, document: Any) -> tuple[int, Any]:
         """Send `document` as JSON and return status and parsed body."""
         body = json.dumps(document).encode()
-        return self._request(urllib.request.Request(self._url(path), data=body))
+        return self._request(urllib.request.Request(self.url(path), data=body))
 
     def wait_for(self, condition: Any, what: str, timeout_s: float = 30.0) -> None:
         """Return when `condition()` is true."""
@@ -82,7 +82,8 @@ class RunningServer:
     def log_text(self) -> str:
         return self.log.read_text(errors="replace")
 
-    def _url(self, path: str) -> str:
+    def url(self, path: str) -> str:
+        """Return where `path` is on the HTTP port."""
         return f"http://127.0.0.1:{self.http_port}{path}"
 
     @staticmethod

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.e2e.conftest import model_config
 from tests.e2e.process import RunningServer, running_server
@@ -60,4 +62,27 @@ def test_more_rows_than_a_batch_may_have_are_refused(server: RunningServer) -> N
     answer = server.post("/v1/models/half_plus_two:predict", {"instances": [1.0] * 17})
 
     text = "Task size 17 is larger than maximum input batch size 16"
-    assert answer == (400, {"error": text})
+    assert answer == (400, {"error": text, "code": "INVALID_ARGUMENT"})
+
+
+def test_what_batching_does_and_how_the_event_loop_fares_can_be_seen(server: RunningServer) -> None:
+    server.post("/v1/models/half_plus_two:predict", {"instances": [1.0, 2.0]})
+
+    with urllib.request.urlopen(server.url("/metrics"), timeout=10) as response:
+        assert response.headers["content-type"].startswith("text/plain")
+        families = {
+            family.name: family.samples
+            for family in text_string_to_metric_families(response.read().decode())
+        }
+
+    (runs,) = (
+        sample.value
+        for sample in families["sigrun_batching_runs"]
+        if sample.labels == {"model": "half_plus_two", "signature": "serving_default"}
+    )
+    assert runs >= 1
+    assert {"sigrun_batching_queue_requests", "sigrun_batching_queue_wait_microseconds"} <= {
+        *families
+    }
+    assert families["sigrun_event_loop_lag_seconds"]
+    assert {sample.labels["threads"] for sample in families["sigrun_threads"]} >= {"runner", "body"}

@@ -1,7 +1,7 @@
 """What batching does, counted: per model and signature, cheap to write and safe to read.
 
-Written by schedulers, on the event loop. Read as frozen values; an exporter turns them into
-metrics. The buckets are TensorFlow Serving's.
+Written by schedulers, on the event loop. Read as frozen values, and as metrics. The buckets are
+TensorFlow Serving's.
 """
 
 from __future__ import annotations
@@ -14,23 +14,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from sigrun.batching.queue import BatchQueue
+from sigrun.telemetry.metrics import Counter as Count
+from sigrun.telemetry.metrics import Distribution, Gauge, Histogram, Reading
 
 QUEUE_WAIT_BUCKETS_US: tuple[float, ...] = tuple(10 * 1.8**exponent for exponent in range(33))
 ROW_BUCKETS: tuple[float, ...] = tuple(2.0**exponent for exponent in range(14))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Histogram:
-    """How many values fell in each bucket: up to each bound, and last those above them all."""
-
-    bounds: tuple[float, ...]
-    counts: tuple[int, ...]
-    sum: float
-
-    @property
-    def count(self) -> int:
-        """How many values there were."""
-        return sum(self.counts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +121,48 @@ class BatchingInstruments:
     def statistics(self) -> Mapping[tuple[str, str], BatchingStatistics]:
         """Return what was counted, by model and signature."""
         return {key: recorder.statistics for key, recorder in self._recorders.items()}
+
+    def readings(self) -> Iterable[Reading]:
+        """Return what was counted, as metrics."""
+        for (model, signature), statistics in self.statistics().items():
+            yield from _readings(statistics, {"model": model, "signature": signature})
+
+
+def _readings(statistics: BatchingStatistics, labels: Mapping[str, str]) -> Iterable[Reading]:
+    for name, help, value in (
+        ("queue_requests", "Requests that wait for a batch", statistics.waiting_requests),
+        ("queue_rows", "Rows that wait for a batch", statistics.waiting_rows),
+    ):
+        yield Gauge(name=f"sigrun_batching_{name}", help=help, value=value, labels=labels)
+    for name, help, value in (
+        ("refused_requests", "Requests refused as the queue was full", statistics.refused_requests),
+        ("given_up_requests", "Requests whose callers left", statistics.given_up_requests),
+        ("split_requests", "Requests cut into several batches", statistics.split_requests),
+        ("shared_batches", "Batches divided among idle runners", statistics.shared_batches),
+        (
+            "retried_batches",
+            "Batches that failed and ran again in parts",
+            statistics.retried_batches,
+        ),
+        ("runs", "Runs of the model", statistics.runs),
+    ):
+        yield Count(name=f"sigrun_batching_{name}", help=help, value=value, labels=labels)
+    for name, help, histogram in (
+        ("queue_wait_microseconds", "How long requests waited", statistics.queue_wait_us),
+        ("request_rows", "Rows of a request", statistics.request_rows),
+        ("batch_rows", "Rows of a run, without padding", statistics.batch_rows),
+        ("processed_rows", "Rows of a run, with padding", statistics.processed_rows),
+    ):
+        yield Distribution(
+            name=f"sigrun_batching_{name}", help=help, value=histogram, labels=labels
+        )
+    for size, histogram in statistics.padding_rows.items():
+        yield Distribution(
+            name="sigrun_batching_padding_rows",
+            help="Rows of padding of a run, by its size after padding",
+            value=histogram,
+            labels={**labels, "processed_rows": str(size)},
+        )
 
 
 def _histogram(values: Counter[int]) -> Histogram:

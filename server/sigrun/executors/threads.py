@@ -14,12 +14,13 @@ import asyncio
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, TypeVarTuple
 
 from sigrun.errors import DeadlineExceeded, Unavailable
+from sigrun.telemetry.metrics import Gauge
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -79,6 +80,16 @@ class Threads:
             return ThreadsStatistics(
                 threads=self._count, running=self._running, waiting=len(self._waiting)
             )
+
+    def readings(self) -> Iterable[Gauge]:
+        """Return `statistics` as metrics."""
+        now, labels = self.statistics, {"threads": self._name}
+        for name, help, value in (
+            ("sigrun_threads", "Threads of this kind", now.threads),
+            ("sigrun_threads_running", "Work that runs in a thread", now.running),
+            ("sigrun_threads_waiting", "Work that waits for a thread", now.waiting),
+        ):
+            yield Gauge(name=name, help=help, value=value, labels=labels)
 
     async def run(
         self, call: Callable[[*Ts], T], *arguments: *Ts, deadline: float | None = None

@@ -214,7 +214,7 @@ async def test_predict_prints_json(rig: Rig, run: Run) -> None:
 async def test_metadata_status_and_wait_print_what_there_is(rig: Rig, run: Run) -> None:
     await rig.start(1, 3)
 
-    assert "float32[]" in (await run("metadata", NAME))[1]
+    assert "float32[?]" in (await run("metadata", NAME))[1]
     assert "AVAILABLE" in (await run("status", NAME))[1]
     assert json.loads((await run("status", NAME, "--json", "--version", "1"))[1]) == [
         {"version": 1, "state": "AVAILABLE", "code": "OK", "message": ""}

@@ -7,6 +7,7 @@ import numpy as np
 from sigrun.batching.queue import BatchQueue, Pending
 from sigrun.batching.statistics import BatchingInstruments, BatchRecorder
 from sigrun.config.batching import BatchingOptions
+from sigrun.telemetry.metrics import Metrics
 
 
 def test_what_was_counted_is_read_in_buckets() -> None:
@@ -79,3 +80,26 @@ def test_there_is_one_recorder_for_each_signature_of_a_model() -> None:
         ("mnist", "serving_default"): 5,
         ("mnist", "other"): 5,
     }
+
+
+def test_everything_that_is_counted_is_shown_as_metrics() -> None:
+    instruments = BatchingInstruments()
+    recorder = instruments.recorder("mnist", "serving_default")
+    recorder.request(3)
+    recorder.waits([0.001])
+    recorder.run(3, 4)
+    recorder.refused_requests = 2
+    metrics = Metrics()
+    metrics.add(instruments.readings)
+
+    text = metrics.text().decode()
+
+    labels = 'model="mnist",signature="serving_default"'
+    assert f"sigrun_batching_queue_requests{{{labels}}} 0.0" in text
+    assert f"sigrun_batching_refused_requests_total{{{labels}}} 2.0" in text
+    assert f"sigrun_batching_runs_total{{{labels}}} 1.0" in text
+    assert f"sigrun_batching_request_rows_sum{{{labels}}} 3.0" in text
+    assert f"sigrun_batching_processed_rows_sum{{{labels}}} 4.0" in text
+    assert f"sigrun_batching_queue_wait_microseconds_sum{{{labels}}} 1000.0" in text
+    labels = 'model="mnist",processed_rows="4",signature="serving_default"'
+    assert f"sigrun_batching_padding_rows_sum{{{labels}}} 1.0" in text

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sigrun.config.server import HttpOptions
 from sigrun.executors.threads import Threads
 from sigrun.inference.backend import Inference, Management
+from sigrun.telemetry.metrics import Metrics
 from sigrun.wire.http.app import HttpApp
 from sigrun.wire.http.probes import Probes
 from sigrun.wire.http.rest import RestApi
@@ -18,6 +19,7 @@ def http_port(
     inference: Inference,
     management: Management,
     services: Services,
+    metrics: Metrics,
     *,
     bodies: Threads,
     as_content: bool = False,
@@ -30,6 +32,6 @@ def http_port(
         inference, management, timeout_s=options.timeout_s, bodies=bodies, as_content=as_content
     )
     rpc = RpcApi(services, bodies=bodies)
-    handlers = {"/v1/": rest.respond, **rpc.handlers(), **Probes(management).handlers()}
+    handlers = {"/v1/": rest.respond, **rpc.handlers(), **Probes(management, metrics).handlers()}
     app = HttpApp(handlers, options=options, bodies=bodies, error_writers=rpc.error_writers())
     return HttpServer(options, app)

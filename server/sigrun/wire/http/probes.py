@@ -1,20 +1,22 @@
-"""What orchestrators ask: is the process alive, and may it be sent requests."""
+"""What operators ask: is the process alive, may it be sent requests, and how does it fare."""
 
 from __future__ import annotations
 
 from sigrun.inference.backend import Management
+from sigrun.telemetry.metrics import CONTENT_TYPE, Metrics
 from sigrun.wire.http.messages import Handler, HttpRequest, HttpResponse, json_response
 
 
 class Probes:
-    """`/livez` and `/readyz`."""
+    """`/livez`, `/readyz` and `/metrics`."""
 
-    def __init__(self, management: Management) -> None:
+    def __init__(self, management: Management, metrics: Metrics) -> None:
         self._management = management
+        self._metrics = metrics
 
     def handlers(self) -> dict[str, Handler]:
         """Return what answers, by path."""
-        return {"/livez": self.livez, "/readyz": self.readyz}
+        return {"/livez": self.livez, "/readyz": self.readyz, "/metrics": self.metrics}
 
     async def livez(self, _: HttpRequest) -> HttpResponse:
         """Answer that the process is alive, whatever it is busy with."""
@@ -26,3 +28,7 @@ class Probes:
         if blockers:
             return json_response({"status": "not ready", "reasons": blockers}, status=503)
         return json_response({"status": "ready"})
+
+    async def metrics(self, _: HttpRequest) -> HttpResponse:
+        """Answer what was counted, for Prometheus."""
+        return HttpResponse(body=self._metrics.text(), content_type=CONTENT_TYPE)

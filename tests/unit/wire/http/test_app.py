@@ -30,6 +30,7 @@ from sigrun.servables.servable import Servable, ServableId
 from sigrun.servables.signature import Array, DType
 from sigrun.servables.source import FileSystemSource
 from sigrun.servables.state import StateStream
+from sigrun.telemetry.metrics import Metrics
 from sigrun.telemetry.request_id import REQUEST_ID
 from sigrun.wire import tensors
 from sigrun.wire.http.app import HttpApp
@@ -87,7 +88,7 @@ class Rig:
             timeout_s=timeout_s,
             bodies=bodies or BODIES,
         )
-        handlers = {"/v1/": rest.respond, **Probes(management).handlers()}
+        handlers = {"/v1/": rest.respond, **Probes(management, Metrics()).handlers()}
         self.app = HttpApp(handlers, options=HttpOptions(**http), bodies=bodies or BODIES)
 
     async def load(self, *servables: Servable, name: str = "half_plus_two") -> None:

@@ -1,0 +1,135 @@
+"""What the parts of the server count, as text for Prometheus.
+
+In: sources, each a function that returns what it has counted so far. Out: the exposition format.
+Parts count in their own cheap ways and know no exporter; nothing is computed until somebody
+looks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.registry import CollectorRegistry
+
+CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4.encode()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Histogram:
+    """How many values fell in each bucket: up to each bound, and last those above them all."""
+
+    bounds: tuple[float, ...]
+    counts: tuple[int, ...]
+    sum: float
+
+    @property
+    def count(self) -> int:
+        """How many values there were."""
+        return sum(self.counts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gauge:
+    """What is the case now."""
+
+    name: str
+    help: str
+    value: float
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counter:
+    """How often something has happened; the name is shown with `_total` behind it."""
+
+    name: str
+    help: str
+    value: float
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Distribution:
+    """How values are distributed."""
+
+    name: str
+    help: str
+    value: Histogram
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+Reading = Gauge | Counter | Distribution
+Source = Callable[[], Iterable[Reading]]
+"""Returns what was counted; those of one name have the same kind, help and names of labels."""
+
+F = TypeVar("F", GaugeMetricFamily, CounterMetricFamily, HistogramMetricFamily)
+
+
+class Metrics:
+    """Everything that can be looked at; sources are read at each look, on the event loop."""
+
+    def __init__(self) -> None:
+        self._sources: list[Source] = []
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(self)
+
+    def add(self, source: Source) -> None:
+        """Show what `source` returns."""
+        self._sources.append(source)
+
+    def text(self) -> bytes:
+        """Return everything in Prometheus' text format 0.0.4."""
+        return generate_latest(self._registry)
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the families of metrics; what `prometheus_client` asks of a collector."""
+        families: dict[str, Metric] = {}
+        for source in self._sources:
+            for reading in source():
+                _add(families, reading)
+        return families.values()
+
+
+def _add(families: dict[str, Metric], reading: Reading) -> None:
+    values = list(reading.labels.values())
+    match reading:
+        case Gauge():
+            _family(families, GaugeMetricFamily, reading).add_metric(values, reading.value)
+        case Counter():
+            _family(families, CounterMetricFamily, reading).add_metric(values, reading.value)
+        case Distribution():
+            family = _family(families, HistogramMetricFamily, reading)
+            family.add_metric(values, _cumulative(reading.value), reading.value.sum)
+
+
+def _family(families: dict[str, Metric], kind: type[F], reading: Reading) -> F:
+    family = families.get(reading.name)
+    if family is None:
+        family = kind(reading.name, reading.help, labels=list(reading.labels))
+        families[reading.name] = family
+    if not isinstance(family, kind):
+        raise TypeError(f"{reading.name} is a {type(family).__name__} and a {kind.__name__}")
+    return family
+
+
+def _cumulative(histogram: Histogram) -> list[tuple[str, float]]:
+    buckets: list[tuple[str, float]] = []
+    total = 0
+    bounds = [*map(_bound, histogram.bounds), "+Inf"]
+    for bound, count in zip(bounds, histogram.counts, strict=True):
+        total += count
+        buckets.append((bound, total))
+    return buckets
+
+
+def _bound(value: float) -> str:
+    return f"{value:.6g}"
