@@ -60,4 +60,4 @@ def test_more_rows_than_a_batch_may_have_are_refused(server: RunningServer) -> N
     answer = server.post("/v1/models/half_plus_two:predict", {"instances": [1.0] * 17})
 
     text = "Task size 17 is larger than maximum input batch size 16"
-    assert answer == (400, {"error": text})
+    assert answer == (400, {"error": text, "code": "INVALID_ARGUMENT"})

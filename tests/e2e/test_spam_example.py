@@ -65,8 +65,21 @@ def test_an_unknown_version_is_not_found(curl_lines: list[str]) -> None:
     body, status = run_line(curl_lines[4]).strip().splitlines()
 
     text = "Servable not found for request: Specific(email_model, 4)"
-    assert json.loads(body) == {"error": text}
+    assert json.loads(body) == {"error": text, "code": "NOT_FOUND"}
     assert status == "HTTP 404"
+
+
+def test_the_curl_lines_of_the_readme_work_as_they_stand(server: RunningServer) -> None:
+    text = (EXAMPLE.parents[1] / "README.md").read_text().replace("\\\n", "")
+    lines = [line.strip() for line in text.splitlines() if line.startswith("    curl")]
+
+    answers = [
+        json.loads(run_line(line.replace("localhost:8501", f"localhost:{server.http_port}")))
+        for line in lines
+    ]
+
+    assert len(answers) >= 4
+    assert not [answer for answer in answers if "error" in answer]
 
 
 def test_a_label_and_its_version_give_the_same_answer(server: RunningServer) -> None:
@@ -83,7 +96,8 @@ def test_a_label_and_its_version_give_the_same_answer(server: RunningServer) -> 
 def test_an_unknown_label_is_refused(server: RunningServer) -> None:
     answer = server.post("/v1/models/email_model/labels/gamma:predict", {"instances": ["a"]})
 
-    assert answer == (400, {"error": "Unrecognized servable version label: gamma"})
+    text = "Unrecognized servable version label: gamma"
+    assert answer == (400, {"error": text, "code": "INVALID_ARGUMENT"})
 
 
 def test_with_the_default_policy_only_the_highest_version_is_served() -> None:
@@ -92,4 +106,4 @@ def test_with_the_default_policy_only_the_highest_version_is_served() -> None:
         answer = server.post("/v1/models/email_model/versions/2:predict", {"instances": ["a"]})
 
     text = "Servable not found for request: Specific(email_model, 2)"
-    assert answer == (404, {"error": text})
+    assert answer == (404, {"error": text, "code": "NOT_FOUND"})
