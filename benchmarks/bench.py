@@ -111,6 +111,30 @@ def closed_loop(spec: ServerSpec, what: Load) -> Contender:
     return Contender(label=spec.name, prepare=prepare, measure=measure)
 
 
+def through_gateway(label: str, spec: ServerSpec, what: Load, *, counts_server: bool) -> Contender:
+    """Return what a gateway in front of a server costs; `counts_server`: both of them."""
+
+    def pair(bench: Bench) -> tuple[Server, Server]:
+        server = bench.pool.get(spec)
+        upstream = f"--upstream=127.0.0.1:{server.grpc_port}"
+        command = (str(SIGRUN), "gateway", upstream, "--rest_api_port=HTTP_PORT")
+        return server, bench.pool.get(ServerSpec(name="sigrun gateway", command=command))
+
+    def prepare(bench: Bench) -> None:
+        load.warm_up(pair(bench)[1], what, seconds=bench.warm_up_s)
+
+    def measure(bench: Bench) -> Sample:
+        server, gateway = pair(bench)
+        of_server, of_gateway = server.cpu_s(), gateway.cpu_s()
+        sample = load.run(gateway, what, seconds=bench.seconds, warm_up_s=bench.warm_up_s)
+        of_server, of_gateway = server.cpu_s() - of_server, gateway.cpu_s() - of_gateway
+        if not counts_server or sample.cpu_us is None:
+            return sample
+        return dataclasses.replace(sample, cpu_us=sample.cpu_us * (1 + of_server / of_gateway))
+
+    return Contender(label=label, prepare=prepare, measure=measure)
+
+
 def open_loop(
     label: str,
     spec: ServerSpec,

@@ -31,6 +31,7 @@ class Figure(enum.Enum):
     P50_MS = "p50 ms"
     P99_MS = "p99 ms"
     SECONDS = "s"
+    CPU_US = "CPU us"
 
     def of(self, sample: Sample) -> float:
         """Return this figure of `sample`."""
@@ -39,6 +40,7 @@ class Figure(enum.Enum):
             Figure.P50_MS: sample.p50_ms,
             Figure.P99_MS: sample.p99_ms,
             Figure.SECONDS: sample.seconds,
+            Figure.CPU_US: sample.cpu_us,
         }[self]
         if value is None:
             raise ValueError(f"{self.value} was not measured")
@@ -78,6 +80,7 @@ def make_cases(batching_flags: tuple[str, ...] = ()) -> list[Case]:
         *_batching_cases(batching),
         *_json_cases(batching),
         *_latency_cases(),
+        *_gateway_cases(),
         Case(
             name="start",
             title="Start to first answer, vs `import tensorflow` alone",
@@ -217,4 +220,27 @@ def _latency_cases() -> list[Case]:
             subject=open_loop("beside a large body", SIGRUN_PLAIN, small, large_body_comes),
             reference=open_loop("alone", SIGRUN_PLAIN, small),
         ),
+    ]
+
+
+def _gateway_cases() -> list[Case]:
+    """Return what a gateway costs, alone and with its server, beside the server's own HTTP port.
+
+    gRPC between two processes costs more than the server's part in a tiny model, so that the
+    sum is shown and not judged.
+    """
+    return [
+        Case(
+            name=f"gateway{suffix}-{model}",
+            title=f"CPU per JSON request to {model}, 64 in flight: {who} vs the server's own port",
+            figure=Figure.CPU_US,
+            target=target,
+            subject=bench.through_gateway(who, SIGRUN_PLAIN, json_load(model, 64), **settings),
+            reference=closed_loop(SIGRUN_PLAIN, json_load(model, 64)),
+        )
+        for suffix, who, target, settings in (
+            ("", "a gateway", 2.5, {"counts_server": False}),
+            ("-total", "gateway and server", None, {"counts_server": True}),
+        )
+        for model in ("half_plus_two", "mlp")
     ]

@@ -40,20 +40,19 @@ from sigrun.servables.servable import Loader, ServableId
 from sigrun.servables.source import FileSystemSource, MakeLoader, Revision
 from sigrun.servables.state import ServableState, State, StateStream
 from sigrun.wire import batching_config, model_config
+from sigrun.wire.bodies import body_threads
 from sigrun.wire.grpc import model_service, prediction_service
 from sigrun.wire.grpc.health import HealthService
 from sigrun.wire.grpc.server import GrpcServer
-from sigrun.wire.http.app import HttpApp
-from sigrun.wire.http.probes import Probes
-from sigrun.wire.http.rest import RestApi
+from sigrun.wire.http.port import http_port
 from sigrun.wire.http.server import HttpServer
 
 logger = logging.getLogger(__name__)
 
 _MAX_WAITING_LOADS = 100_000
-# Reading and writing hold up the interpreter for the most part: more threads help nobody.
-_BODY_THREADS = 2
-_MAX_WAITING_BODIES = 256
+# Whoever watches our health sends requests elsewhere from now on. Those that are on their way
+# are still taken: gRPC would cut them off.
+_NOTICE_S = 0.2
 
 
 class ModelServer:
@@ -141,7 +140,7 @@ class ModelServer:
             Resolver(self.manager, self.labels), check_method_names=config.check_method_names
         )
         self._management = ModelManagement(self.models, self.monitor, self.readiness)
-        bodies = Threads(name="body", count=_BODY_THREADS, max_waiting=_MAX_WAITING_BODIES)
+        bodies = body_threads()
         self._threads.append(bodies)
         services = {
             prediction_service.NAME: prediction_service.PredictionService(
@@ -151,16 +150,15 @@ class ModelServer:
         }
         health = HealthService(self.readiness, services) if config.grpc.enable_health else None
         self.grpc = GrpcServer(config.grpc, services, health)
-        rest = RestApi(
-            inference,
-            self._management,
-            timeout_s=config.http.timeout_s,
-            bodies=bodies,
-            as_content=config.grpc.outputs_as_tensor_content,
-        )
-        handlers = {"/v1/": rest.respond, **Probes(self._management).handlers()}
-        app = HttpApp(handlers, options=config.http, bodies=bodies)
-        self.http = HttpServer(config.http, app) if config.http.port is not None else None
+        self.http: HttpServer | None = None
+        if config.http.port is not None:
+            self.http = http_port(
+                config.http,
+                inference,
+                self._management,
+                bodies=bodies,
+                as_content=config.grpc.outputs_as_tensor_content,
+            )
 
     async def start(self) -> None:
         """Return when the initial models are settled and every port is open.
@@ -189,6 +187,7 @@ class ModelServer:
     async def stop(self, grace_s: float) -> None:
         """Drain for up to `grace_s` seconds, then unload everything."""
         self.readiness.draining()
+        await asyncio.sleep(min(grace_s, _NOTICE_S))
         servers = [server for server in (self.grpc, self.http) if server is not None]
         await asyncio.gather(*(server.stop(grace_s) for server in servers))
         for task in self._tasks:

@@ -97,18 +97,30 @@ class RunningServer:
 @contextlib.contextmanager
 def running_server(*flags: str, waits: bool = True) -> Iterator[RunningServer]:
     """Run `sigrun serve` with `flags` until the block ends; it is ready when that begins."""
+    grpc_port, http_port = free_port(), free_port()
+    ports = (f"--port={grpc_port}", f"--rest_api_port={http_port}")
+    with _running(["serve", *flags, *ports], grpc_port, http_port, waits=waits) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def running_gateway(*addresses: str) -> Iterator[RunningServer]:
+    """Run `sigrun gateway` in front of `addresses` until the block ends."""
+    http_port = free_port()
+    words = ["gateway", f"--upstream={','.join(addresses)}", f"--rest_api_port={http_port}"]
+    with _running(words, 0, http_port, waits=True) as gateway:
+        yield gateway
+
+
+@contextlib.contextmanager
+def _running(
+    words: list[str], grpc_port: int, http_port: int, *, waits: bool
+) -> Iterator[RunningServer]:
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
-        grpc_port, http_port = free_port(), free_port()
         with log.open("w") as output:
             process = subprocess.Popen(
-                [
-                    str(SIGRUN),
-                    "serve",
-                    *flags,
-                    f"--port={grpc_port}",
-                    f"--rest_api_port={http_port}",
-                ],
+                [str(SIGRUN), *words],
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 text=True,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Callable, Hashable, Mapping, Sequence
 
 import numpy as np
 
+from sigrun._gen.tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
 from sigrun.servables.servable import Servable, ServableId
 from sigrun.servables.signature import (
     PREDICT_METHOD,
@@ -15,6 +17,7 @@ from sigrun.servables.signature import (
     Signature,
     TensorSpec,
 )
+from sigrun.wire import tensors
 
 Compute = Callable[[Mapping[str, Array]], Mapping[str, Array]]
 
@@ -35,13 +38,35 @@ def signature(
             for alias, dtype in tensors.items()
         }
 
-    return Signature(
-        name=name,
-        method_name=method_name,
-        inputs=specs(inputs),
-        outputs=specs(outputs),
-        defaults=defaults or {},
+    return defined(
+        Signature(
+            name=name,
+            method_name=method_name,
+            inputs=specs(inputs),
+            outputs=specs(outputs),
+            defaults=defaults or {},
+        )
     )
+
+
+def defined(signature: Signature) -> Signature:
+    """Return `signature` with the definition that says the same."""
+    message = SignatureDef(method_name=signature.method_name)
+    for infos, specs in (
+        (message.inputs, signature.inputs),
+        (message.outputs, signature.outputs),
+    ):
+        for alias, spec in specs.items():
+            info = infos[alias]
+            info.name = spec.name
+            info.dtype = spec.dtype.value if spec.dtype else 0  # type: ignore[assignment]
+            info.tensor_shape.unknown_rank = spec.shape is None
+            for size in spec.shape or ():
+                info.tensor_shape.dim.add(size=-1 if size is None else size)
+    for alias, array in signature.defaults.items():
+        message.defaults[alias].CopyFrom(tensors.encode(array))
+    definition = message.SerializeToString(deterministic=True)
+    return dataclasses.replace(signature, definition=definition)
 
 
 HALF_PLUS_TWO = signature({"x": DType.FLOAT}, {"y": DType.FLOAT})

@@ -6,10 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from sigrun._gen.tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
 from sigrun.servables.signature import (
     CLASSIFY_METHOD,
-    PREDICT_METHOD,
     REGRESS_METHOD,
     Array,
     DType,
@@ -17,13 +15,7 @@ from sigrun.servables.signature import (
 )
 from tests.fakes.servables import FakeServable, signature
 
-PREDICT = Signature(
-    name="serving_default",
-    method_name=PREDICT_METHOD,
-    inputs=signature({"x": DType.FLOAT}, {}).inputs,
-    outputs=signature({}, {"y": DType.FLOAT}).outputs,
-    definition=SignatureDef(method_name=PREDICT_METHOD).SerializeToString(),
-)
+PREDICT = signature({"x": DType.FLOAT}, {"y": DType.FLOAT})
 CLASSIFY = signature(
     {"inputs": DType.STRING},
     {"classes": DType.STRING, "scores": DType.FLOAT},

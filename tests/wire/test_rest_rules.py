@@ -27,6 +27,7 @@ from sigrun.wire import tensors
 from sigrun.wire.http.messages import HttpRequest
 from sigrun.wire.http.routes import route
 from tests.arrays import assert_same
+from tests.wire import gateways
 from tests.wire.clients import PATIENCE_S, GrpcClient, failure, spec_of
 from tests.wire.rest_model import RestServable
 from tests.wire.rest_rules import (
@@ -49,7 +50,10 @@ async def local(rig: Rig) -> AsyncIterator[str]:
 
 
 # What stands in front of the models of a rig, by name: it yields the URL to ask.
-FRONTS: dict[str, Callable[[Rig], AbstractAsyncContextManager[str]]] = {"local": local}
+FRONTS: dict[str, Callable[[Rig], AbstractAsyncContextManager[str]]] = {
+    "gateway": gateways.front,
+    "local": local,
+}
 
 
 class Front:

@@ -9,7 +9,7 @@ taken, so that its deployments start unchanged.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sigrun.errors import InvalidArgument
@@ -132,6 +132,28 @@ FLAGS: tuple[Flag, ...] = (
     Flag("log_format", "text", "text or json"),
 )
 
+_UPSTREAM_FLAGS: tuple[Flag, ...] = (
+    Flag("upstream", "", "gRPC servers, host:port[,host:port...]; each may be any gRPC target"),
+    Flag("upstream_tls", False, "speak TLS to them; the certificates that gRPC knows are trusted"),
+    Flag("upstream_ca_file", "", "speak TLS, and trust the PEM certificates in this file"),
+    Flag("upstream_client_cert_file", "", "PEM certificate to show to them"),
+    Flag("upstream_client_key_file", "", "PEM key of that certificate"),
+    Flag("upstream_tls_server_name", "", "name in their certificates, if it is another"),
+    Flag("upstream_channel_arguments", "", "gRPC channel arguments, k=v,k=v"),
+    Flag("rest_api_port", 8501, "HTTP port; 0: any free one"),
+)
+_SHARED = frozenset({"version", "help", "shutdown_grace_seconds", "log_format"})
+
+GATEWAY_FLAGS: tuple[Flag, ...] = (
+    *_UPSTREAM_FLAGS,
+    *(
+        flag
+        for flag in FLAGS
+        if flag.name in _SHARED
+        or (flag.name.startswith("rest_api_") and flag.name != "rest_api_port")
+    ),
+)
+
 WITHOUT_EFFECT: dict[str, str] = {
     "rest_api_num_threads": "HTTP needs no threads of its own",
     "grpc_max_threads": "gRPC needs no threads of its own",
@@ -160,17 +182,17 @@ _NOT_SERVED: frozenset[str] = frozenset(
     }
 )
 
-_BY_NAME = {flag.name: flag for flag in FLAGS}
 _BOOLS = {"true": True, "false": False}
 
 
-def parse(arguments: Sequence[str]) -> Arguments:
-    """Read a command line.
+def parse(arguments: Sequence[str], flags: Sequence[Flag] = FLAGS) -> Arguments:
+    """Read a command line on which `flags` may stand.
 
     Raises `InvalidArgument` for an unknown flag, naming the nearest known one, and for a
     value of the wrong type. The last of several values of a flag counts.
     """
-    values = {flag.name: flag.default for flag in FLAGS}
+    by_name = {flag.name: flag for flag in flags}
+    values = {flag.name: flag.default for flag in flags}
     given: set[str] = set()
     positional: list[str] = []
     ignored: list[str] = []
@@ -186,19 +208,19 @@ def parse(arguments: Sequence[str]) -> Arguments:
         elif name in WITHOUT_EFFECT:
             ignored.append(name)
         else:
-            flag = _find(word, name)
+            flag = _find(by_name, word, name)
             values[name] = _value(flag, text if "=" in word else _following(flag, words))
             given.add(name)
     return Arguments(values, frozenset(given), tuple(positional), tuple(ignored))
 
 
-def _find(word: str, name: str) -> Flag:
-    flag = _BY_NAME.get(name)
+def _find(by_name: Mapping[str, Flag], word: str, name: str) -> Flag:
+    flag = by_name.get(name)
     if flag is not None and word.startswith("--"):
         return flag
     if name in _NOT_SERVED:
         raise InvalidArgument(f"--{name} is known to TensorFlow Serving and not supported here")
-    nearest = difflib.get_close_matches(name.lstrip("-"), list(_BY_NAME), n=1, cutoff=0.5)
+    nearest = difflib.get_close_matches(name.lstrip("-"), list(by_name), n=1, cutoff=0.5)
     hint = f"; did you mean --{nearest[0]}?" if nearest else ""
     raise InvalidArgument(f"unknown argument: {word}{hint}")
 
@@ -225,12 +247,12 @@ def _value(flag: Flag, text: str) -> Value:
         raise InvalidArgument(f"--{flag.name} is {what}, not {text!r}") from None
 
 
-def usage() -> str:
+def usage(flags: Sequence[Flag] = FLAGS) -> str:
     """Return one line per flag, with its default."""
-    lines = [f"  --{flag.name}={_shown(flag.default)}" for flag in FLAGS]
+    lines = [f"  --{flag.name}={_shown(flag.default)}" for flag in flags]
     width = max(map(len, lines)) + 2
     return "\n".join(
-        f"{line.ljust(width)}{flag.help}" for line, flag in zip(lines, FLAGS, strict=True)
+        f"{line.ljust(width)}{flag.help}" for line, flag in zip(lines, flags, strict=True)
     )
 
 

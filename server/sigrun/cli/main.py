@@ -1,27 +1,30 @@
-"""The two console scripts.
+"""The console scripts.
 
 `sigrun serve [BASE_PATH] [flags]` is the friendly form: HTTP is on, and a table shows what
-is served. `tensorflow_model_server [flags]` is TensorFlow Serving's.
+is served. `tensorflow_model_server [flags]` is TensorFlow Serving's. `sigrun gateway` is the
+HTTP port alone, in front of servers upstream.
 """
 
 from __future__ import annotations
 
-import asyncio
+import functools
 import importlib.metadata
 import logging
-import math
 import os
-import signal
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from sigrun import __version__
 from sigrun.cli.banner import banner
-from sigrun.cli.flags import WITHOUT_EFFECT, Arguments, parse, usage
-from sigrun.cli.settings import log_format, server_config
+from sigrun.cli.flags import FLAGS, GATEWAY_FLAGS, WITHOUT_EFFECT, Arguments, Flag, parse, usage
+from sigrun.cli.running import run_until_signalled
+from sigrun.cli.settings import gateway_config, log_format, server_config
+from sigrun.config.gateway import GatewayConfig
 from sigrun.config.server import ServerConfig
 from sigrun.errors import InvalidArgument, NotFound, SigrunError
+from sigrun.gateway import Gateway
 from sigrun.server import ModelServer
 from sigrun.telemetry.logs import configure_logs
 
@@ -31,27 +34,42 @@ _USAGE_ERROR = 2
 _START_ERROR = 1
 _TENSORFLOW_SERVING_ERROR = 255
 _DEFAULT_HTTP_PORT = 8501
-# A wrapper and a terminal often send one wish to stop as two signals.
-_SAME_SIGNAL_S = 1.0
 
-_SIGRUN_USAGE = """\
+_SERVE_USAGE = """\
 usage: sigrun serve [BASE_PATH] [flags]
 
 Serves the numbered versions under BASE_PATH as a model named after its last folder, on
 gRPC port 8500 and HTTP port 8501; or the models of --model_config_file.
 """
+_GATEWAY_USAGE = """\
+usage: sigrun gateway --upstream=HOST:PORT[,HOST:PORT...] [flags]
+
+Serves the HTTP API on port 8501 in front of servers that speak TensorFlow Serving's gRPC.
+All of them serve the same models; requests go round those that are healthy.
+"""
 _MODEL_SERVER_USAGE = "usage: tensorflow_model_server [flags]\n"
+
+Run = Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Command:
+    """One thing to run: `prepare` checks the flags and returns what runs until signalled."""
+
+    usage: str
+    flags: Sequence[Flag]
+    prepare: Callable[[Arguments], Run]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `sigrun`; return its exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if words[:1] == ["serve"]:
-        return _run(words[1:], _SIGRUN_USAGE, is_friendly=True)
+    if words and words[0] in _COMMANDS:
+        return _run(words[1:], _COMMANDS[words[0]])
     if words in (["--version"], ["version"]):
         _print_version()
         return 0
-    print(_SIGRUN_USAGE)
+    print("\n".join(command.usage for command in _COMMANDS.values()))
     if words in ([], ["--help"], ["-h"], ["help"]):
         return 0
     print(f"unknown command: {words[0]}", file=sys.stderr)
@@ -61,28 +79,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def tensorflow_model_server(arguments: Sequence[str] | None = None) -> int:
     """Run `tensorflow_model_server`; return its exit status, 255 for every failure."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    status = _run(words, _MODEL_SERVER_USAGE, is_friendly=False)
+    status = _run(words, _Command(_MODEL_SERVER_USAGE, FLAGS, _model_server))
     return _TENSORFLOW_SERVING_ERROR if status else 0
 
 
-def _run(words: Sequence[str], usage_line: str, *, is_friendly: bool) -> int:
+def _run(words: Sequence[str], command: _Command) -> int:
     try:
-        arguments = parse(words)
+        arguments = parse(words, command.flags)
         if arguments.is_set("version"):
             _print_version()
             return 0
         if arguments.is_set("help"):
-            print(f"{usage_line}\n{usage()}")
+            print(f"{command.usage}\n{usage(command.flags)}")
             return 0
         configure_logs(log_format(arguments))
-        config = server_config(_with_friendly_defaults(arguments, is_friendly=is_friendly))
+        run = command.prepare(arguments)
     except SigrunError as error:
         print(error, file=sys.stderr)
-        print(f"{usage_line}see --help", file=sys.stderr)
+        print(f"{command.usage}see --help", file=sys.stderr)
         return _USAGE_ERROR
     for name in arguments.ignored:
         logger.info("--%s has no effect: %s", name, WITHOUT_EFFECT[name])
-    return _serve(config, shows_banner=is_friendly)
+    try:
+        run()
+    except SigrunError as error:
+        print(f"Failed to start server. Error: {error.code.name}: {error}", file=sys.stderr)
+        return _START_ERROR
+    return 0
 
 
 def _print_version() -> None:
@@ -91,11 +114,50 @@ def _print_version() -> None:
     print(f"TensorFlow Library: {importlib.metadata.version('tensorflow')}")
 
 
-def _with_friendly_defaults(arguments: Arguments, *, is_friendly: bool) -> Arguments:
-    if arguments.positional and not (is_friendly and len(arguments.positional) == 1):
+def _model_server(arguments: Arguments) -> Run:
+    _check_positional(arguments, 0)
+    return _served(server_config(arguments), shows_banner=False)
+
+
+def _serve(arguments: Arguments) -> Run:
+    _check_positional(arguments, 1)
+    return _served(server_config(_with_friendly_defaults(arguments)), shows_banner=True)
+
+
+def _gateway(arguments: Arguments) -> Run:
+    _check_positional(arguments, 0)
+    config = gateway_config(arguments)
+    return functools.partial(
+        run_until_signalled,
+        functools.partial(Gateway, config),
+        functools.partial(_announce_gateway, config),
+        grace_s=config.shutdown_grace_s,
+    )
+
+
+_COMMANDS = {
+    "serve": _Command(_SERVE_USAGE, FLAGS, _serve),
+    "gateway": _Command(_GATEWAY_USAGE, GATEWAY_FLAGS, _gateway),
+}
+
+
+def _served(config: ServerConfig, *, shows_banner: bool) -> Run:
+    return functools.partial(
+        run_until_signalled,
+        functools.partial(ModelServer, config),
+        functools.partial(_announce, config, shows_banner=shows_banner),
+        grace_s=config.shutdown_grace_s,
+    )
+
+
+def _check_positional(arguments: Arguments, most: int) -> None:
+    if len(arguments.positional) > most:
         raise InvalidArgument(f"unknown argument: {arguments.positional[-1]}")
+
+
+def _with_friendly_defaults(arguments: Arguments) -> Arguments:
     values = dict(arguments.values)
-    if is_friendly and "rest_api_port" not in arguments.given:
+    if "rest_api_port" not in arguments.given:
         values["rest_api_port"] = _DEFAULT_HTTP_PORT
     for base_path in arguments.positional:
         values["model_base_path"] = _checked_base_path(base_path)
@@ -117,67 +179,15 @@ def _checked_base_path(base_path: str) -> str:
     return base_path
 
 
-def _serve(config: ServerConfig, *, shows_banner: bool) -> int:
-    try:
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_serve_until_signalled(config, shows_banner=shows_banner))
-    except SigrunError as error:
-        print(f"Failed to start server. Error: {error.code.name}: {error}", file=sys.stderr)
-        return _START_ERROR
-    return 0
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Return uvloop's loop, a third faster under gRPC, where it runs."""
-    if sys.platform == "win32":
-        return None
-    import uvloop  # noqa: PLC0415  # it is not there on Windows
-
-    return uvloop.new_event_loop
-
-
-async def _serve_until_signalled(config: ServerConfig, *, shows_banner: bool) -> None:
-    """Start, wait for SIGTERM or SIGINT, drain. Raises what starting raises."""
-    stop = _stop_signal()
-    server = ModelServer(config)
-    starting = asyncio.create_task(server.start(), name="start")
-    stopping = asyncio.create_task(stop.wait(), name="stop")
-    await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
-    if not starting.done():
-        starting.cancel()
-        await asyncio.wait([starting])
-        return
-    await starting
-    _announce(server, config, shows_banner=shows_banner)
-    await stopping
-    logger.info("draining, for up to %g s", config.shutdown_grace_s)
-    await server.stop(config.shutdown_grace_s)
-    logger.info("stopped")
-
-
-def _stop_signal() -> asyncio.Event:
-    """Return an event that the first signal sets; one that comes later ends the process."""
-    loop, stop = asyncio.get_running_loop(), asyncio.Event()
-    is_impatient_at = math.inf
-
-    def on_signal(number: int) -> None:
-        nonlocal is_impatient_at
-        if not stop.is_set():
-            is_impatient_at = loop.time() + _SAME_SIGNAL_S
-            stop.set()
-        elif loop.time() >= is_impatient_at:
-            logger.warning("stopping at once, requests in flight are lost")
-            os._exit(128 + number)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal, number)
-    return stop
-
-
-def _announce(server: ModelServer, config: ServerConfig, *, shows_banner: bool) -> None:
+def _announce(config: ServerConfig, server: ModelServer, *, shows_banner: bool) -> None:
     if server.grpc.port is not None:
         logger.info("Running gRPC ModelServer at %s:%d ...", config.grpc.host, server.grpc.port)
     if server.http is not None:
         logger.info("Exporting HTTP/REST API at:localhost:%d ...", server.http.port)
     if shows_banner:
         print(banner(server, config), flush=True)
+
+
+def _announce_gateway(config: GatewayConfig, gateway: Gateway) -> None:
+    logger.info("Exporting HTTP/REST API at:localhost:%d ...", gateway.http.port)
+    logger.info("in front of %s", ", ".join(config.upstream.addresses))

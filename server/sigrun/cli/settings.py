@@ -1,17 +1,19 @@
-"""From parsed flags, and the files they name, to a `ServerConfig`."""
+"""From parsed flags, and the files they name, to a `ServerConfig` or a `GatewayConfig`."""
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 
 from sigrun.cli.flags import Arguments
 from sigrun.config.batching import THREAD_POOL_NAME_WITHOUT_FILE, BatchingOptions
 from sigrun.config.execution import ExecutionOptions
+from sigrun.config.gateway import GatewayConfig, UpstreamOptions, UpstreamTls
 from sigrun.config.lifecycle import LifecycleOptions, VersionTransition
 from sigrun.config.models import ModelConfig, ModelSet
 from sigrun.config.server import GrpcOptions, HttpOptions, ServerConfig, TlsOptions
-from sigrun.errors import InvalidArgument
+from sigrun.errors import InvalidArgument, NotFound
 from sigrun.telemetry.logs import LogFormat
 from sigrun.wire import batching_config, config_files, model_config
 
@@ -40,6 +42,41 @@ def server_config(arguments: Arguments) -> ServerConfig:
     )
 
 
+def gateway_config(arguments: Arguments) -> GatewayConfig:
+    """Return the configuration of a gateway. Raises `InvalidArgument` or `NotFound`."""
+    addresses = (address.strip() for address in arguments.text("upstream").split(","))
+    upstream = UpstreamOptions(
+        addresses=tuple(filter(None, addresses)),
+        tls=_upstream_tls(arguments),
+        channel_arguments=_channel_arguments(arguments, "upstream_channel_arguments"),
+    )
+    http = dataclasses.replace(_http(arguments), port=arguments.integer("rest_api_port"))
+    return GatewayConfig(
+        upstream=upstream,
+        http=http,
+        shutdown_grace_s=arguments.number("shutdown_grace_seconds"),
+    )
+
+
+def _upstream_tls(arguments: Arguments) -> UpstreamTls | None:
+    """Return the settings of TLS if it is asked for, or any flag needs it."""
+    tls = UpstreamTls(
+        ca=_contents(arguments, "upstream_ca_file"),
+        client_cert=_contents(arguments, "upstream_client_cert_file"),
+        client_key=_contents(arguments, "upstream_client_key_file"),
+        server_name=arguments.text("upstream_tls_server_name"),
+    )
+    return tls if arguments.is_set("upstream_tls") or tls != UpstreamTls() else None
+
+
+def _contents(arguments: Arguments, name: str) -> bytes:
+    path = arguments.text(name)
+    try:
+        return Path(path).read_bytes() if path else b""
+    except OSError as error:
+        raise NotFound(f"--{name}: cannot read {path}: {error.strerror}") from None
+
+
 def log_format(arguments: Arguments) -> LogFormat:
     """Return how log lines are to look. Raises `InvalidArgument`."""
     return LogFormat(_choice(arguments, "log_format", [kind.value for kind in LogFormat]))
@@ -62,20 +99,20 @@ def _grpc(arguments: Arguments) -> GrpcOptions:
     return GrpcOptions(
         port=arguments.integer("port") or None,
         socket_path=arguments.text("grpc_socket_path"),
-        channel_arguments=_channel_arguments(arguments.text("grpc_channel_arguments")),
+        channel_arguments=_channel_arguments(arguments, "grpc_channel_arguments"),
         tls=_tls(arguments, "ssl_config_file"),
         enable_health=arguments.is_set("enable_grpc_healthcheck_service"),
         outputs_as_tensor_content=arguments.is_set("enable_serialization_as_tensor_content"),
     )
 
 
-def _channel_arguments(text: str) -> dict[str, str | int]:
+def _channel_arguments(arguments: Arguments, name: str) -> dict[str, str | int]:
     """Read `k=v,k=v`; a value that parses as int32 is passed as one."""
     pairs: dict[str, str | int] = {}
-    for entry in filter(None, text.split(",")):
+    for entry in filter(None, arguments.text(name).split(",")):
         key, separator, value = entry.partition("=")
         if not separator:
-            raise InvalidArgument(f"--grpc_channel_arguments: {entry!r} is not of the form k=v")
+            raise InvalidArgument(f"--{name}: {entry!r} is not of the form k=v")
         is_int32 = value.removeprefix("-").isdecimal() and int(value) in _INT32
         pairs[key] = int(value) if is_int32 else value
     return pairs

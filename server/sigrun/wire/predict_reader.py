@@ -1,4 +1,4 @@
-"""Bytes of a PredictRequest -> PredictCall, its tensors read in place.
+"""Bytes of a PredictRequest -> PredictCall, its tensors read in place; an answer likewise.
 
 Theory of operation. `codec.predict_call` on a parsed message is the one definition of what
 a request means; this module is a short cut to the same value. It knows the one layout that
@@ -11,7 +11,8 @@ answers or refuses. So what is taken here must be right, and nothing else need b
     tensor   :=  DTYPE number  (SHAPE size bytes)?  values
     values   :=  CONTENT size bytes  |  PACKED size bytes  |  (STRING size bytes)*
 
-There is one model spec, and one input of a name. Values are those of the tensor's own
+An answer, a PredictResponse -> PredictResult, is laid out alike, without a filter.
+There is one model spec, and one tensor of a name. Values are those of the tensor's own
 dtype and exactly as many as its shape has. Sizes are varints without needless bytes. Many
 strings, and strings as content, are left to protobuf too: it is no slower at them.
 
@@ -41,12 +42,12 @@ from google.protobuf.message import DecodeError, Message
 from sigrun._gen.tensorflow.core.framework.tensor_pb2 import TensorProto
 from sigrun._gen.tensorflow.core.framework.tensor_shape_pb2 import TensorShapeProto
 from sigrun._gen.tensorflow_serving.apis.model_pb2 import ModelSpec as ModelSpecProto
-from sigrun._gen.tensorflow_serving.apis.predict_pb2 import PredictRequest
-from sigrun.inference.calls import ModelSpec, PredictCall
+from sigrun._gen.tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
+from sigrun.inference.calls import ModelSpec, PredictCall, PredictResult
 from sigrun.inference.signatures import check_input_names
 from sigrun.servables.signature import MAX_RANK, Array, DType, Signature
-from sigrun.wire import codec, tensors, wire_format
-from sigrun.wire.parse import parse
+from sigrun.wire import client_codec, codec, tensors, wire_format
+from sigrun.wire.parse import parse, parse_answer
 
 
 class _Unusual(Exception):
@@ -99,6 +100,27 @@ def quick_predict_call(body: bytes, deadline: float | None) -> PredictCall | Non
         return codec.predict_call(parse(PredictRequest, body), deadline)
 
 
+def predict_result(body: bytes) -> PredictResult:
+    """Read the bytes of an answer to Predict; a large one can take milliseconds.
+
+    Raises `Internal` if they are not one.
+    """
+    try:
+        return _predict_result(body, _KINDS)
+    except _GIVE_UP:
+        return client_codec.predict_result(parse_answer(PredictResponse, body))
+
+
+def quick_predict_result(body: bytes) -> PredictResult | None:
+    """Do what `predict_result` does, or return None where that would take long."""
+    try:
+        return _predict_result(body, _QUICK_KINDS)
+    except _GIVE_UP:
+        if len(body) > _QUICK_BYTES:
+            return None
+        return client_codec.predict_result(parse_answer(PredictResponse, body))
+
+
 async def _bind(inputs: Mapping[str, Array], signature: Signature) -> Mapping[str, Array]:
     if inputs.keys() != signature.inputs.keys():
         check_input_names(signature, inputs.keys())
@@ -113,6 +135,9 @@ def _tag(kind: type[Message], field: str) -> int:
 _MODEL_SPEC = _tag(PredictRequest, "model_spec")
 _INPUT = _tag(PredictRequest, "inputs")
 _OUTPUT_FILTER = _tag(PredictRequest, "output_filter")
+_OUTPUT = _tag(PredictResponse, "outputs")
+_RESPONSE_SPEC = _tag(PredictResponse, "model_spec")
+# Maps are alike: what holds for inputs holds for outputs.
 _KEY = _tag(PredictRequest.InputsEntry, "key")
 _VALUE = _tag(PredictRequest.InputsEntry, "value")
 _DTYPE = TensorProto.DTYPE_FIELD_NUMBER << 3  # a varint
@@ -134,7 +159,7 @@ def _predict_call(
         if position > end:
             raise _Unusual
         if tag == _INPUT:
-            alias, array = _input(body, start, position, kinds)
+            alias, array = _entry(body, start, position, kinds)
             if alias in inputs:
                 raise _Unusual
             inputs[alias] = array
@@ -155,6 +180,29 @@ def _predict_call(
         output_filter=tuple(output_filter),
         deadline=deadline,
     )
+
+
+def _predict_result(body: bytes, kinds: _Kinds) -> PredictResult:
+    spec: ModelSpec | None = None
+    outputs: dict[str, Array] = {}
+    position, end = 0, len(body)
+    while position < end:
+        tag = body[position]
+        start, position = _extent(body, position + 1)
+        if position > end:
+            raise _Unusual
+        if tag == _OUTPUT:
+            alias, array = _entry(body, start, position, kinds)
+            if alias in outputs:
+                raise _Unusual
+            outputs[alias] = array
+        elif tag == _RESPONSE_SPEC and spec is None:
+            spec = _model_spec(body[start:position])
+        else:
+            raise _Unusual
+    if spec is None:
+        raise _Unusual
+    return PredictResult(spec=client_codec.resolved(spec), outputs=outputs)
 
 
 def _extent(body: bytes, position: int) -> tuple[int, int]:
@@ -181,7 +229,7 @@ def _model_spec(encoded: bytes) -> ModelSpec:
     return codec.model_spec(ModelSpecProto.FromString(encoded))
 
 
-def _input(body: bytes, position: int, end: int, kinds: _Kinds) -> tuple[str, Array]:
+def _entry(body: bytes, position: int, end: int, kinds: _Kinds) -> tuple[str, Array]:
     if body[position] != _KEY:
         raise _Unusual
     start, position = _extent(body, position + 1)

@@ -1,6 +1,7 @@
 """PredictResult -> bytes of a PredictResponse, its arrays appended as they lie in memory.
 
-What comes out parses to what `codec.predict_response` builds; messages are written here
+A PredictRequest is written likewise, for a server upstream. What comes out parses to what
+`codec.predict_response` or `client_codec.predict_request` builds; messages are written here
 only where that is faster, which is everything but a few integers or short strings, and
 strings in `tensor_content`. Headers that repeat from answer to answer are remembered.
 """
@@ -8,17 +9,17 @@ strings in `tensor_content`. Headers that repeat from answer to answer are remem
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sigrun._gen.tensorflow.core.framework.tensor_pb2 import TensorProto
 from sigrun._gen.tensorflow.core.framework.tensor_shape_pb2 import TensorShapeProto
-from sigrun._gen.tensorflow_serving.apis.predict_pb2 import PredictResponse
-from sigrun.inference.calls import PredictResult, ResolvedSpec
+from sigrun._gen.tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
+from sigrun.inference.calls import ModelSpec, PredictResult, ResolvedSpec
 from sigrun.servables.signature import Array, DType, dtype_of
-from sigrun.wire import codec, tensors, wire_format
+from sigrun.wire import client_codec, codec, tensors, wire_format
 
 _Pieces = list[bytes | memoryview]
 
@@ -31,7 +32,10 @@ _QUICK_ELEMENTS = 1 << 13
 _QUICK_BYTES_AS_MEMORY = 1 << 22
 
 _AS_MEMORY = frozenset({DType.FLOAT, DType.DOUBLE, DType.COMPLEX64, DType.COMPLEX128, DType.BOOL})
+_INPUT = wire_format.tag(PredictRequest, "inputs")
+_OUTPUT_FILTER = wire_format.tag(PredictRequest, "output_filter")
 _OUTPUT = wire_format.tag(PredictResponse, "outputs")
+# Maps are alike: what holds for outputs holds for inputs.
 _KEY = wire_format.tag(PredictResponse.OutputsEntry, "key")
 _VALUE = wire_format.tag(PredictResponse.OutputsEntry, "value")
 _CONTENT = wire_format.tag(TensorProto, "tensor_content")
@@ -47,17 +51,39 @@ def predict_response(result: PredictResult, *, as_content: bool) -> bytes:
     """
     pieces: _Pieces = []
     for alias, array in result.outputs.items():
-        pieces += _output(alias, array, as_content=as_content)
+        pieces += _entry(_OUTPUT, alias, array, as_content=as_content)
     pieces.append(_spec(result.spec))
     return b"".join(pieces)
 
 
 def takes_long(result: PredictResult, *, as_content: bool) -> bool:
     """Return whether the answer is better written off the event loop."""
-    return any(
-        array.size > _QUICK_ELEMENTS and not _is_quick(array, as_content=as_content)
-        for array in result.outputs.values()
-    )
+    return any(_takes_long(array, as_content=as_content) for array in result.outputs.values())
+
+
+def predict_request(
+    spec: ModelSpec, inputs: Mapping[str, Array], output_filter: Sequence[str] = ()
+) -> bytes:
+    """Write a request: strings one by one, all else as content, which is its memory.
+
+    Raises `Unimplemented` for an element type that has no wire form.
+    """
+    pieces: _Pieces = [_request_spec(spec)]
+    for alias, array in inputs.items():
+        pieces += _entry(_INPUT, alias, array, as_content=array.dtype != object)
+    for alias in output_filter:
+        text = alias.encode()
+        pieces.append(_OUTPUT_FILTER + _size(len(text)) + text)
+    return b"".join(pieces)
+
+
+def request_takes_long(inputs: Mapping[str, Array]) -> bool:
+    """Return whether a request with these inputs is better written off the event loop."""
+    return any(_takes_long(array, as_content=True) for array in inputs.values())
+
+
+def _takes_long(array: Array, *, as_content: bool) -> bool:
+    return array.size > _QUICK_ELEMENTS and not _is_quick(array, as_content=as_content)
 
 
 def _is_quick(array: Array, *, as_content: bool) -> bool:
@@ -67,12 +93,17 @@ def _is_quick(array: Array, *, as_content: bool) -> bool:
 
 
 @functools.lru_cache(maxsize=1024)
+def _request_spec(spec: ModelSpec) -> bytes:
+    return PredictRequest(model_spec=client_codec.model_spec(spec)).SerializeToString()
+
+
+@functools.lru_cache(maxsize=1024)
 def _spec(spec: ResolvedSpec) -> bytes:
     return PredictResponse(model_spec=codec.resolved_spec(spec)).SerializeToString()
 
 
-def _output(alias: str, array: Array, *, as_content: bool) -> _Pieces:
-    """Return one entry of the outputs: its key, its tensor."""
+def _entry(tag: bytes, alias: str, array: Array, *, as_content: bool) -> _Pieces:
+    """Return one entry of the map with this tag: its key, its tensor."""
     dtype = dtype_of(array)
     if as_content and dtype is DType.STRING:
         head = tensors.encode(array, as_content=True).SerializeToString()
@@ -83,7 +114,7 @@ def _output(alias: str, array: Array, *, as_content: bool) -> _Pieces:
     tensor_bytes = len(head) + sum(map(len, values))
     key, tensor_size = _key(alias), _size(tensor_bytes)
     entry_size = _size(len(key) + len(_VALUE) + len(tensor_size) + tensor_bytes)
-    return [b"".join((_OUTPUT, entry_size, key, _VALUE, tensor_size, head)), *values]
+    return [b"".join((tag, entry_size, key, _VALUE, tensor_size, head)), *values]
 
 
 def _size(count: int) -> bytes:

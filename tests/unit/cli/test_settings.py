@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from sigrun.cli.flags import parse
-from sigrun.cli.settings import log_format, server_config
+from sigrun.cli.flags import GATEWAY_FLAGS, parse
+from sigrun.cli.settings import gateway_config, log_format, server_config
 from sigrun.config.batching import BatchingOptions
+from sigrun.config.gateway import GatewayConfig, UpstreamOptions, UpstreamTls
 from sigrun.config.lifecycle import LifecycleOptions, VersionTransition
 from sigrun.config.models import ModelConfig, ModelSet
 from sigrun.config.server import GrpcOptions, HttpOptions, ServerConfig, TlsOptions
@@ -303,3 +304,81 @@ def test_a_parameters_file_without_batching_is_refused() -> None:
         "server_options.batching_parameters_file is set without setting "
         "server_options.enable_batching to true."
     )
+
+
+# A gateway
+
+
+def gateway(*words: str) -> GatewayConfig:
+    return gateway_config(parse(words, GATEWAY_FLAGS))
+
+
+def test_a_gateway_needs_nothing_but_its_servers() -> None:
+    assert gateway("--upstream=model:8500") == GatewayConfig(
+        upstream=UpstreamOptions(addresses=("model:8500",)), http=HttpOptions(port=8501)
+    )
+
+
+def test_servers_are_parted_by_commas() -> None:
+    config = gateway("--upstream=a:1, b:2,,unix:/run/model")
+
+    assert config.upstream.addresses == ("a:1", "b:2", "unix:/run/model")
+
+
+@pytest.mark.parametrize("words", [[], ["--upstream="], ["--upstream=,"]])
+def test_a_gateway_without_servers_is_refused(words: list[str]) -> None:
+    with pytest.raises(InvalidArgument, match="A gateway needs servers: --upstream=host:port"):
+        gateway(*words)
+
+
+def test_the_http_port_of_a_gateway_is_set_as_that_of_a_server() -> None:
+    config = gateway(
+        "--upstream=a:1",
+        "--rest_api_port=0",
+        "--rest_api_timeout_in_ms=500",
+        "--rest_api_enable_cors_support",
+        "--shutdown_grace_seconds=2",
+        "--upstream_channel_arguments=grpc.x=1,grpc.y=z",
+    )
+
+    assert config.http == HttpOptions(port=0, timeout_s=0.5, enable_cors=True)
+    assert config.shutdown_grace_s == 2
+    assert config.upstream.channel_arguments == {"grpc.x": 1, "grpc.y": "z"}
+
+
+def test_certificates_are_read_from_files_and_mean_tls(tmp_path: Path) -> None:
+    for name in ("ca", "cert", "key"):
+        (tmp_path / name).write_text(name)
+
+    config = gateway(
+        "--upstream=a:1",
+        f"--upstream_ca_file={tmp_path / 'ca'}",
+        f"--upstream_client_cert_file={tmp_path / 'cert'}",
+        f"--upstream_client_key_file={tmp_path / 'key'}",
+        "--upstream_tls_server_name=model",
+    )
+
+    assert config.upstream.tls == UpstreamTls(
+        ca=b"ca", client_cert=b"cert", client_key=b"key", server_name="model"
+    )
+
+
+def test_tls_can_do_with_the_certificates_that_grpc_knows() -> None:
+    assert gateway("--upstream=a:1", "--upstream_tls").upstream.tls == UpstreamTls()
+
+
+def test_a_certificate_without_its_key_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "cert").write_text("cert")
+
+    with pytest.raises(InvalidArgument, match="A client certificate and its key come together"):
+        gateway("--upstream=a:1", f"--upstream_client_cert_file={tmp_path / 'cert'}")
+
+
+def test_a_certificate_that_cannot_be_read_is_named() -> None:
+    with pytest.raises(NotFound, match="--upstream_ca_file: cannot read /nowhere/ca: "):
+        gateway("--upstream=a:1", "--upstream_ca_file=/nowhere/ca")
+
+
+def test_a_gateway_takes_no_flag_that_is_about_models() -> None:
+    with pytest.raises(InvalidArgument, match="unknown argument: --model_name=mnist"):
+        gateway("--upstream=a:1", "--model_name=mnist")

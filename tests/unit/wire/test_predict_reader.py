@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from sigrun._gen.tensorflow.core.framework.tensor_pb2 import TensorProto
 from sigrun._gen.tensorflow.core.framework.tensor_shape_pb2 import TensorShapeProto
 from sigrun._gen.tensorflow.core.framework.types_pb2 import DataType
-from sigrun._gen.tensorflow_serving.apis.predict_pb2 import PredictRequest
+from sigrun._gen.tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
 from sigrun.errors import Code, InvalidArgument, SigrunError
-from sigrun.inference.calls import ModelSpec, PredictCall
+from sigrun.inference.calls import ModelSpec, PredictCall, PredictResult, ResolvedSpec
 from sigrun.servables.signature import Array, DType, Signature
-from sigrun.wire import codec, predict_reader, tensors
-from sigrun.wire.parse import parse
+from sigrun.wire import client_codec, codec, predict_reader, tensors
+from sigrun.wire.parse import parse, parse_answer
 from sigrun.wire.wire_format import varint
 from tests.fakes.servables import signature
 from tests.samples import ARRAYS, SAMPLES, sample
@@ -538,3 +538,85 @@ class TestProperties:
         assert_agree(SPEC + body)
         assert_agree(SPEC + entry(body))
         assert_agree(SPEC + entry(FLOAT + body))
+
+
+# Answers
+
+
+def answer_of(outputs: Mapping[str, Array], *, as_content: bool = False) -> bytes:
+    spec = ResolvedSpec(name="mnist", version=3, signature_name="serving_default")
+    result = PredictResult(spec=spec, outputs=outputs)
+    return codec.predict_response(result, as_content=as_content).SerializeToString()
+
+
+def answered(read: Any, body: bytes) -> Any:
+    try:
+        result = read(body)
+    except SigrunError as error:
+        return error.code, str(error)
+    return result.spec, {alias: described(array) for alias, array in result.outputs.items()}
+
+
+def assert_answers_agree(body: bytes) -> None:
+    def long(body: bytes) -> PredictResult:
+        return client_codec.predict_result(parse_answer(PredictResponse, body))
+
+    def quick(body: bytes) -> PredictResult:
+        return predict_reader.quick_predict_result(body) or predict_reader.predict_result(body)
+
+    expected = answered(long, body)
+    assert answered(predict_reader.predict_result, body) == expected, body.hex()
+    assert answered(quick, body) == expected, body.hex()
+
+
+@pytest.mark.parametrize("as_content", [False, True], ids=["typed", "as content"])
+@pytest.mark.parametrize("repeated", [1, 1_000])
+@pytest.mark.parametrize("dtype", sorted(DType))
+def test_an_answer_is_read_as_protobuf_reads_it(
+    dtype: DType, repeated: int, as_content: bool
+) -> None:
+    outputs = {"y": sample(dtype, repeated).reshape(3, repeated), "z": sample(DType.FLOAT)}
+
+    assert_answers_agree(answer_of(outputs, as_content=as_content))
+
+
+def test_an_answer_is_read_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(predict_reader, "parse_answer", None)
+    body = answer_of({"y": np.arange(3, dtype=np.float32)})
+
+    result = predict_reader.predict_result(body)
+
+    assert result.spec == ResolvedSpec(name="mnist", version=3, signature_name="serving_default")
+    assert result.outputs["y"].tolist() == [0, 1, 2]
+
+
+def test_a_long_answer_that_protobuf_must_read_is_not_quick() -> None:
+    body = answer_of({"y": np.full(100_000, 300, np.int64)})
+
+    assert predict_reader.quick_predict_result(body) is None
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"\x0a", b"\xff" * 20, b"\x0a\x02\x0a\x00", b"\x12\x00\x12\x00"]
+)
+def test_what_is_no_usual_answer_is_judged_by_protobuf(body: bytes) -> None:
+    assert_answers_agree(body)
+
+
+@given(
+    outputs=st.dictionaries(st.text(max_size=3), ARRAYS, max_size=3),
+    as_content=st.booleans(),
+    seed=st.integers(0, 2**32),
+)
+@settings(max_examples=200, deadline=None)
+def test_answers_that_are_damaged_are_judged_as_by_protobuf(
+    outputs: dict[str, Array], as_content: bool, seed: int
+) -> None:
+    body = answer_of(outputs, as_content=as_content)
+    assert_answers_agree(body)
+    choose = random.Random(seed)
+    damaged = bytearray(body)
+    for _ in range(choose.randint(1, 3)):
+        damaged[choose.randrange(len(damaged))] = choose.randrange(256)
+    assert_answers_agree(bytes(damaged))
+    assert_answers_agree(body[: choose.randrange(len(body))])

@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sigrun._gen.tensorflow_serving.apis.predict_pb2 import PredictResponse
+from sigrun._gen.tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
 from sigrun.errors import Unimplemented
-from sigrun.inference.calls import PredictResult, ResolvedSpec
+from sigrun.inference.calls import ModelSpec, PredictResult, ResolvedSpec
 from sigrun.servables.signature import Array, DType
-from sigrun.wire import codec, predict_writer
+from sigrun.wire import client_codec, codec, predict_writer, tensors
+from tests.arrays import assert_same
 from tests.samples import ARRAYS, SAMPLES, sample
 
 SPEC = ResolvedSpec(name="mnist", version=3, signature_name="serving_default")
@@ -190,3 +191,38 @@ def test_answers_are_the_message_that_protobuf_writes(
     assert_same_message(
         written(outputs, as_content=as_content), by_protobuf(outputs, as_content=as_content)
     )
+
+
+# Requests
+
+
+@pytest.mark.parametrize("repeated", [1, 10_000])
+@pytest.mark.parametrize("dtype", sorted(DType))
+def test_a_request_is_the_bytes_that_protobuf_writes(dtype: DType, repeated: int) -> None:
+    spec = ModelSpec(name="mnist", label="stable", signature_name="classify")
+    inputs = {"x": sample(dtype, repeated).reshape(3, repeated)}
+
+    body = predict_writer.predict_request(spec, inputs, ("y", "z" * 200))
+
+    expected = client_codec.predict_request(spec, inputs, ("y", "z" * 200))
+    assert body == expected.SerializeToString()
+
+
+@given(inputs=st.dictionaries(st.text(max_size=5), ARRAYS, max_size=4))
+@settings(max_examples=200, deadline=None)
+def test_requests_are_read_as_they_were_meant(inputs: dict[str, Array]) -> None:
+    spec = ModelSpec(name="mnist", version=3)
+
+    body = predict_writer.predict_request(spec, inputs)
+
+    message = PredictRequest.FromString(body)
+    assert codec.target(message) == spec
+    assert message.inputs.keys() == inputs.keys()
+    for alias, proto in message.inputs.items():
+        assert_same(tensors.decode(alias, proto), inputs[alias])
+
+
+def test_only_requests_with_many_strings_or_much_memory_take_long() -> None:
+    assert not predict_writer.request_takes_long({"x": np.zeros(100_000, np.int64)})
+    assert predict_writer.request_takes_long({"x": np.zeros(1_000_000, np.int64)})
+    assert predict_writer.request_takes_long({"x": np.full(10_000, b"s", object)})

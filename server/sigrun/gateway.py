@@ -1,0 +1,40 @@
+"""The HTTP application in front of servers upstream; a process without models and TensorFlow."""
+
+from __future__ import annotations
+
+import asyncio
+
+from sigrun.config.gateway import GatewayConfig
+from sigrun.wire.bodies import body_threads
+from sigrun.wire.grpc.upstream import Upstream, UpstreamInference, UpstreamManagement
+from sigrun.wire.http.port import http_port
+
+
+class Gateway:
+    """A whole gateway. `start` it once, then `stop` it; all on the event loop that makes it."""
+
+    def __init__(self, config: GatewayConfig) -> None:
+        self._bodies = body_threads()
+        self._upstream = Upstream(config.upstream)
+        self._inference = UpstreamInference(self._upstream, bodies=self._bodies)
+        self._management = UpstreamManagement(self._upstream)
+        self.http = http_port(config.http, self._inference, self._management, bodies=self._bodies)
+
+    async def start(self) -> None:
+        """Listen, whether or not a server can be reached; `/readyz` says so.
+
+        Raises `Unavailable` if the port cannot be had.
+        """
+        try:
+            await self.http.start()
+        except BaseException:
+            await self.stop(grace_s=0)
+            raise
+
+    async def stop(self, grace_s: float) -> None:
+        """Drain for up to `grace_s` seconds, then let go of the servers."""
+        self._management.draining()
+        await self.http.stop(grace_s)
+        await self._inference.close()
+        await self._upstream.close()
+        await asyncio.to_thread(self._bodies.close)

@@ -1,0 +1,53 @@
+"""A gateway on a loopback port, in front of servers of these tests."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+
+from sigrun.config.gateway import GatewayConfig, UpstreamOptions
+from sigrun.gateway import Gateway
+from tests.wire.clients import PATIENCE_S
+from tests.wire.rig import HOST, HTTP, Rig
+
+# A server that was away is looked for again at once.
+QUICK = {
+    "grpc.initial_reconnect_backoff_ms": 20,
+    "grpc.min_reconnect_backoff_ms": 200,
+    "grpc.max_reconnect_backoff_ms": 50,
+}
+
+
+def address_of(rig: Rig) -> str:
+    """Return where the gRPC port of a server is."""
+    return f"{HOST}:{rig.server.grpc.port}"
+
+
+@asynccontextmanager
+async def gateway_to(
+    *addresses: str, http: Any = HTTP, **upstream: Any
+) -> AsyncIterator[httpx.AsyncClient]:
+    """Yield a client of a gateway in front of these servers."""
+    options = UpstreamOptions(addresses=addresses, channel_arguments=QUICK, **upstream)
+    gateway = Gateway(GatewayConfig(upstream=options, http=http))
+    await gateway.start()
+    try:
+        async with httpx.AsyncClient(base_url=url_of(gateway), timeout=PATIENCE_S) as client:
+            yield client
+    finally:
+        await gateway.stop(grace_s=0)
+
+
+def url_of(gateway: Gateway) -> str:
+    """Return the URL of a gateway's port."""
+    return f"http://{HOST}:{gateway.http.port}"
+
+
+@asynccontextmanager
+async def front(rig: Rig) -> AsyncIterator[str]:
+    """Yield the URL of a gateway in front of the server of `rig`."""
+    async with gateway_to(address_of(rig)) as client:
+        yield str(client.base_url)
