@@ -51,6 +51,19 @@ def test_an_unknown_version_is_not_found(curl_lines: list[str]) -> None:
     assert status == "HTTP 404"
 
 
+def test_the_curl_lines_of_the_readme_work_as_they_stand(server: RunningServer) -> None:
+    text = (EXAMPLE.parents[1] / "README.md").read_text().replace("\\\n", "")
+    lines = [line.strip() for line in text.splitlines() if line.startswith("    curl")]
+
+    answers = [
+        json.loads(run_line(line.replace("localhost:8501", f"localhost:{server.http_port}")))
+        for line in lines
+    ]
+
+    assert len(answers) >= 4
+    assert not [answer for answer in answers if "error" in answer]
+
+
 def test_a_label_and_its_version_give_the_same_answer(server: RunningServer) -> None:
     body: dict[str, Any] = {"inputs": {"text": ["Cheap watches, click here"]}}
 
