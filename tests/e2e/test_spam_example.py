@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from examples.spam.paths import BASE_PATH, CONFIG
-from tests.e2e.process import RunningServer, run_line, run_module, running_server
+from tests.e2e.process import ROOT, RunningServer, run_line, run_module, running_server
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def test_an_unknown_version_is_not_found(curl_lines: list[str]) -> None:
 
 
 def test_the_curl_lines_of_the_readme_work_as_they_stand(server: RunningServer) -> None:
-    text = (EXAMPLE.parents[1] / "README.md").read_text().replace("\\\n", "")
+    text = (ROOT / "README.md").read_text().replace("\\\n", "")
     lines = [line.strip() for line in text.splitlines() if line.startswith("    curl")]
 
     answers = [
