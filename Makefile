@@ -73,7 +73,7 @@ test-unit: $(READY) ## Run the tests that need no TensorFlow and no network
 	$(PYTEST) tests/unit
 
 .PHONY: test-real
-test-real: $(READY) $(JS_BUILT) ## Run the tests with sockets, real models and real clients
+test-real: $(READY) $(JS_BUILT) chromium ## Run the tests with sockets, real models and real clients
 	@$(BIN)/python -m examples.spam.prepare
 	@$(BIN)/python -m examples.panda.prepare
 	$(PYTEST) tests --ignore=tests/unit

@@ -456,7 +456,7 @@ def test_a_frozen_model_does_not_hold_its_weights_twice(tmp_path: Path) -> None:
     last_loaded, *unloaded = map(float, printed.split())
 
     assert 96 * 0.8 < last_loaded - unloaded[-1] < 96 * 1.6
-    assert unloaded[-1] - unloaded[0] < 96 / 2
+    assert unloaded[-1] < 1.1 * unloaded[0]
     with loaded(path) as model:
         assert is_frozen(model)
 

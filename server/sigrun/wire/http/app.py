@@ -12,10 +12,11 @@ from collections.abc import Mapping
 from sigrun.config.server import HttpOptions
 from sigrun.errors import Internal, NotFound, SigrunError
 from sigrun.executors.threads import Threads
-from sigrun.telemetry import request_id
+from sigrun.telemetry import metrics, request_id
 from sigrun.telemetry.request_id import REQUEST_ID
 from sigrun.wire.http import compression, cors
 from sigrun.wire.http.messages import (
+    JSON,
     Handler,
     HttpRequest,
     HttpResponse,
@@ -27,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 _REQUEST_ID = request_id.METADATA_KEY.encode()
 _MIN_GZIP_BYTES = 4096  # what is smaller saves no time on its way
+_TEXTS = frozenset({JSON, metrics.CONTENT_TYPE})
 _LARGE_BYTES = 32 * 1024  # what takes longer to compress than to go to a thread
 
 
@@ -78,11 +80,11 @@ class HttpApp:
 
     async def _respond(self, request: HttpRequest) -> HttpResponse:
         if request.method == "OPTIONS":
-            return cors.preflight(request)
+            return cors.preflight(request, is_allowed=bool(self._cors_headers))
         if b"content-encoding" in request.headers:
             request = await self._inflated(request)
         response = await self._handler(request)(request)
-        if len(response.body) >= _MIN_GZIP_BYTES and b"accept-encoding" in request.headers:
+        if b"accept-encoding" in request.headers and _is_worth_packing(response):
             response = await self._deflated(response, request)
         return response
 
@@ -114,6 +116,11 @@ class HttpApp:
                 body = await self._bodies.run(compression.deflate, body)
             headers += ((b"content-encoding", b"gzip"),)
         return dataclasses.replace(response, body=body, headers=headers)
+
+
+def _is_worth_packing(response: HttpResponse) -> bool:
+    """Tell whether gzip would make it much shorter; numbers in binary hardly shrink."""
+    return len(response.body) >= _MIN_GZIP_BYTES and response.content_type in _TEXTS
 
 
 def _first_part(target: str) -> str:

@@ -536,6 +536,7 @@ class TestCrossOrigin:
 
         assert (response.status, response.body) == (status, b"")
         assert (b"access-control-allow-origin" in response.headers) == is_on
+        assert response.headers.get(b"access-control-max-age") == (b"7200" if is_on else None)
 
 
 class TestCompression:
@@ -597,6 +598,17 @@ class TestCompression:
         assert response.headers[b"vary"] == b"accept-encoding"
         assert json.loads(gzip.decompress(response.body)) == {"predictions": [2.25] * count}
         assert len(response.body) < count
+
+    async def test_tensors_in_binary_are_sent_as_they_are(self) -> None:
+        rig = Rig()
+        await rig.load(FakeServable())
+        headers = {b"accept-encoding": b"gzip", b"accept": b"application/x-protobuf"}
+
+        response = await rig.request("POST", PREDICT, self.BODY, headers)
+
+        assert response.status == 200
+        assert response.headers[b"content-type"] == b"application/x-protobuf"
+        assert b"content-encoding" not in response.headers
 
     @pytest.mark.parametrize("accepted", [b"br", b"gzip;q=0", b"gzip; q=0.000, br", b"gzipped"])
     async def test_an_answer_is_not_compressed_for_others(self, accepted: bytes) -> None:
