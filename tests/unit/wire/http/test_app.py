@@ -607,7 +607,7 @@ class TestCompression:
         response = await rig.request("POST", PREDICT, self.BODY, headers)
 
         assert response.status == 200
-        assert response.headers[b"content-type"] == b"application/x-protobuf"
+        assert response.content_type == b"application/x-protobuf"
         assert b"content-encoding" not in response.headers
 
     @pytest.mark.parametrize("accepted", [b"br", b"gzip;q=0", b"gzip; q=0.000, br", b"gzipped"])
