@@ -4,7 +4,8 @@ There are two readers, and the body chooses. `json_inputs` reads everything, thr
 values; it alone says what a body means and what is wrong with it. The quick way is for
 bodies with large arrays of numbers: those are taken out of the text and read by
 `json_numbers`, and the little that is left is read as ever, with a mark where each was. On
-any doubt, and for every error, the body is read again by `json_inputs`.
+any doubt, and for every error, the body is read again by `json_inputs`, in slices if it is
+large.
 """
 
 from __future__ import annotations
@@ -66,6 +67,8 @@ def read(text: Body) -> PredictBody:
 
 def _read_quickly(text: Body) -> PredictBody:
     rest, arrays = _take_out(text)
+    if len(rest) >= _LARGE_BODY_BYTES:
+        raise Doubt
     try:
         document = orjson.loads(rest)
     except orjson.JSONDecodeError:

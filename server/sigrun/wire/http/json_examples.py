@@ -22,8 +22,9 @@ from sigrun._gen.tensorflow.core.example.feature_pb2 import (
 )
 from sigrun.errors import InvalidArgument
 from sigrun.servables.signature import Array
-from sigrun.wire.http import json_syntax, json_values
+from sigrun.wire.http import json_slices, json_values
 from sigrun.wire.http.give_way import give_way
+from sigrun.wire.http.json_lists import LargeList, is_list
 from sigrun.wire.http.json_syntax import Body, excerpt
 from sigrun.wire.http.json_values import Document, json_type
 
@@ -45,7 +46,7 @@ def read(text: Body) -> ExamplesBody:
 
     The context is put in front of each example, as it is for requests over gRPC.
     """
-    document = json_values.check_object(json_syntax.parse(text))
+    document = json_values.check_object(json_slices.parse(text))
     name = json_values.signature_name(document)
     context = _serialized(document[_CONTEXT]) if _CONTEXT in document else b""
     elements = _elements(document)
@@ -57,14 +58,14 @@ def read(text: Body) -> ExamplesBody:
     return ExamplesBody(name, examples)
 
 
-def _elements(document: Document) -> list[Any]:
+def _elements(document: Document) -> list[Any] | LargeList:
     if _EXAMPLES not in document:
         raise InvalidArgument(
             f"JSON Value: {excerpt(document)} When method is classify, key 'examples' is "
             "expected and was not found"
         )
     elements = document[_EXAMPLES]
-    if not isinstance(elements, list):
+    if not is_list(elements):
         raise InvalidArgument(
             f"JSON Value: {excerpt(document)} Expecting 'examples' value to be an list/array"
         )
@@ -77,7 +78,7 @@ def _serialized(value: Any) -> bytes:
     if not isinstance(value, dict):
         raise InvalidArgument(f"Example must be JSON object but got JSON {json_type(value)}")
     features = {
-        name: _feature(name, element if isinstance(element, list) else [element])
+        name: _feature(name, list(element) if is_list(element) else [element])
         for name, element in value.items()
     }
     return Example(features=Features(feature=features)).SerializeToString()

@@ -8,7 +8,7 @@ are TensorFlow Serving's.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +16,11 @@ import numpy as np
 
 from sigrun.errors import InvalidArgument, SigrunError, Unimplemented
 from sigrun.servables.signature import MAX_RANK, Array, DType, Signature, TensorSpec
+from sigrun.wire.http import json_slices
+from sigrun.wire.http.give_way import give_way
+from sigrun.wire.http.json_lists import LargeList, is_list, parts
 from sigrun.wire.http.json_numbers import FLOATS, INTEGERS, Numbers
-from sigrun.wire.http.json_syntax import Body, Doubt, excerpt, parse
+from sigrun.wire.http.json_syntax import Body, Doubt, excerpt
 from sigrun.wire.http.json_values import (
     Document,
     check_object,
@@ -28,10 +31,12 @@ from sigrun.wire.http.json_values import (
 
 Shape = tuple[int, ...]
 
+_VALUES_AT_ONCE = 4096
+
 
 def predict_document(body: Body) -> Document:
     """Parse a predict body. Raises `InvalidArgument` unless it is an object."""
-    return check_object(parse(body))
+    return check_object(json_slices.parse(body))
 
 
 def predict_inputs(document: Document, signature: Signature) -> dict[str, Array]:
@@ -65,7 +70,7 @@ def _check_instances(document: Document) -> None:
     instances = document["instances"]
     if isinstance(instances, Numbers):
         return
-    if not isinstance(instances, list):
+    if not is_list(instances):
         raise InvalidArgument(
             f"JSON Value: {excerpt(document)} Expecting 'instances' to be an list/array"
         )
@@ -91,7 +96,7 @@ def _columnar_inputs(value: Any, specs: Mapping[str, TensorSpec]) -> dict[str, A
 
 
 def _row_inputs(
-    instances: Sequence[Any] | Numbers, specs: Mapping[str, TensorSpec]
+    instances: list[Any] | LargeList | Numbers, specs: Mapping[str, TensorSpec]
 ) -> dict[str, Array]:
     if isinstance(instances, Numbers):
         if len(specs) > 1:
@@ -121,7 +126,9 @@ def _are_named(first: Any, specs: Mapping[str, TensorSpec]) -> bool:
     return len(specs) > 1 or not _stands_for_bytes(first, next(iter(specs.values())))
 
 
-def _named_rows(instances: Sequence[Any], specs: Mapping[str, TensorSpec]) -> dict[str, Array]:
+def _named_rows(
+    instances: list[Any] | LargeList, specs: Mapping[str, TensorSpec]
+) -> dict[str, Array]:
     rows = {alias: _Rows(spec) for alias, spec in specs.items()}
     for index, element in enumerate(instances):
         if not isinstance(element, dict):
@@ -136,14 +143,54 @@ def _named_rows(instances: Sequence[Any], specs: Mapping[str, TensorSpec]) -> di
     return {alias: column.array() for alias, column in rows.items()}
 
 
+class _Elements:
+    """Gathers the elements of one tensor, in arrays of some thousands."""
+
+    def __init__(self, dtype: DType) -> None:
+        self.values: list[Any] = []  # after the arrays
+        self._dtype = dtype
+        self._arrays: list[Array] = []
+
+    def add_array(self, array: Array) -> None:
+        self.pack(at_least=1)
+        self._arrays.append(array.reshape(-1))
+
+    def pack(self, at_least: int = _VALUES_AT_ONCE) -> None:
+        """Put the values into an array if they are many."""
+        if len(self.values) >= at_least:
+            self._arrays.append(_array(self.values, self._dtype, (len(self.values),)))
+            self.values = []
+
+    def array(self, shape: Shape) -> Array:
+        """Return all elements as one tensor."""
+        if not self._arrays:
+            return _array(self.values, self._dtype, shape)
+        self.pack(at_least=1)
+        if self._dtype is not DType.STRING or len(self._arrays) == 1:
+            return np.concatenate(self._arrays).reshape(shape)
+        return _strings(self._arrays).reshape(shape)
+
+
+def _strings(arrays: list[Array]) -> Array:
+    """Concatenate arrays of objects, and empty their list; numpy would hold the lock throughout."""
+    flat: Array = np.empty(sum(map(len, arrays)), object)
+    stop = len(flat)
+    while arrays:
+        array = arrays.pop()
+        flat[stop - len(array) : stop] = array
+        stop -= len(array)
+        if len(arrays) % 16 == 0:
+            give_way()
+    return flat
+
+
 class _Rows:
     """Gathers the elements of one input, which must all have the shape of the first."""
 
     def __init__(self, spec: TensorSpec) -> None:
         self._conversion = _conversion(spec)
         self._shape: Shape | None = None
-        self._values: list[Any] = []
-        self._arrays: list[Array] = []  # before the values, in order
+        self._elements = _Elements(self._conversion.dtype)
         self._count = 0
 
     def add(self, element: Any, place: str) -> None:
@@ -153,7 +200,7 @@ class _Rows:
                 self._add_array(element)
             else:
                 shape = _shape_of(element, max_rank=MAX_RANK - 1)  # one is for the batch
-                _flatten(element, 0, shape, self._conversion, self._values)
+                _flatten(element, 0, shape, self._conversion, self._elements)
                 self._check(shape)
         except SigrunError as error:
             raise InvalidArgument(
@@ -163,24 +210,13 @@ class _Rows:
 
     def array(self) -> Array:
         """Return all elements as one tensor."""
-        shape = (self._count, *(self._shape or ()))
-        if not self._arrays:
-            return _array(self._values, self._conversion.dtype, shape)
-        self._end_values()
-        return np.concatenate(self._arrays).reshape(shape)
+        return self._elements.array((self._count, *(self._shape or ())))
 
     def _add_array(self, element: Numbers) -> None:
         if len(element.shape) >= MAX_RANK:
             raise Doubt
         self._check(element.shape)
-        self._end_values()
-        self._arrays.append(element.array(self._conversion.dtype).reshape(-1))
-
-    def _end_values(self) -> None:
-        if self._values:
-            dtype = self._conversion.dtype
-            self._arrays.append(_array(self._values, dtype, (len(self._values),)))
-            self._values = []
+        self._elements.add_array(element.array(self._conversion.dtype))
 
     def _check(self, shape: Shape) -> None:
         expected = self._shape = self._shape if self._shape is not None else shape
@@ -190,6 +226,7 @@ class _Rows:
             )
         if shape != expected:
             raise InvalidArgument(f"Expecting shape {_text(expected)} but got: {_text(shape)}")
+        self._elements.pack()
 
 
 def tensor(value: Any, spec: TensorSpec) -> Array:
@@ -201,14 +238,14 @@ def tensor(value: Any, spec: TensorSpec) -> Array:
     if isinstance(value, Numbers):
         return value.array(conversion.dtype)
     shape = _shape_of(value)
-    values: list[Any] = []
-    _flatten(value, 0, shape, conversion, values)
-    return _array(values, conversion.dtype, shape)
+    elements = _Elements(conversion.dtype)
+    _flatten(value, 0, shape, conversion, elements)
+    return elements.array(shape)
 
 
 def _shape_of(value: Any, max_rank: int = MAX_RANK) -> Shape:
     shape = []
-    while isinstance(value, list):
+    while is_list(value):
         shape.append(len(value))
         value = value[0] if value else None
         if len(shape) > max_rank:
@@ -217,16 +254,16 @@ def _shape_of(value: Any, max_rank: int = MAX_RANK) -> Shape:
 
 
 def _flatten(
-    value: Any, level: int, shape: Shape, conversion: _Conversion, values: list[Any]
+    value: Any, level: int, shape: Shape, conversion: _Conversion, elements: _Elements
 ) -> None:
-    """Append the converted elements of `value` to `values`, checking it against `shape`."""
-    if not isinstance(value, list):
+    """Append the converted elements of `value` to `elements`, checking it against `shape`."""
+    if not is_list(value):
         if level != len(shape):
             raise InvalidArgument(
                 f"JSON Value: {excerpt(value)} found at incorrect level: {level + 1} in the "
                 f"JSON DOM. Expected at level: {len(shape) + 1}"
             )
-        values.append(conversion.convert(value))
+        elements.values.append(conversion.convert(value))
         return
     if level >= len(shape):
         raise InvalidArgument(
@@ -237,11 +274,13 @@ def _flatten(
             f"Encountered list at unexpected size: {len(value)} at level: {level + 1} "
             f"expected size: {shape[level]}"
         )
-    if level + 1 == len(shape) and conversion.takes(value):
-        values += value
-        return
-    for element in value:
-        _flatten(element, level + 1, shape, conversion, values)
+    for part in parts(value):
+        if level + 1 == len(shape) and conversion.takes(part):
+            elements.values += part
+        else:
+            for element in part:
+                _flatten(element, level + 1, shape, conversion, elements)
+        elements.pack()
 
 
 def _array(values: list[Any], dtype: DType, shape: Shape) -> Array:

@@ -7,6 +7,7 @@ are known to send the zero that ends a string in C.
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import orjson
 
 from sigrun.errors import InvalidArgument
+from sigrun.wire.http.json_lists import LargeList
 
 Body = bytes | bytearray
 
@@ -21,7 +23,7 @@ _EXCERPT_CHARACTERS = 256
 
 # A string, closed or not, whose inside is left alone; or a number that JSON does not have.
 _STRING_OR_NUMBER = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|(-?)(NaN|Inf(?:inity)?)', re.DOTALL)
-_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
+_BACKSLASH = ord("\\")
 _MORE_FOLLOWS = "unexpected content after document"  # orjson's words
 _MAX_INTEGER_DIGITS = 20  # of what fits in 64 bits, the sign counted
 
@@ -41,10 +43,10 @@ def parse(body: Body) -> Any:
             return orjson.loads(body[: _offset(body, error)])
         if b"NaN" not in body and b"Inf" not in body:
             raise _parse_error(body, error) from None
-    return _parse_with_non_finite(body)
+    return parse_with_non_finite(body)
 
 
-def _parse_with_non_finite(body: Body) -> Any:
+def parse_with_non_finite(body: Body) -> Any:
     """Parse a body that is JSON but for NaN, Inf and Infinity, as TensorFlow Serving does."""
     try:
         # With zeros of the same length in their place the rest must be JSON, mistakes are
@@ -63,10 +65,26 @@ def _parse_with_non_finite(body: Body) -> Any:
         raise InvalidArgument("JSON Parse error: The document is nested too deep") from None
 
 
+def mistake(body: Body) -> tuple[str, int] | None:
+    """Return what is wrong first in a text, and at which byte, or None if it is JSON."""
+    body = _STRING_OR_NUMBER.sub(_as_zero, body)
+    try:
+        orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        return error.msg, _offset(body, error)
+    return None
+
+
 def end_of_string(text: Body, start: int) -> int:
-    """Return where the string ends that begins at `start`, or the text if it is not closed."""
-    string = _STRING.match(text, start)
-    return string.end() if string else start
+    """Return where the string ends whose quote is at `start`, or the text if it is not closed."""
+    quote = start
+    while (quote := text.find(b'"', quote + 1)) >= 0:
+        first = quote
+        while text[first - 1] == _BACKSLASH:
+            first -= 1
+        if (quote - first) % 2 == 0:  # the backslashes escape one another
+            return quote + 1
+    return len(text)
 
 
 def _as_zero(match: re.Match[bytes]) -> bytes:
@@ -86,7 +104,12 @@ def _integer(text: str) -> float:
 
 
 def _parse_error(body: Body, error: json.JSONDecodeError) -> InvalidArgument:
-    return InvalidArgument(f"JSON Parse error: {error.msg} at offset: {_offset(body, error)}")
+    return parse_error(error.msg, _offset(body, error))
+
+
+def parse_error(text: str, offset: int) -> InvalidArgument:
+    """Return the refusal of a text that is wrong at a byte."""
+    return InvalidArgument(f"JSON Parse error: {text} at offset: {offset}")
 
 
 def _offset(body: Body, error: json.JSONDecodeError) -> int:
@@ -105,12 +128,14 @@ def excerpt(value: Any) -> str:
     Raises `Doubt` for what is not all Python values.
     """
     text = ""
-    for piece in json.JSONEncoder(ensure_ascii=False, default=_no_value).iterencode(value):
+    for piece in json.JSONEncoder(ensure_ascii=False, default=_beginning).iterencode(value):
         text += piece
         if len(text) > _EXCERPT_CHARACTERS:  # the rest may be megabytes, or nested too deep
             return text[:_EXCERPT_CHARACTERS] + "..."
     return text
 
 
-def _no_value(_: Any) -> Any:
-    raise Doubt
+def _beginning(value: Any) -> Any:
+    if not isinstance(value, LargeList):
+        raise Doubt
+    return list(itertools.islice(value, _EXCERPT_CHARACTERS))

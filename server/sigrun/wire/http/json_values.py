@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import base64
+import io
 from collections.abc import Mapping
 from typing import Any
 
 from sigrun.errors import InvalidArgument
+from sigrun.wire.http.give_way import give_way
+from sigrun.wire.http.json_lists import LargeList
 from sigrun.wire.http.json_syntax import excerpt
 
 Document = Mapping[str, Any]
 
 _B64 = "b64"
+_BASE64_AT_ONCE = 512 * 1024  # characters, four by four
 
 
 def check_object(document: Any) -> Document:
@@ -44,7 +48,7 @@ def json_type(value: Any) -> str:
             return str(value)
         case str():
             return "String"
-        case list():
+        case list() | LargeList():
             return "Array"
         case dict():
             return "Object"
@@ -63,7 +67,18 @@ def from_base64(value: Mapping[str, str]) -> bytes:
     Raises `InvalidArgument` if the text is not base64.
     """
     text = value[_B64]
+    text += "=" * (-len(text) % 4)
     try:
-        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+        if len(text) > _BASE64_AT_ONCE and "=" not in text[:-2]:
+            return _from_long_base64(text)
+        return base64.b64decode(text, validate=True)
     except ValueError:
         raise InvalidArgument("Unable to base64 decode") from None
+
+
+def _from_long_base64(text: str) -> bytes:
+    decoded = io.BytesIO()
+    for start in range(0, len(text), _BASE64_AT_ONCE):
+        decoded.write(base64.b64decode(text[start : start + _BASE64_AT_ONCE], validate=True))
+        give_way()
+    return decoded.getvalue()
