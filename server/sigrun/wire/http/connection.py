@@ -51,6 +51,7 @@ _STALLED_S = 60.0  # for a client to take some more of its answer
 _MIN_BODY_BYTES_PER_S = 64 * 1024
 # What the socket does not take at once is copied by the transport, so it gets no more.
 _CHUNK_BYTES = 256 * 1024
+_MUCH_BYTES = 32 * 1024  # of a body, at once
 _FOREVER = float("inf")
 
 _PHRASES = {status.value: status.phrase for status in http.HTTPStatus}
@@ -153,6 +154,14 @@ class Connection(asyncio.Protocol):
             self._head_bytes += len(data)
             if self._head_bytes > _MAX_HEAD_BYTES:
                 self._refuse(HeadTooLarge(f"The head is larger than {_MAX_HEAD_BYTES} bytes"))
+        elif self._reading is _Reading.BODY and len(data) >= _MUCH_BYTES:
+            # The event loop would go on with this socket for megabytes before it looks at others.
+            self._transport.pause_reading()
+            self._loop.call_soon(self._read_on)
+
+    def _read_on(self) -> None:
+        if not self._is_paused and not self._transport.is_closing():
+            self._transport.resume_reading()
 
     # What the parser calls.
 

@@ -177,6 +177,32 @@ class TestRequests:
         assert bodies == [b"1", b"2", b"3"]
         assert peer.transport.reads
 
+    async def test_a_large_body_lets_others_read_between_its_pieces(self) -> None:
+        peer = Peer()
+        body = bytes(200_000)
+        text = post(body)
+
+        peer.connection.data_received(text[:100_000])
+        assert not peer.transport.reads
+        await asyncio.sleep(0)
+        assert peer.transport.reads
+
+        await peer.send(text[100_000:])
+        assert answer_of(peer.take())[2] == body
+
+    async def test_a_large_body_does_not_go_on_while_others_wait_for_their_turn(self) -> None:
+        peer = Peer()
+        peer.app.gate.clear()
+        large = post(bytes(100_000))
+
+        await peer.send(post(b"1"))
+        await peer.send(large[:50_000], large[50_000:])
+
+        assert not peer.transport.reads
+        peer.app.gate.set()
+        await let_run()
+        assert peer.transport.reads
+
     async def test_an_answer_to_head_has_no_body(self) -> None:
         peer = Peer()
 
