@@ -11,9 +11,7 @@ each gets a share: the rows then compute at the same time.
 from __future__ import annotations
 
 _FORGETTING = 0.98  # of what was known, so much is left after another run
-_MIN_SHARE_S = (
-    0.002  # what a run must compute to be worth a runner of its own; shorter ones may be inline
-)
+_MIN_SHARE_S = 0.002  # what a run must take to be worth a runner; a shorter one may be inline
 _SHORT_S = 30e-6  # what a place in a batch costs: queue, future, copies in and out
 _RUNS_TO_TELL = 4
 _MIN_VARIANCE = 0.01  # of the sizes of runs, below which their times tell no fixed part

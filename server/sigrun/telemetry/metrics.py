@@ -38,33 +38,33 @@ class Histogram:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Gauge:
+class _Named:
+    """What is shown of every reading."""
+
+    name: str
+    help: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gauge(_Named):
     """What is the case now."""
 
-    name: str
-    help: str
     value: float
-    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Counter:
+class Counter(_Named):
     """How often something has happened; the name is shown with `_total` behind it."""
 
-    name: str
-    help: str
     value: float
-    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Distribution:
+class Distribution(_Named):
     """How values are distributed."""
 
-    name: str
-    help: str
     value: Histogram
-    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 Reading = Gauge | Counter | Distribution
