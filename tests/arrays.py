@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sigrun.servables.signature import Array, DType
+from sigrun.tensors.signature import Array, DType
 
 
 def assert_same(actual: Array, expected: Array) -> None:

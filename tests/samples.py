@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from sigrun.servables.signature import Array, DType
+from sigrun.tensors.signature import Array, DType
 
 SAMPLES: dict[DType, list[Any]] = {
     DType.FLOAT: [1.5, float("nan"), -0.0],

@@ -55,9 +55,15 @@ class InvalidArgument(SigrunError):
 
 
 class DeadlineExceeded(SigrunError):
-    """The caller's time ran out before there was a result."""
+    """The caller's time ran out before there was a result.
+
+    Without a text of its own it has TensorFlow Serving's.
+    """
 
     code = Code.DEADLINE_EXCEEDED
+
+    def __init__(self, text: str = "Timed out waiting for notification") -> None:
+        super().__init__(text)
 
 
 class NotFound(SigrunError):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
+from sigrun.concurrency.bodies import body_threads
 from sigrun.config.gateway import GatewayConfig
 from sigrun.telemetry.loop_lag import LoopLag
 from sigrun.telemetry.metrics import Metrics
-from sigrun.wire.bodies import body_threads
-from sigrun.wire.grpc.upstream import Upstream, UpstreamInference, UpstreamManagement
 from sigrun.wire.http.port import http_port
+from sigrun.wire.upstream import Upstream, UpstreamInference, UpstreamManagement
 
 
 class Gateway:

@@ -16,14 +16,15 @@ from pathlib import Path
 from sigrun.batching.runners import BatchRunners
 from sigrun.batching.servable import BatchingLoader
 from sigrun.batching.statistics import BatchingInstruments
+from sigrun.concurrency.bodies import body_threads
+from sigrun.concurrency.cpus import available_cpus
+from sigrun.concurrency.threads import Threads
 from sigrun.config.batching import BatchingOptions
 from sigrun.config.lifecycle import LifecycleOptions, VersionTransition
 from sigrun.config.server import ServerConfig
-from sigrun.executors.cpus import available_cpus
 from sigrun.executors.saved_model import SavedModelLoader
-from sigrun.executors.threads import Threads
 from sigrun.inference.management import ModelManagement
-from sigrun.inference.resolve import Resolver
+from sigrun.inference.router import Resolver
 from sigrun.inference.service import InferenceService
 from sigrun.servables.config_poller import ConfigFilePoller
 from sigrun.servables.labels import VersionLabels
@@ -41,14 +42,14 @@ from sigrun.servables.source import FileSystemSource, MakeLoader, Revision
 from sigrun.servables.state import ServableState, State, StateStream
 from sigrun.telemetry.loop_lag import LoopLag
 from sigrun.telemetry.metrics import Metrics
-from sigrun.wire import batching_config, model_config
-from sigrun.wire.bodies import body_threads
-from sigrun.wire.grpc import health, model_service, prediction_service
+from sigrun.wire.config_files import batching_config, model_config
+from sigrun.wire.grpc import health
 from sigrun.wire.grpc.health import HealthService
 from sigrun.wire.grpc.server import GrpcServer
 from sigrun.wire.http.port import http_port
 from sigrun.wire.http.server import HttpServer
-from sigrun.wire.methods import Services
+from sigrun.wire.rpc import model_service, prediction_service
+from sigrun.wire.unary import Services
 
 logger = logging.getLogger(__name__)
 

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from sigrun._gen.tensorflow_serving.apis import predict_pb2
-from sigrun.servables.signature import Array
-from sigrun.wire.tensors import encode
+from sigrun.tensors.signature import Array
+from sigrun.wire.protobuf.tensors import encode
 
 ROOT = Path(__file__).resolve().parents[2]
 SIGRUN = Path(sys.executable).with_name("sigrun")

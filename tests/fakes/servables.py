@@ -10,14 +10,14 @@ import numpy as np
 
 from sigrun._gen.tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
 from sigrun.servables.servable import Servable, ServableId
-from sigrun.servables.signature import (
+from sigrun.tensors.signature import (
     PREDICT_METHOD,
     Array,
     DType,
     Signature,
     TensorSpec,
 )
-from sigrun.wire import tensors
+from sigrun.wire.protobuf import tensors
 
 Compute = Callable[[Mapping[str, Array]], Mapping[str, Array]]
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sigrun.concurrency.threads import Threads
 from sigrun.config.execution import ExecutionOptions
 from sigrun.executors.saved_model import SavedModelLoader
-from sigrun.executors.threads import Threads
 from sigrun.servables.servable import Servable, ServableId
-from sigrun.servables.signature import Array, Signature
+from sigrun.tensors.signature import Array, Signature
 
 END_S = 60.0
 

@@ -11,7 +11,7 @@ import pytest
 
 from sigrun.config.execution import ExecutionOptions
 from sigrun.errors import Code, InvalidArgument, NotFound, SigrunError
-from sigrun.servables.signature import DType, Signature, TensorSpec
+from sigrun.tensors.signature import DType, Signature, TensorSpec
 
 from .loading import served, threads_for
 

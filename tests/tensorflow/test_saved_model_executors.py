@@ -17,7 +17,7 @@ import pytest
 
 from sigrun.config.execution import ExecutionOptions
 from sigrun.errors import DeadlineExceeded, SigrunError, Unavailable
-from sigrun.servables.signature import Signature
+from sigrun.tensors.signature import Signature
 
 from .loading import Served, served, threads_for
 
@@ -144,8 +144,8 @@ def test_graphs_that_need_more_than_one_order_get_it(
 def test_operations_that_wait_are_known_by_their_names() -> None:
     from tensorflow.core.framework import graph_pb2
 
-    from sigrun.executors.saved_model.boundary import op_def_registry
-    from sigrun.executors.saved_model.demands import choose_execution
+    from sigrun.executors.saved_model.graph_analysis import choose_execution
+    from sigrun.executors.saved_model.tensorflow_imports import op_def_registry
 
     def way(operation: str) -> str:
         assert op_def_registry.get(operation) is not None
@@ -158,8 +158,8 @@ def test_operations_that_wait_are_known_by_their_names() -> None:
 
 
 def way_of(path: Path) -> str:
-    from sigrun.executors.saved_model.boundary import loader_impl
-    from sigrun.executors.saved_model.demands import choose_execution
+    from sigrun.executors.saved_model.graph_analysis import choose_execution
+    from sigrun.executors.saved_model.tensorflow_imports import loader_impl
 
     saved_model = loader_impl.parse_saved_model(str(path))
     return choose_execution(saved_model.meta_graphs[0].graph_def).value
@@ -170,7 +170,7 @@ async def test_a_graph_that_refuses_the_way_that_was_chosen_gets_the_next(
     saved_model: SavedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from sigrun.executors.saved_model import reading
-    from sigrun.executors.saved_model.demands import Execution
+    from sigrun.executors.saved_model.graph_analysis import Execution
 
     monkeypatch.setattr(reading, "choose_execution", lambda _graph: Execution.SEQUENTIAL)
 
@@ -182,7 +182,7 @@ async def test_a_graph_that_refuses_the_way_that_was_chosen_gets_the_next(
 
 @pytest.mark.asyncio
 async def test_a_graph_on_two_devices_runs(tmp_path: Path) -> None:
-    from sigrun.executors.saved_model.boundary import config_pb2
+    from sigrun.executors.saved_model.tensorflow_imports import config_pb2
 
     config = config_pb2.ConfigProto(device_count={"CPU": 2})
     options = ExecutionOptions(session_config=config.SerializeToString(), runner_threads=2)
@@ -245,7 +245,7 @@ async def test_one_tensor_may_have_several_aliases(tmp_path: Path) -> None:
 async def test_every_setting_of_threads_answers_the_same(
     kind: str, inter_op_threads: int, saved_model: SavedModel
 ) -> None:
-    from sigrun.executors.saved_model.boundary import config_pb2
+    from sigrun.executors.saved_model.tensorflow_imports import config_pb2
 
     config = config_pb2.ConfigProto(log_device_placement=False, allow_soft_placement=True)
     options = ExecutionOptions(

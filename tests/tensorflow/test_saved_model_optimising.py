@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from sigrun.config.execution import ExecutionOptions
-from sigrun.servables.signature import Array, Signature
+from sigrun.tensors.signature import Array, Signature
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.timeout(120)]
 
@@ -54,7 +54,7 @@ def run(model: Any, name: str, inputs: list[Array]) -> list[Array]:
 
 def requests(signature: Signature) -> list[list[Array]]:
     """Return arrays for a signature, from its shapes or, where it has none, a few examples."""
-    from sigrun.executors.saved_model.synthesis import made_up_requests
+    from sigrun.executors.saved_model.sample_requests import made_up_requests
 
     made_up = made_up_requests(signature)
     if not made_up and len(signature.inputs) == 1:
@@ -87,7 +87,7 @@ def examples() -> list[Array]:
 def same_answers(one: Any, other: Any) -> int:
     """Assert that two models answer the same; return the number of answers."""
     from sigrun.executors.saved_model.model import is_callable
-    from sigrun.executors.saved_model.synthesis import answer, difference
+    from sigrun.executors.saved_model.sample_requests import answer, difference
 
     compared = 0
     for name, signature in one.signatures.items():
@@ -388,7 +388,7 @@ def test_a_model_that_cannot_be_frozen_stays_as_it_is(
 
 
 def test_answers_differ_by_more_than_rounding() -> None:
-    from sigrun.executors.saved_model.synthesis import Answer, difference
+    from sigrun.executors.saved_model.sample_requests import Answer, difference
 
     def of(*values: Any, dtype: Any = np.float32) -> Answer:
         return Answer(outputs=[np.array(values, dtype=dtype)])

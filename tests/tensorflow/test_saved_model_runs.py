@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from sigrun.config.execution import ExecutionOptions
-from sigrun.servables.signature import Array, DType, Signature, TensorSpec
+from sigrun.tensors.signature import Array, DType, Signature, TensorSpec
 
 from .loading import Served, served
 

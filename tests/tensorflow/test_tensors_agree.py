@@ -10,8 +10,8 @@ import pytest
 
 from sigrun._gen.tensorflow.core.framework.tensor_pb2 import TensorProto
 from sigrun.errors import InvalidArgument
-from sigrun.servables.signature import Array, DType
-from sigrun.wire import tensors
+from sigrun.tensors.signature import Array, DType
+from sigrun.wire.protobuf import tensors
 from tests.arrays import assert_same
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.timeout(60)]  # importing it takes seconds

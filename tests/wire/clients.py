@@ -40,7 +40,7 @@ from sigrun._gen.tensorflow_serving.apis.regression_pb2 import (
     RegressionRequest,
     RegressionResponse,
 )
-from sigrun.wire import tensors
+from sigrun.wire.protobuf import tensors
 
 NAME = "half_plus_two"
 PATIENCE_S = 8.0  # less than the limit of a test, so that its end says what was waited for

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from sigrun.servables.signature import (
+from sigrun.tensors.signature import (
     CLASSIFY_METHOD,
     REGRESS_METHOD,
     Array,

@@ -10,7 +10,7 @@ import numpy as np
 from sigrun._gen.tensorflow.core.example.example_pb2 import Example
 from sigrun._gen.tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef, TensorInfo
 from sigrun.errors import Code, error_for
-from sigrun.servables.signature import (
+from sigrun.tensors.signature import (
     CLASSIFY_METHOD,
     PREDICT_METHOD,
     REGRESS_METHOD,

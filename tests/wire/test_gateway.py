@@ -21,9 +21,9 @@ from sigrun.errors import Unavailable
 from sigrun.gateway import Gateway
 from sigrun.inference.calls import MetadataCall, MetadataResult
 from sigrun.inference.service import InferenceService
-from sigrun.servables.signature import Array, DType, Signature
 from sigrun.servables.state import State
-from sigrun.wire import tensors
+from sigrun.tensors.signature import Array, DType, Signature
+from sigrun.wire.protobuf import tensors
 from tests.fakes.servables import FakeServable, half_plus_two, signature
 from tests.wire.clients import NAME, PATIENCE_S, predict_request, soon, spec_of
 from tests.wire.gateways import address_of, gateway_to, url_of

@@ -20,7 +20,7 @@ from sigrun.config.models import ModelSet
 from sigrun.config.server import HttpOptions
 from sigrun.errors import Code, error_for
 from sigrun.servables.state import State
-from sigrun.wire import tensors
+from sigrun.wire.protobuf import tensors
 from tests.fakes.servables import FakeServable
 from tests.wire.clients import NAME, PATIENCE_S, soon
 from tests.wire.model import SIGNATURES, FailingServable

@@ -22,9 +22,9 @@ from sigrun._gen.tensorflow_serving.apis.regression_pb2 import RegressionRequest
 from sigrun.config.models import ModelSet
 from sigrun.config.server import GrpcOptions
 from sigrun.errors import Code, error_for
-from sigrun.servables.signature import CLASSIFY_METHOD, PREDICT_METHOD, REGRESS_METHOD, DType
 from sigrun.servables.state import State
-from sigrun.wire import tensors
+from sigrun.tensors.signature import CLASSIFY_METHOD, PREDICT_METHOD, REGRESS_METHOD, DType
+from sigrun.wire.protobuf import tensors
 from tests.fakes.servables import FakeServable, signature
 from tests.wire.clients import (
     METHODS,

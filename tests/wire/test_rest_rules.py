@@ -23,9 +23,9 @@ from sigrun._gen.tensorflow_serving.apis.regression_pb2 import RegressionRequest
 from sigrun.config.models import ModelSet
 from sigrun.errors import Code, DataLoss
 from sigrun.servables.state import State
-from sigrun.wire import tensors
 from sigrun.wire.http.messages import HttpRequest
-from sigrun.wire.http.routes import route
+from sigrun.wire.protobuf import tensors
+from sigrun.wire.rest.routes import route
 from tests.arrays import assert_same
 from tests.wire import gateways
 from tests.wire.clients import PATIENCE_S, GrpcClient, failure, spec_of

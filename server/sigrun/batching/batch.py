@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from sigrun.errors import FailedPrecondition, InvalidArgument
-from sigrun.servables.signature import Array
+from sigrun.tensors.signature import Array
 
 ALIGNMENT_BYTES = 64
 """TensorFlow reads an array in place if it begins at a multiple of this."""

@@ -17,7 +17,7 @@ from typing import Generic, TypeVar
 
 from sigrun.config.batching import BatchingOptions
 from sigrun.errors import InvalidArgument, Unavailable
-from sigrun.servables.signature import Array
+from sigrun.tensors.signature import Array
 
 ReplyT = TypeVar("ReplyT")
 

@@ -30,20 +30,18 @@ from sigrun.batching.batch import (
     rows_of,
     split,
 )
-from sigrun.batching.company import Company
+from sigrun.batching.cost_model import RunTimes
 from sigrun.batching.queue import Batch, BatchQueue, Pending, share_out
-from sigrun.batching.run_times import RunTimes
 from sigrun.batching.runners import BatchRunners
 from sigrun.batching.statistics import BatchRecorder
+from sigrun.concurrency.companions import Company
 from sigrun.config.batching import BatchingOptions
 from sigrun.errors import Code, DeadlineExceeded, SigrunError, Unavailable, error_for
 from sigrun.servables.servable import Servable
-from sigrun.servables.signature import Array, Signature
+from sigrun.tensors.signature import Array, Signature
 
 logger = logging.getLogger(__name__)
 
-TIMED_OUT = "Timed out waiting for notification"
-"""TensorFlow Serving's text for a deadline that passed."""
 
 # Errors that say nothing about the requests.
 _NOT_RETRIED = (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.CANCELLED)
@@ -108,7 +106,7 @@ class BatchScheduler:
             )
         now = self._runners.clock()
         if deadline is not None and deadline <= now:
-            raise DeadlineExceeded(TIMED_OUT)
+            raise DeadlineExceeded
         if self._runs_at_once(rows) and self._runners.take():
             return await self._run_at_once(arrays, rows, deadline)
         reply = _Reply(asyncio.get_running_loop().create_future(), rows)
@@ -199,7 +197,7 @@ class BatchScheduler:
 
     def _expire(self, pending: Pending[_Reply]) -> None:
         if not pending.reply.future.done():
-            pending.reply.future.set_exception(DeadlineExceeded(TIMED_OUT))
+            pending.reply.future.set_exception(DeadlineExceeded())
             self._abandon(pending)
 
     def _abandon(self, pending: Pending[_Reply]) -> None:

@@ -17,7 +17,7 @@ from sigrun.batching.scheduler import BatchScheduler
 from sigrun.batching.statistics import BatchingInstruments
 from sigrun.config.batching import BatchingOptions
 from sigrun.servables.servable import Loader, Servable, ServableId
-from sigrun.servables.signature import Array, Signature
+from sigrun.tensors.signature import Array, Signature
 
 JOINED_SIGNATURES = "(joined)"
 """What signatures that are put together for a request are counted under."""

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from sigrun import __version__
 from sigrun.config.server import ServerConfig
-from sigrun.servables.signature import Signature
 from sigrun.server import ModelServer
+from sigrun.tensors.signature import Signature
 
 # The signature with which TensorFlow 2 marks a model's initialiser; nobody calls it.
 _INITIALISER = "__saved_model_init_op"

@@ -15,7 +15,7 @@ from sigrun.config.models import ModelConfig, ModelSet
 from sigrun.config.server import GrpcOptions, HttpOptions, ServerConfig, TlsOptions
 from sigrun.errors import InvalidArgument, NotFound
 from sigrun.telemetry.logs import LogFormat
-from sigrun.wire import batching_config, config_files, model_config
+from sigrun.wire.config_files import batching_config, model_config, options
 
 _INT32 = range(-(2**31), 2**31)
 
@@ -132,7 +132,7 @@ def _http(arguments: Arguments) -> HttpOptions:
 
 def _tls(arguments: Arguments, name: str) -> TlsOptions | None:
     file = arguments.text(name)
-    return config_files.tls_options(Path(file)) if file else None
+    return options.tls_options(Path(file)) if file else None
 
 
 def _positive(arguments: Arguments, name: str) -> int:
@@ -190,7 +190,7 @@ def _execution(arguments: Arguments) -> ExecutionOptions:
         intra_op_threads=intra or both,
         inter_op_threads=inter or both,
         session_config=(
-            config_files.session_config(Path(session_config_file)) if session_config_file else b""
+            options.session_config(Path(session_config_file)) if session_config_file else b""
         ),
         load_threads=arguments.integer("num_load_threads"),
         optimize_on_load=arguments.is_set("optimize_on_load"),

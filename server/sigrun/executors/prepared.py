@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from sigrun.errors import InvalidArgument, Unavailable
 from sigrun.executors.placement import Placement
-from sigrun.servables.signature import Array, Signature
+from sigrun.tensors.signature import Array, Signature
 
 Names = tuple[str, ...]
 Call = Callable[[Sequence[Array]], Sequence[Array]]

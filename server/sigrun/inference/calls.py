@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from sigrun.servables.signature import Array, Signature
+from sigrun.tensors.signature import Array, Signature
 
 DEFAULT_SIGNATURE = "serving_default"
+METADATA_FIELD = "signature_def"
+"""The kind of metadata that there is: TensorFlow Serving's `signature_def`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

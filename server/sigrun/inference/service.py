@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sigrun.errors import InvalidArgument
-from sigrun.inference import signatures as checks
+from sigrun.inference import checks
 from sigrun.inference.calls import (
+    METADATA_FIELD,
     ClassifyResult,
     ExamplesCall,
     InferenceTask,
@@ -24,12 +25,10 @@ from sigrun.inference.calls import (
     RegressResult,
     ResolvedSpec,
 )
-from sigrun.inference.resolve import Resolver, resolved
+from sigrun.inference.router import Resolver, resolved
 from sigrun.servables.handle import ServableHandle
 from sigrun.servables.servable import Servable
-from sigrun.servables.signature import CLASSIFY_METHOD, REGRESS_METHOD, Array, Signature
-
-METADATA_FIELD = "signature_def"
+from sigrun.tensors.signature import CLASSIFY_METHOD, REGRESS_METHOD, Array, Signature
 
 
 class InferenceService:

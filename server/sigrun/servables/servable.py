@@ -11,7 +11,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from sigrun.servables.signature import Array, Signature
+from sigrun.tensors.signature import Array, Signature
 
 
 @dataclass(frozen=True, slots=True, order=True)

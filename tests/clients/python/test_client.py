@@ -17,7 +17,7 @@ from sigrun.config.models import ModelSet
 from sigrun.config.server import GrpcOptions
 from sigrun.errors import ResourceExhausted as OutOfMemory
 from sigrun.errors import Unavailable as ServerUnavailable
-from sigrun.servables.signature import Array, Signature
+from sigrun.tensors.signature import Array, Signature
 from sigrun_client import (
     AsyncClient,
     Class,

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from sigrun.config.models import ModelSet
-from sigrun.servables.signature import Array, DType
+from sigrun.tensors.signature import Array, DType
 from tests.fakes.servables import FakeServable, signature
 from tests.wire.rig import HOST, Rig
 

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sigrun.inference.calls import PredictResult, ResolvedSpec
-from sigrun.servables.signature import Array, DType, Signature, TensorSpec, dtype_of
-from sigrun.wire import predict_reader, predict_writer
+from sigrun.tensors.signature import Array, DType, Signature, TensorSpec, dtype_of
+from sigrun.wire.protobuf import predict_reader, predict_writer
 from sigrun_client import InvalidReply, _predict
 from sigrun_client._gen.tensorflow_serving.apis.model_pb2 import ModelSpec
 from sigrun_client._tensors import as_array

@@ -13,7 +13,7 @@ from sigrun.batching.servable import BatchedServable
 from sigrun.batching.statistics import BatchingInstruments, BatchingStatistics
 from sigrun.config.batching import BatchingOptions
 from sigrun.servables.servable import ServableId
-from sigrun.servables.signature import Array, Signature
+from sigrun.tensors.signature import Array, Signature
 from tests.fakes.lifecycle import advance_clock
 from tests.fakes.servables import HALF_PLUS_TWO, Compute, FakeServable, half_plus_two
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sigrun.config.batching import BatchingOptions
 from sigrun.errors import InvalidArgument
-from sigrun.servables.signature import Array, DType
+from sigrun.tensors.signature import Array, DType
 from tests.arrays import assert_same
 from tests.fakes.servables import signature
 from tests.unit.batching.harness import Batching

@@ -19,7 +19,7 @@ from sigrun.batching.batch import (
     split,
 )
 from sigrun.errors import Code, InvalidArgument, SigrunError
-from sigrun.servables.signature import Array
+from sigrun.tensors.signature import Array
 from tests.arrays import assert_same
 
 

@@ -18,7 +18,7 @@ from sigrun.errors import (
     SigrunError,
     Unavailable,
 )
-from sigrun.servables.signature import Array, DType
+from sigrun.tensors.signature import Array, DType
 from tests.fakes.lifecycle import let_others_run
 from tests.fakes.servables import HALF_PLUS_TWO, half_plus_two, signature
 from tests.unit.batching.harness import Batching, failing_on, floats

@@ -12,7 +12,7 @@ from sigrun.batching.servable import JOINED_SIGNATURES, BatchingLoader
 from sigrun.batching.statistics import BatchingInstruments
 from sigrun.config.batching import BatchingOptions
 from sigrun.errors import InvalidArgument, NotFound
-from sigrun.servables.signature import Array, DType, Signature, TensorSpec
+from sigrun.tensors.signature import Array, DType, Signature, TensorSpec
 from tests.fakes.lifecycle import let_others_run
 from tests.fakes.servables import HALF_PLUS_TWO, FakeLoader, FakeServable, signature
 from tests.unit.batching.harness import MNIST, Batching, floats, renamed

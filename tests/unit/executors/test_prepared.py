@@ -15,7 +15,7 @@ from sigrun.executors.prepared import (
     prepare,
     tensor_names,
 )
-from sigrun.servables.signature import DType, Signature, TensorSpec
+from sigrun.tensors.signature import DType, Signature, TensorSpec
 
 
 class FakeExecutor:

@@ -19,12 +19,12 @@ from sigrun.inference.calls import (
     RegressResult,
     ResolvedSpec,
 )
-from sigrun.inference.resolve import Resolver
+from sigrun.inference.router import Resolver
 from sigrun.inference.service import InferenceService
 from sigrun.servables.labels import VersionLabels
 from sigrun.servables.manager import AspiredVersionsManager
 from sigrun.servables.servable import ServableId
-from sigrun.servables.signature import (
+from sigrun.tensors.signature import (
     CLASSIFY_METHOD,
     PREDICT_METHOD,
     REGRESS_METHOD,

@@ -19,9 +19,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sigrun.executors.saved_model.boundary import tf
-from sigrun.executors.saved_model.demands import called, functions_of, reach
-from sigrun.servables.signature import Array
+from sigrun.executors.saved_model.graph_analysis import called, functions_of, reach
+from sigrun.executors.saved_model.tensorflow_imports import tf
+from sigrun.tensors.signature import Array
 
 _SMALL_BYTES = 64 * 2**10  # at least what a layer has beside its kernel
 _FILTER_RANK = 3  # filters of convolutions have that many dimensions or more

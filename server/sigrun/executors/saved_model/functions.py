@@ -15,9 +15,9 @@ from typing import Any
 from sigrun.config.execution import ExecutionOptions
 from sigrun.errors import InvalidArgument
 from sigrun.executors.prepared import Call, Names
-from sigrun.executors.saved_model.boundary import tf
 from sigrun.executors.saved_model.session import as_array
-from sigrun.servables.signature import Array, Signature
+from sigrun.executors.saved_model.tensorflow_imports import tf
+from sigrun.tensors.signature import Array, Signature
 
 
 class FunctionExecutor:

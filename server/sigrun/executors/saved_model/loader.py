@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import TYPE_CHECKING
 
+from sigrun.concurrency.threads import Threads
 from sigrun.config.execution import ExecutionOptions
 from sigrun.executors.memory import give_back_memory
 from sigrun.executors.saved_model.servable import SavedModelServable
-from sigrun.executors.threads import Threads
 from sigrun.servables.servable import ServableId
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from sigrun.executors.prepared import Call, Names, PreparedCall, PreparedCalls, tensor_names
-from sigrun.servables.signature import Signature
+from sigrun.tensors.signature import Signature
 
 
 class Executor(Protocol):

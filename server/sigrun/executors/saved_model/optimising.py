@@ -13,18 +13,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from sigrun.executors.prepared import tensor_names
-from sigrun.executors.saved_model.demands import (
+from sigrun.executors.saved_model.freezing import CannotFreeze, choose_constants, frozen_graph
+from sigrun.executors.saved_model.graph_analysis import (
     Reached,
     is_random,
     keeps_tables,
     reach,
     state_changes,
 )
-from sigrun.executors.saved_model.freezing import CannotFreeze, choose_constants, frozen_graph
 from sigrun.executors.saved_model.model import LoadedModel, is_callable
+from sigrun.executors.saved_model.sample_requests import Compare, answer, made_up_requests
 from sigrun.executors.saved_model.session import SessionExecutor
-from sigrun.executors.saved_model.synthesis import Compare, answer, made_up_requests
-from sigrun.servables.signature import Array, Signature
+from sigrun.tensors.signature import Array, Signature
 
 _LONG_S = 1.0  # of one request: another would make the load longer still
 

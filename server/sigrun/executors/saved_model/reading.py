@@ -14,10 +14,11 @@ from typing import Any
 
 from sigrun.config.execution import ExecutionOptions
 from sigrun.errors import DataLoss, NotFound, SigrunError, error_for
-from sigrun.executors.messages import error_from, readable
+from sigrun.executors.error_texts import error_from, readable
 from sigrun.executors.prepared import MayBeInline, PreparedCalls, tensor_names
-from sigrun.executors.saved_model.boundary import loader_impl, tf
-from sigrun.executors.saved_model.demands import (
+from sigrun.executors.saved_model.freezing import CannotFreeze
+from sigrun.executors.saved_model.functions import load_functions
+from sigrun.executors.saved_model.graph_analysis import (
     Execution,
     Reached,
     choose_execution,
@@ -26,14 +27,13 @@ from sigrun.executors.saved_model.demands import (
     reach,
     state_changes,
 )
-from sigrun.executors.saved_model.freezing import CannotFreeze
-from sigrun.executors.saved_model.functions import load_functions
 from sigrun.executors.saved_model.model import Executor, LoadedModel, is_callable
 from sigrun.executors.saved_model.optimising import Frozen, Initialiser, check_alike, freeze
+from sigrun.executors.saved_model.sample_requests import Compare, difference, measure
 from sigrun.executors.saved_model.session import SessionExecutor, open_graph, open_session
 from sigrun.executors.saved_model.signatures import read_signature
-from sigrun.executors.saved_model.synthesis import Compare, difference, measure
-from sigrun.servables.signature import Array, Signature
+from sigrun.executors.saved_model.tensorflow_imports import loader_impl, tf
+from sigrun.tensors.signature import Array, Signature
 
 logger = logging.getLogger(__name__)
 

@@ -11,12 +11,12 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from sigrun.concurrency.threads import Threads
 from sigrun.errors import DeadlineExceeded, InvalidArgument
-from sigrun.executors.messages import error_from
+from sigrun.executors.error_texts import error_from
 from sigrun.executors.placement import Placement
 from sigrun.executors.prepared import Call, Names, PreparedCalls, input_bytes, tensor_names
-from sigrun.executors.threads import TIMED_OUT, Threads
-from sigrun.servables.signature import Array, Signature
+from sigrun.tensors.signature import Array, Signature
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +90,7 @@ class SavedModelServable:
         deadline: float | None,
     ) -> Sequence[Array]:
         if deadline is not None and deadline <= time.monotonic():
-            raise DeadlineExceeded(TIMED_OUT)
+            raise DeadlineExceeded
         self._inline_runs += 1
         # It is not slow for what others do, with a CPU or the interpreter's lock. Looking at the
         # time of this thread alone takes microseconds, so only in doubt.

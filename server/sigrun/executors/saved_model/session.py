@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from sigrun.concurrency.cpus import available_cpus
 from sigrun.config.execution import ExecutionOptions
 from sigrun.errors import InvalidArgument
-from sigrun.executors.cpus import available_cpus
 from sigrun.executors.prepared import Call, Names
-from sigrun.executors.saved_model.boundary import config_pb2, loader_impl, tf
-from sigrun.executors.saved_model.demands import Execution
-from sigrun.servables.signature import Array
+from sigrun.executors.saved_model.graph_analysis import Execution
+from sigrun.executors.saved_model.tensorflow_imports import config_pb2, loader_impl, tf
+from sigrun.tensors.signature import Array
 
 _SEQUENTIAL_EXECUTOR = "SINGLE_THREADED_EXECUTOR"
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Any
 
-from sigrun.executors.saved_model.boundary import tf
-from sigrun.servables.signature import Signature
-from sigrun.servables.tensor_infos import read_specs
+from sigrun.executors.saved_model.tensorflow_imports import tf
+from sigrun.tensors.signature import Signature
+from sigrun.tensors.signature_defs import read_specs
 
 
 def read_signature(name: str, definition: Any) -> Signature:

@@ -20,7 +20,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from sigrun.batching.company import Company
+from sigrun.concurrency.companions import Company
 
 _LULL_S = 60e-6  # of nothing to do
 _SHORT_TURN_S = 15e-6  # a turn of the event loop that did nothing takes a few microseconds

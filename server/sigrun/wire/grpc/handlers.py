@@ -12,8 +12,8 @@ import grpc
 
 from sigrun.errors import Internal, SigrunError
 from sigrun.wire.grpc.arrivals import Arrivals
-from sigrun.wire.methods import AnswerBytes
 from sigrun.wire.status import GRPC_STATUS, grpc_details
+from sigrun.wire.unary import UnaryRpc
 
 logger = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ Context = grpc.aio.ServicerContext[bytes, bytes]
 
 
 def service_handler(
-    name: str, methods: Mapping[str, AnswerBytes], arrivals: Arrivals
+    name: str, methods: Mapping[str, UnaryRpc], arrivals: Arrivals
 ) -> grpc.GenericRpcHandler:
     """Return the handler of service `name`, to be added to a server."""
     return grpc.method_handlers_generic_handler(
@@ -36,7 +36,7 @@ def service_handler(
 
 
 def _handle(
-    path: str, answer: AnswerBytes, arrivals: Arrivals
+    path: str, answer: UnaryRpc, arrivals: Arrivals
 ) -> Callable[[bytes, Context], Awaitable[bytes]]:
     async def handle(body: bytes, context: Context) -> bytes:
         try:

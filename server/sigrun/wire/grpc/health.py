@@ -16,7 +16,8 @@ from grpc_health.v1 import health_pb2
 
 from sigrun.errors import NotFound
 from sigrun.servables.readiness import Readiness
-from sigrun.wire.methods import AnswerBytes, Method
+from sigrun.wire.rpc.message_rpc import MessageRpc
+from sigrun.wire.unary import UnaryRpc
 
 NAME = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 
@@ -34,9 +35,9 @@ class HealthService:
         self._changed = asyncio.Event()
         readiness.subscribe(self._wake_watchers)
 
-    def methods(self) -> dict[str, AnswerBytes]:
+    def methods(self) -> dict[str, UnaryRpc]:
         """Return the unary RPCs of the service by name."""
-        return {"Check": Method(health_pb2.HealthCheckRequest, self.check)}
+        return {"Check": MessageRpc(health_pb2.HealthCheckRequest, self.check)}
 
     async def check(
         self, request: health_pb2.HealthCheckRequest, deadline: float | None

@@ -15,7 +15,7 @@ from sigrun.wire.grpc.arrivals import Arrivals
 from sigrun.wire.grpc.handlers import service_handler
 from sigrun.wire.grpc.health import HealthService
 from sigrun.wire.grpc.reflection import add_reflection
-from sigrun.wire.methods import Services
+from sigrun.wire.unary import Services
 
 logger = logging.getLogger(__name__)
 

@@ -9,9 +9,9 @@ import dataclasses
 import logging
 from collections.abc import Mapping
 
+from sigrun.concurrency.threads import Threads
 from sigrun.config.server import HttpOptions
 from sigrun.errors import Internal, NotFound, SigrunError
-from sigrun.executors.threads import Threads
 from sigrun.telemetry import metrics, request_id
 from sigrun.telemetry.request_id import REQUEST_ID
 from sigrun.wire.http import compression, cors

@@ -6,7 +6,7 @@ import re
 import zlib
 
 from sigrun.errors import InvalidArgument
-from sigrun.wire.http.json_syntax import Body
+from sigrun.wire.body import Body
 from sigrun.wire.http.messages import RequestTooLarge, UnsupportedEncoding
 
 _GZIP = zlib.MAX_WBITS | 16

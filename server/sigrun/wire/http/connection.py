@@ -32,7 +32,7 @@ import httptools
 
 from sigrun.config.server import HttpOptions
 from sigrun.errors import InvalidArgument, SigrunError, Unavailable
-from sigrun.wire.http.json_syntax import Body
+from sigrun.wire.body import Body
 from sigrun.wire.http.messages import (
     HeadTooLarge,
     HttpRequest,

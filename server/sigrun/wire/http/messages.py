@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from sigrun.errors import DeadlineExceeded, ResourceExhausted, SigrunError, Unimplemented
-from sigrun.wire.http.json_syntax import Body
+from sigrun.wire.body import Body
 from sigrun.wire.status import HTTP_STATUS
 
 JSON = b"application/json"

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from sigrun.concurrency.threads import Threads
 from sigrun.config.server import HttpOptions
-from sigrun.executors.threads import Threads
 from sigrun.inference.backend import Inference, Management
 from sigrun.telemetry.metrics import Metrics
 from sigrun.wire.http.app import HttpApp
-from sigrun.wire.http.probes import Probes
-from sigrun.wire.http.rest import RestApi
-from sigrun.wire.http.rpc import RpcApi
 from sigrun.wire.http.server import HttpServer
-from sigrun.wire.methods import Services
+from sigrun.wire.rest.api import RestApi
+from sigrun.wire.rest.probes import Probes
+from sigrun.wire.rpc.web import RpcApi
+from sigrun.wire.unary import Services
 
 
 def http_port(

@@ -13,12 +13,12 @@ import pytest
 
 from sigrun._gen.tensorflow_serving.apis.model_pb2 import ModelSpec
 from sigrun._gen.tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
+from sigrun.concurrency.threads import Threads
 from sigrun.config.lifecycle import LifecycleOptions
 from sigrun.config.server import HttpOptions
 from sigrun.errors import Code, Unavailable, error_for
-from sigrun.executors.threads import Threads
 from sigrun.inference.management import ModelManagement
-from sigrun.inference.resolve import Resolver
+from sigrun.inference.router import Resolver
 from sigrun.inference.service import InferenceService
 from sigrun.servables.labels import VersionLabels
 from sigrun.servables.manager import AspiredVersionsManager
@@ -27,16 +27,16 @@ from sigrun.servables.monitor import ServableStateMonitor
 from sigrun.servables.policy import AvailabilityPreservingPolicy
 from sigrun.servables.readiness import Readiness
 from sigrun.servables.servable import Servable, ServableId
-from sigrun.servables.signature import Array, DType
 from sigrun.servables.source import FileSystemSource
 from sigrun.servables.state import StateStream
 from sigrun.telemetry.metrics import Metrics
 from sigrun.telemetry.request_id import REQUEST_ID
-from sigrun.wire import tensors
+from sigrun.tensors.signature import Array, DType
 from sigrun.wire.http.app import HttpApp
 from sigrun.wire.http.messages import HttpRequest, HttpResponse
-from sigrun.wire.http.probes import Probes
-from sigrun.wire.http.rest import RestApi
+from sigrun.wire.protobuf import tensors
+from sigrun.wire.rest.api import RestApi
+from sigrun.wire.rest.probes import Probes
 from sigrun.wire.status import HTTP_STATUS
 from tests.fakes.servables import FakeLoader, FakeServable, signature
 

@@ -1,0 +1,1 @@
+"""Threads, and the question whether work may stay on the event loop."""

@@ -1,0 +1,122 @@
+"""Requests made up from what a signature says, and whether two models answer them alike.
+
+In: a signature, and calls of it. Out: arrays to feed, what came of them, and in what two
+answers differ. Used at load only, and only with models whose runs change nothing.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sigrun.executors.error_texts import error_from
+from sigrun.executors.prepared import Call, input_bytes
+from sigrun.executors.saved_model.model import LoadedModel
+from sigrun.tensors.signature import Array, DType, Signature, TensorSpec
+
+_TOLERANCE = 1e-4  # of the largest value: folded operations round differently
+_LARGEST_INPUT = 2**22  # elements; a larger one would cost more than it shows
+_FIRST_SIZE = 2  # of a free first dimension, that of the batch
+_RUNS = 10
+_NOT_SHORT_S = 5e-3  # whatever the best of several would be
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What came of a run: arrays, or the error's code."""
+
+    outputs: Sequence[Array] = ()
+    error: str = ""
+
+
+Compare = Callable[[Answer, Answer], str | None]
+"""Returns in what the second answer differs from the first, or None."""
+
+
+def made_up_requests(signature: Signature) -> list[list[Array]]:
+    """Return arrays for the inputs: all ones, and all zeros; strings are empty.
+
+    None at all where the model does not say of what shape they have to be, or a large one.
+    """
+    requests = []
+    for value in (1, 0):
+        arrays = [
+            signature.defaults[alias] if alias in signature.defaults else _filled(spec, value)
+            for alias, spec in signature.inputs.items()
+        ]
+        known = [array for array in arrays if array is not None]
+        if len(known) == len(arrays):
+            requests.append(known)
+    return requests
+
+
+def answer(call: Call, inputs: Sequence[Array]) -> Answer:
+    """Return what comes of a run."""
+    try:
+        return Answer(outputs=call(inputs))
+    except Exception as error:  # whatever it is, another model has to fail alike
+        return Answer(error=error_from(error).code.name)
+
+
+def measure(model: LoadedModel) -> None:
+    """Let the calls of `model` that may run on the event loop know how long they take."""
+    for signature, prepared in model.prepared():
+        requests = made_up_requests(signature)
+        if prepared.placement is None or not requests:
+            continue
+        run_s = _best_run_s(prepared.call, requests[0])
+        if run_s is not None:
+            prepared.placement.measured(input_bytes(requests[0]), run_s)
+
+
+def _best_run_s(call: Call, inputs: Sequence[Array]) -> float | None:
+    """Return how long a run takes at best, or None if it fails."""
+    best_s = math.inf
+    for _ in range(_RUNS):
+        started = time.perf_counter()
+        if answer(call, inputs).error:
+            return None
+        best_s = min(best_s, time.perf_counter() - started)
+        if best_s > _NOT_SHORT_S:
+            break
+    return best_s
+
+
+def difference(want: Answer, got: Answer) -> str | None:
+    """Return in what `got` differs from `want` by more than rounding, or None."""
+    if want.error or got.error:
+        same = want.error == got.error
+        return None if same else f"{got.error or 'an answer'} instead of {want.error or 'one'}"
+    for index, (one, other) in enumerate(zip(want.outputs, got.outputs, strict=True)):
+        if one.dtype != other.dtype or one.shape != other.shape:
+            return f"output {index} is {other.dtype}{[*other.shape]}, not {one.dtype}{[*one.shape]}"
+        if not _is_close(one, other):
+            return f"output {index} has other values"
+    return None
+
+
+def _filled(spec: TensorSpec, value: int) -> Array | None:
+    if spec.shape is None or spec.dtype is None:
+        return None
+    shape = [
+        (_FIRST_SIZE if index == 0 else 1) if size is None else size
+        for index, size in enumerate(spec.shape)
+    ]
+    if math.prod(shape) > _LARGEST_INPUT:
+        return None
+    content = b"" if spec.dtype is DType.STRING else value
+    return np.full(shape, content, dtype=spec.dtype.numpy)
+
+
+def _is_close(want: Array, got: Array) -> bool:
+    if want.dtype.kind in "biuSO":  # these are not rounded
+        return bool(np.array_equal(want, got))
+    kind = np.complex128 if want.dtype.kind == "c" else np.float64
+    one, other = want.astype(kind), got.astype(kind)
+    finite = np.abs(one[np.isfinite(one)])
+    largest = float(finite.max()) if finite.size else 0.0
+    return bool(np.allclose(other, one, rtol=_TOLERANCE, atol=_TOLERANCE * largest, equal_nan=True))

@@ -1,0 +1,1 @@
+"""What every floor speaks of: element types, arrays, signatures."""

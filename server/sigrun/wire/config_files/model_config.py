@@ -1,0 +1,119 @@
+"""ModelServerConfig, as a message or as a text file -> `ModelSet`.
+
+Every rule and text is TensorFlow Serving's; those that hold for any model, wherever its
+configuration comes from, are in `sigrun.config.models`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sigrun._gen.tensorflow_serving.config.file_system_storage_path_source_pb2 import (
+    FileSystemStoragePathSourceConfig,
+)
+from sigrun._gen.tensorflow_serving.config.model_server_config_pb2 import (
+    ModelConfig as ModelConfigProto,
+)
+from sigrun._gen.tensorflow_serving.config.model_server_config_pb2 import (
+    ModelServerConfig,
+    ModelType,
+)
+from sigrun.config.models import (
+    PLATFORM_TENSORFLOW,
+    AllVersions,
+    LatestVersions,
+    ModelConfig,
+    ModelSet,
+    SpecificVersions,
+    VersionPolicy,
+)
+from sigrun.errors import FailedPrecondition, InvalidArgument
+from sigrun.wire.config_files.text_format import read_message
+
+_PolicyProto = FileSystemStoragePathSourceConfig.ServableVersionPolicy
+
+
+def from_file(path: Path) -> ModelSet:
+    """Read the config file that a server starts with; an empty one means no models.
+
+    Raises `NotFound` if it is not there and `InvalidArgument` for what is wrong in it.
+    """
+    config = read_message(path, ModelServerConfig)
+    if config.WhichOneof("config") == "custom_model_config":
+        raise InvalidArgument("ModelServer does not yet support custom model config.")
+    return _model_set(config)
+
+
+def from_changed_file(path: Path) -> ModelSet:
+    """Read the config file of a running server again.
+
+    Raises as `from_file` does, and `FailedPrecondition` if it holds no list of models.
+    """
+    config = read_message(path, ModelServerConfig)
+    if config.WhichOneof("config") != "model_config_list":
+        raise FailedPrecondition(
+            "Cannot transition to requested config. It is only legal to transition from one "
+            "ModelConfigList to another."
+        )
+    return _model_set(config)
+
+
+def from_reload(config: ModelServerConfig) -> ModelSet:
+    """Read the configuration of a reload request.
+
+    Raises `InvalidArgument` for what is wrong in it.
+    """
+    if config.WhichOneof("config") != "model_config_list":
+        raise InvalidArgument(
+            "ServerModelConfig type not supported by HandleReloadConfigRequest. "
+            "Only ModelConfigList is currently supported"
+        )
+    return _model_set(config)
+
+
+def _model_set(config: ModelServerConfig) -> ModelSet:
+    models = ModelSet(tuple(_model(model) for model in config.model_config_list.config))
+    if any(model.HasField("logging_config") for model in config.model_config_list.config):
+        raise InvalidArgument("No request-logger-creator provided.")
+    return models
+
+
+def _model(model: ModelConfigProto) -> ModelConfig:
+    return ModelConfig(
+        name=model.name,
+        base_path=model.base_path,
+        platform=_platform(model),
+        version_policy=_version_policy(model.model_version_policy),
+        version_labels=dict(model.version_labels),
+    )
+
+
+def _platform(model: ModelConfigProto) -> str:
+    has_type, has_platform = (
+        model.model_type != ModelType.MODEL_TYPE_UNSPECIFIED,
+        (model.model_platform != ""),
+    )
+    if has_type == has_platform:
+        choice = "both" if has_type else "neither"
+        link = "and" if has_type else "nor"
+        raise InvalidArgument(
+            f"Illegal setting {choice} ModelServerConfig::model_type (deprecated) {link} "
+            f"ModelServerConfig::model_platform, model name is {model.name}"
+        )
+    if has_platform:
+        return model.model_platform
+    if model.model_type != ModelType.TENSORFLOW:
+        raise InvalidArgument(
+            f"ModelServerConfig::model_type choice {model.model_type} not supported."
+        )
+    return PLATFORM_TENSORFLOW
+
+
+def _version_policy(policy: _PolicyProto) -> VersionPolicy:
+    match policy.WhichOneof("policy_choice"):
+        case "all":
+            return AllVersions()
+        case "specific":
+            return SpecificVersions(frozenset(policy.specific.versions))
+        case _:
+            return LatestVersions(policy.latest.num_versions)

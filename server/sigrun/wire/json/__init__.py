@@ -1,0 +1,1 @@
+"""JSON <-> arrays and documents."""

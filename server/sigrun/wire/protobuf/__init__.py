@@ -1,0 +1,1 @@
+"""Protobuf <-> values: tensors, calls and results."""

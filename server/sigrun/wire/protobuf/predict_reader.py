@@ -1,0 +1,407 @@
+"""Bytes of a PredictRequest -> PredictCall, its tensors read in place; an answer likewise.
+
+Theory of operation. `codec.predict_call` on a parsed message is the one definition of what
+a request means; this module is a short cut to the same value. It knows the one layout that
+every client library writes, and nothing of errors: whatever else it meets, well-formed or
+not, it gives up (`_Unusual`), and the message is parsed and read the long way, which then
+answers or refuses. So what is taken here must be right, and nothing else need be:
+
+    request  :=  (MODEL_SPEC size bytes  |  INPUT size entry  |  OUTPUT_FILTER size text)*
+    entry    :=  KEY size text  VALUE size tensor
+    tensor   :=  DTYPE number  (SHAPE size bytes)?  values
+    values   :=  CONTENT size bytes  |  PACKED size bytes  |  (STRING size bytes)*
+
+An answer, a PredictResponse -> PredictResult, is laid out alike, without a filter.
+There is one model spec, and one tensor of a name. Values are those of the tensor's own
+dtype and exactly as many as its shape has. Sizes are varints without needless bytes. Many
+strings, and strings as content, are left to protobuf too: it is no slower at them.
+
+- Positions only ever grow. A part that runs over the end of its whole is noticed where the
+  whole must end exactly, and no value is read before that is known.
+- A model spec and a shape are small and repeat from request to request: protobuf reads
+  them, and the answers are remembered by their bytes.
+- Fixed-size elements are views of the request, which they keep alive; they are read-only
+  and need not be aligned. Varints are decoded by the array, a few by protobuf and many by
+  `wire_format`.
+
+Everything is decoded at once, before the signature is known, since a request must be known
+to be well-formed before anything is looked up for it. What is bound later are the names.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from google.protobuf.message import DecodeError, Message
+
+from sigrun._gen.tensorflow.core.framework.tensor_pb2 import TensorProto
+from sigrun._gen.tensorflow.core.framework.tensor_shape_pb2 import TensorShapeProto
+from sigrun._gen.tensorflow_serving.apis.model_pb2 import ModelSpec as ModelSpecProto
+from sigrun._gen.tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
+from sigrun.inference.calls import ModelSpec, PredictCall, PredictResult
+from sigrun.inference.checks import check_input_names
+from sigrun.tensors.signature import MAX_RANK, Array, DType, Signature
+from sigrun.wire.protobuf import client_codec, codec, tensors, wire_format
+from sigrun.wire.protobuf.parse import parse, parse_answer
+
+
+class _Unusual(Exception):
+    """The request is laid out in a way that is left to protobuf."""
+
+
+_GIVE_UP = (_Unusual, IndexError, KeyError, ValueError, DecodeError)
+
+# More is not remembered, and could nest so deep that a part on its own parses and the whole
+# does not.
+_MAX_REMEMBERED_BYTES = 128
+
+# What can be read on the event loop, in some hundred microseconds.
+_QUICK_BYTES = 1 << 16
+
+# Up to so many bytes of integers are read by protobuf, which version 7 hands out as an array
+# and older ones as a list. Beyond, numpy is the faster one, or lets other threads run.
+_FEW_INTEGER_BYTES = _QUICK_BYTES if hasattr(TensorProto().int64_val, "__array__") else 1 << 10
+_FEW_STRINGS = 32  # up to here protobuf is slower
+
+# A crowd of names is refused at once the long way; here, every tensor would be read first.
+_MAX_NAMES = 1024
+
+
+def predict_call(
+    body: bytes, deadline: float | None, *, default: ModelSpec | None = None
+) -> PredictCall:
+    """Read the bytes of a Predict request; a large one can take milliseconds.
+
+    `default` is the target of a request without a model spec. Raises `InvalidArgument` if
+    they are not one, or there is no target. Tensors that are broken are refused when the
+    signature is known.
+    """
+    try:
+        return _predict_call(body, deadline, _KINDS, default)
+    except _GIVE_UP:
+        return codec.predict_call(parse(PredictRequest, body), deadline, default)
+
+
+def quick_predict_call(body: bytes, deadline: float | None) -> PredictCall | None:
+    """Do what `predict_call` does, or return None where that would take long.
+
+    A request of any size is quick to read if its large tensors are read in place.
+    """
+    try:
+        return _predict_call(body, deadline, _QUICK_KINDS)
+    except _GIVE_UP:
+        if len(body) > _QUICK_BYTES:
+            return None
+        return codec.predict_call(parse(PredictRequest, body), deadline)
+
+
+def predict_result(body: bytes) -> PredictResult:
+    """Read the bytes of an answer to Predict; a large one can take milliseconds.
+
+    Raises `Internal` if they are not one.
+    """
+    try:
+        return _predict_result(body, _KINDS)
+    except _GIVE_UP:
+        return client_codec.predict_result(parse_answer(PredictResponse, body))
+
+
+def quick_predict_result(body: bytes) -> PredictResult | None:
+    """Do what `predict_result` does, or return None where that would take long."""
+    try:
+        return _predict_result(body, _QUICK_KINDS)
+    except _GIVE_UP:
+        if len(body) > _QUICK_BYTES:
+            return None
+        return client_codec.predict_result(parse_answer(PredictResponse, body))
+
+
+async def _bind(inputs: Mapping[str, Array], signature: Signature) -> Mapping[str, Array]:
+    if inputs.keys() != signature.inputs.keys():
+        check_input_names(signature, inputs.keys())
+    return inputs
+
+
+def _tag(kind: type[Message], field: str) -> int:
+    """Return the bytes of a tag as `_predict_call` and `_tensor` take them up."""
+    return int.from_bytes(wire_format.tag(kind, field), "little")
+
+
+_MODEL_SPEC = _tag(PredictRequest, "model_spec")
+_INPUT = _tag(PredictRequest, "inputs")
+_OUTPUT_FILTER = _tag(PredictRequest, "output_filter")
+_OUTPUT = _tag(PredictResponse, "outputs")
+_RESPONSE_SPEC = _tag(PredictResponse, "model_spec")
+# Maps are alike: what holds for inputs holds for outputs.
+_KEY = _tag(PredictRequest.InputsEntry, "key")
+_VALUE = _tag(PredictRequest.InputsEntry, "value")
+_DTYPE = TensorProto.DTYPE_FIELD_NUMBER << 3  # a varint
+_SHAPE = _tag(TensorProto, "tensor_shape")
+_CONTENT = _tag(TensorProto, "tensor_content")
+_STRING = _tag(TensorProto, "string_val")
+
+
+def _predict_call(
+    body: bytes, deadline: float | None, kinds: _Kinds, default: ModelSpec | None = None
+) -> PredictCall:
+    spec: ModelSpec | None = None
+    inputs: dict[str, Array] = {}
+    output_filter: list[str] = []
+    position, end = 0, len(body)
+    while position < end:
+        tag = body[position]
+        start, position = _extent(body, position + 1)
+        if position > end:
+            raise _Unusual
+        if tag == _INPUT:
+            alias, array = _entry(body, start, position, kinds)
+            if alias in inputs:
+                raise _Unusual
+            inputs[alias] = array
+        elif tag == _MODEL_SPEC and spec is None:
+            spec = _model_spec(body[start:position])
+        elif tag == _OUTPUT_FILTER:
+            output_filter.append(body[start:position].decode())
+        else:
+            raise _Unusual
+        if len(inputs) + len(output_filter) > _MAX_NAMES:
+            raise _Unusual
+    spec = spec or default
+    if spec is None:
+        raise _Unusual
+    return PredictCall(
+        spec=spec,
+        inputs=functools.partial(_bind, inputs),
+        output_filter=tuple(output_filter),
+        deadline=deadline,
+    )
+
+
+def _predict_result(body: bytes, kinds: _Kinds) -> PredictResult:
+    spec: ModelSpec | None = None
+    outputs: dict[str, Array] = {}
+    position, end = 0, len(body)
+    while position < end:
+        tag = body[position]
+        start, position = _extent(body, position + 1)
+        if position > end:
+            raise _Unusual
+        if tag == _OUTPUT:
+            alias, array = _entry(body, start, position, kinds)
+            if alias in outputs:
+                raise _Unusual
+            outputs[alias] = array
+        elif tag == _RESPONSE_SPEC and spec is None:
+            spec = _model_spec(body[start:position])
+        else:
+            raise _Unusual
+    if spec is None:
+        raise _Unusual
+    return PredictResult(spec=client_codec.resolved(spec), outputs=outputs)
+
+
+def _extent(body: bytes, position: int) -> tuple[int, int]:
+    """Return where the bytes whose size stands at `position` start and end."""
+    size = body[position]
+    position += 1
+    if size > 0x7F:
+        size &= 0x7F
+        for shift in (7, 14, 21, 28):
+            byte = body[position]
+            position += 1
+            size |= (byte & 0x7F) << shift
+            if byte <= 0x7F:
+                break
+        if not 0 < byte <= 0x7F:
+            raise _Unusual
+    return position, position + size
+
+
+@functools.lru_cache(maxsize=1024)
+def _model_spec(encoded: bytes) -> ModelSpec:
+    if len(encoded) > _MAX_REMEMBERED_BYTES:
+        raise _Unusual
+    return codec.model_spec(ModelSpecProto.FromString(encoded))
+
+
+def _entry(body: bytes, position: int, end: int, kinds: _Kinds) -> tuple[str, Array]:
+    if body[position] != _KEY:
+        raise _Unusual
+    start, position = _extent(body, position + 1)
+    alias = body[start:position].decode()
+    if body[position] != _VALUE:
+        raise _Unusual
+    start, position = _extent(body, position + 1)
+    if position != end:
+        raise _Unusual
+    return alias, _tensor(body, start, end, kinds)
+
+
+def _tensor(body: bytes, position: int, end: int, kinds: _Kinds) -> Array:
+    if body[position] != _DTYPE:
+        raise _Unusual
+    kind = kinds[body[position + 1]]
+    shape, count = _SCALAR
+    position += 2
+    if body[position] == _SHAPE:
+        start, position = _extent(body, position + 1)
+        shape, count = _shape(body[start:position])
+    field = position
+    tag = body[position]
+    if tag == _STRING == kind.tag:
+        return _strings(body, position, end, count).reshape(shape)
+    if tag > 0x7F:  # the numbers of two fields take two bytes
+        position += 1
+        tag |= body[position] << 8
+    start, position = _extent(body, position + 1)
+    if position != end or start == end:
+        raise _Unusual
+    if tag == kind.tag:
+        return kind.packed(kind, body, (field, start, end), count).reshape(shape)
+    if tag == _CONTENT:
+        return kind.content(kind, body, (field, start, end), count).reshape(shape)
+    raise _Unusual
+
+
+_Shape = tuple[tuple[int, ...], int]  # and the number of elements
+_SCALAR: _Shape = ((), 1)
+
+
+@functools.lru_cache(maxsize=1024)
+def _shape(encoded: bytes) -> _Shape:
+    if len(encoded) > _MAX_REMEMBERED_BYTES:
+        raise _Unusual
+    proto = TensorShapeProto.FromString(encoded)
+    shape = tuple(dim.size for dim in proto.dim)
+    if proto.unknown_rank or len(shape) > MAX_RANK or any(size < 0 for size in shape):
+        raise _Unusual
+    return shape, math.prod(shape)
+
+
+def _strings(body: bytes, position: int, end: int, count: int) -> Array:
+    if count > _FEW_STRINGS:
+        raise _Unusual
+    values = np.empty(count, object)
+    for index in range(count):
+        if body[position] != _STRING:
+            raise _Unusual
+        start, position = _extent(body, position + 1)
+        values[index] = body[start:position]
+    if position != end:
+        raise _Unusual
+    return values
+
+
+_Place = tuple[int, int, int]  # where a field starts, its values start, and both end
+_Reader = Callable[["_Kind", bytes, _Place, int], Array]
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """How the values of one dtype are read: packed in its own field, or as content.
+
+    A reader also takes the number of elements that there must be.
+    """
+
+    dtype: np.dtype[Any]
+    itemsize: int
+    integer: np.dtype[Any]  # which a varint is cut to, and is then seen as `dtype`
+    field: str
+    tag: int
+    packed: _Reader
+    content: _Reader
+
+
+def _memory(kind: _Kind, body: bytes, place: _Place, count: int) -> Array:
+    _, start, end = place
+    if end - start != count * kind.itemsize:
+        raise _Unusual
+    return np.frombuffer(body, kind.dtype, count, start)
+
+
+def _packed_bools(kind: _Kind, body: bytes, place: _Place, count: int) -> Array:
+    _, start, end = place
+    if body[start:end].translate(None, b"\x00\x01"):
+        raise _Unusual
+    return _memory(kind, body, place, count)
+
+
+def _content_bools(_kind: _Kind, body: bytes, place: _Place, count: int) -> Array:
+    _, start, end = place
+    if end - start != count:
+        raise _Unusual
+    nonzero: Array = np.frombuffer(body, np.uint8, count, start) != 0
+    return nonzero
+
+
+def _integers(kind: _Kind, body: bytes, place: _Place, count: int) -> Array:
+    """Read packed varints; 16-bit floats travel as the numbers that their bits are."""
+    field, start, end = place
+    size = end - start
+    if not count <= size <= count * wire_format.MAX_VARINT_BYTES:
+        raise _Unusual
+    if size == count and body[start:end].isascii():
+        values = np.frombuffer(body, np.uint8, count, start).astype(kind.integer)
+    elif size <= _FEW_INTEGER_BYTES:
+        values = _parsed_integers(kind, body[field:end])
+    else:
+        values = np.empty(count, kind.integer)
+        wire_format.decode_varints(np.frombuffer(body, np.uint8, size, start), values)
+    return values.view(kind.dtype)
+
+
+def _quick_integers(kind: _Kind, body: bytes, place: _Place, count: int) -> Array:
+    _, start, end = place
+    if end - start > _QUICK_BYTES:
+        raise _Unusual
+    return _integers(kind, body, place, count)
+
+
+def _parsed_integers(kind: _Kind, field: bytes) -> Array:
+    """Read the varints of one field by protobuf; if they are too many, no shape fits them."""
+    values = getattr(TensorProto.FromString(field), kind.field)
+    if not hasattr(values, "__array__"):
+        values = values[:]
+    widest = np.uint64 if kind.field == "uint64_val" else np.int64
+    return np.array(values, widest).astype(kind.integer, copy=False)
+
+
+def _unread(_kind: _Kind, _body: bytes, _place: _Place, _count: int) -> Array:
+    raise _Unusual
+
+
+def _kind(dtype: DType) -> _Kind:
+    packed: _Reader
+    content: _Reader
+    match dtype:
+        case DType.STRING:
+            packed, content = _unread, _unread
+        case DType.BOOL:
+            packed, content = _packed_bools, _content_bools
+        case DType.FLOAT | DType.DOUBLE | DType.COMPLEX64 | DType.COMPLEX128:
+            packed, content = _memory, _memory
+        case _:
+            packed, content = _integers, _memory
+    field = tensors.field_of(dtype)
+    return _Kind(
+        dtype=dtype.numpy,
+        itemsize=dtype.numpy.itemsize,
+        integer=np.dtype(np.uint16) if field == "half_val" else dtype.numpy,
+        field=field,
+        tag=_tag(TensorProto, field),
+        packed=packed,
+        content=content,
+    )
+
+
+_Kinds = Mapping[int, _Kind]  # by the number of a dtype
+_KINDS: _Kinds = {dtype.value: _kind(dtype) for dtype in DType}
+_QUICK_KINDS: _Kinds = {
+    number: replace(kind, packed=_quick_integers) if kind.packed is _integers else kind
+    for number, kind in _KINDS.items()
+}

@@ -1,0 +1,1 @@
+"""TensorFlow Serving's JSON API: routes, documents, bodies; probes and metrics."""

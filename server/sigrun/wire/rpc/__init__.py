@@ -1,0 +1,1 @@
+"""RPCs, bytes in and bytes out, and how gRPC-Web and Connect frame them."""

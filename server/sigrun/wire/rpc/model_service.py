@@ -1,0 +1,55 @@
+"""`tensorflow.serving.ModelService`."""
+
+from __future__ import annotations
+
+from sigrun._gen.tensorflow_serving.apis import model_service_pb2
+from sigrun._gen.tensorflow_serving.apis.get_model_status_pb2 import (
+    GetModelStatusRequest,
+    GetModelStatusResponse,
+)
+from sigrun._gen.tensorflow_serving.apis.model_management_pb2 import (
+    Metric,
+    ReloadConfigRequest,
+    ReloadConfigResponse,
+)
+from sigrun.inference.calls import StatusCall
+from sigrun.inference.management import ModelManagement
+from sigrun.wire.config_files import model_config
+from sigrun.wire.protobuf import codec
+from sigrun.wire.rpc.message_rpc import MessageRpc
+from sigrun.wire.unary import UnaryRpc
+
+NAME = model_service_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name
+
+
+class ModelService:
+    """Status and reload over gRPC."""
+
+    def __init__(self, management: ModelManagement) -> None:
+        self._management = management
+
+    def methods(self) -> dict[str, UnaryRpc]:
+        """Return the RPCs of the service by name."""
+        return {
+            "GetModelStatus": MessageRpc(GetModelStatusRequest, self.GetModelStatus),
+            "HandleReloadConfigRequest": MessageRpc(
+                ReloadConfigRequest, self.HandleReloadConfigRequest
+            ),
+        }
+
+    async def GetModelStatus(
+        self, request: GetModelStatusRequest, deadline: float | None
+    ) -> GetModelStatusResponse:
+        call = StatusCall(spec=codec.target(request), deadline=deadline)
+        return codec.status_response(await self._management.status(call))
+
+    async def HandleReloadConfigRequest(
+        self, request: ReloadConfigRequest, deadline: float | None
+    ) -> ReloadConfigResponse:
+        await self._management.reload(model_config.from_reload(request.config))
+        # No counter goes by TensorFlow Serving's slash-form names, and 0 is its answer for
+        # a metric it does not know.
+        return ReloadConfigResponse(
+            status=codec.status_proto(None),
+            metric=[Metric(name=name, int64_value_increase=0) for name in request.metric_names],
+        )

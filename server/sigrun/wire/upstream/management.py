@@ -1,0 +1,63 @@
+"""The states of the models upstream, and whether there is a server to send traffic to."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+
+from grpc_health.v1 import health_pb2
+
+from sigrun._gen.tensorflow_serving.apis import model_service_pb2
+from sigrun._gen.tensorflow_serving.apis.get_model_status_pb2 import GetModelStatusResponse
+from sigrun.errors import SigrunError, Unimplemented
+from sigrun.inference.calls import StatusCall
+from sigrun.servables.state import ServableState
+from sigrun.wire.protobuf import client_codec
+from sigrun.wire.protobuf.parse import parse_answer
+from sigrun.wire.upstream.channels import Upstream
+
+_SERVICE = model_service_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name
+
+_HEALTH_TIMEOUT_S = 2.0
+
+
+class UpstreamManagement:
+    """`Management`, by `upstream`."""
+
+    def __init__(self, upstream: Upstream) -> None:
+        self._status = upstream.method(f"/{_SERVICE}/GetModelStatus")
+        self._check = upstream.method("/grpc.health.v1.Health/Check")
+        self._is_draining = False
+
+    def draining(self) -> None:
+        """Say that the gateway is about to stop."""
+        self._is_draining = True
+
+    async def status(self, call: StatusCall) -> Mapping[int, ServableState]:
+        """Return the state of every version, or of the one that is named, as a server says it."""
+        request = client_codec.status_request(call).SerializeToString()
+        body = await self._status(request, call.deadline)
+        return client_codec.states(call.spec.name, parse_answer(GetModelStatusResponse, body))
+
+    async def models(self, deadline: float | None) -> Mapping[str, Mapping[int, ServableState]]:
+        """Raise `Unimplemented`."""
+        raise Unimplemented(
+            "A gateway cannot list the models: the servers upstream are asked over a protocol "
+            "that has no way to. Ask for a model by its name."
+        )
+
+    async def blockers(self) -> Sequence[str]:
+        """Return what keeps traffic from being sent here: no server that can be reached serves."""
+        if self._is_draining:
+            return ["the gateway is draining"]
+        request = health_pb2.HealthCheckRequest().SerializeToString()
+        try:
+            body = await self._check(request, time.monotonic() + _HEALTH_TIMEOUT_S)
+        except Unimplemented:  # reached, and has no health service
+            return []
+        except SigrunError as error:
+            return [f"no server upstream can be asked: {error}"]
+        answer = parse_answer(health_pb2.HealthCheckResponse, body)
+        if answer.status != health_pb2.HealthCheckResponse.SERVING:
+            return ["the server upstream is not ready"]
+        return []

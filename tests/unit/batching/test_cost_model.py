@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import pytest
+
+from sigrun.batching.cost_model import RunTimes
+
+
+def learned(*runs: tuple[int, float]) -> RunTimes:
+    times = RunTimes()
+    for rows, duration_s in runs:
+        times.add(rows, duration_s)
+    return times
+
+
+def test_rows_run_together_while_nothing_is_known() -> None:
+    assert RunTimes().worthwhile_shares(64) == 1
+
+
+def test_rows_that_take_long_are_shared() -> None:
+    times = learned(*[(rows, 0.001 * rows) for rows in (1, 2, 4, 8)])
+
+    assert times.worthwhile_shares(20) >= 4
+
+
+def test_a_row_by_itself_is_one_share_at_least() -> None:
+    assert learned((1, 1e-6), (2, 1e-6)).worthwhile_shares(1) == 1
+
+
+def test_rows_that_take_microseconds_run_together() -> None:
+    times = learned(*[(rows, 5e-6 + 2e-6 * rows) for rows in (1, 8, 64)])
+
+    assert times.worthwhile_shares(64) == 1
+
+
+def test_rows_run_together_where_a_run_costs_more_than_they_do() -> None:
+    times = learned(*[(rows, 0.005 + 1e-5 * rows) for rows in (1, 8, 32, 64)])
+
+    assert times.worthwhile_shares(64) == 1
+
+
+def test_rows_run_together_where_larger_runs_take_no_longer() -> None:
+    times = learned((1, 0.010), (8, 0.009), (16, 0.008))
+
+    assert times.worthwhile_shares(32) == 1
+
+
+def test_after_long_runs_of_one_size_smaller_ones_are_tried() -> None:
+    times = learned(*[(8, 0.008)] * 20)
+
+    assert times.worthwhile_shares(8) > 1
+
+
+def test_after_runs_of_one_size_a_larger_one_is_tried() -> None:
+    times = learned(*[(1, 0.008)] * 20)
+
+    assert times.worthwhile_shares(8) == 1
+
+
+def test_what_was_long_ago_is_forgotten() -> None:
+    slow = [(rows, 0.001 * rows) for rows in (1, 8)] * 20
+    fast = [(rows, 0.000001 * rows) for rows in (1, 8)] * 400
+
+    assert learned(*slow).worthwhile_shares(8) > 1
+    assert learned(*slow, *fast).worthwhile_shares(8) == 1
+
+
+@pytest.mark.parametrize("rows", [2, 8, 100])
+def test_more_rows_are_worth_more_shares(rows: int) -> None:
+    times = learned(*[(size, 0.002 * size) for size in (1, 4, 16)])
+
+    assert times.worthwhile_shares(2 * rows) >= times.worthwhile_shares(rows)
+
+
+def test_a_run_is_short_when_a_few_were() -> None:
+    assert not learned(*[(3, 10e-6)] * 4).is_short(3)
+    assert learned(*[(3, 10e-6)] * 5).is_short(3)
+    assert not learned(*[(3, 100e-6)] * 5).is_short(3)
+
+
+def test_a_run_of_more_rows_is_taken_to_last_longer() -> None:
+    times = learned(*[(4, 10e-6)] * 5)
+
+    assert times.is_short(1)
+    assert times.is_short(8)
+    assert not times.is_short(16)

@@ -1,0 +1,259 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import threading
+import time
+import weakref
+from collections.abc import Iterator
+
+import pytest
+
+from sigrun.concurrency.threads import Threads
+from sigrun.errors import DeadlineExceeded, InvalidArgument, Unavailable
+
+FAR_S = 60.0
+NEAR_S = 0.01
+
+
+class Gate:
+    """A call that ends when it is told to."""
+
+    def __init__(self) -> None:
+        self._entered = threading.Event()
+        self._opened = threading.Event()
+
+    def __call__(self) -> str:
+        self._entered.set()
+        assert self._opened.wait(FAR_S)
+        return "through"
+
+    async def entered(self) -> None:
+        assert await asyncio.to_thread(self._entered.wait, FAR_S)
+
+    def open(self) -> None:
+        self._opened.set()
+
+
+@pytest.fixture
+def one() -> Iterator[Threads]:
+    with Threads(name="runner", count=1, max_waiting=1) as threads:
+        yield threads
+        threads.close(grace_s=FAR_S)
+
+
+async def start(threads: Threads, gate: Gate, deadline: float | None = None) -> asyncio.Task[str]:
+    task = asyncio.create_task(threads.run(gate, deadline=deadline))
+    await gate.entered()
+    return task
+
+
+async def wait_in(threads: Threads, count: int) -> None:
+    await asyncio.sleep(0)  # the tasks begin, and queue up before they first wait
+    assert threads.statistics.waiting == count
+
+
+@pytest.mark.asyncio
+async def test_a_call_answers_what_the_function_returns(one: Threads) -> None:
+    assert await one.run(divmod, 7, 2) == (3, 1)
+
+
+@pytest.mark.asyncio
+async def test_a_call_runs_in_a_thread_of_that_name(one: Threads) -> None:
+    name = await one.run(lambda: threading.current_thread().name)
+
+    assert name == "runner-0"
+
+
+@pytest.mark.asyncio
+async def test_a_call_raises_what_the_function_raises_and_the_thread_goes_on(one: Threads) -> None:
+    def fail() -> None:
+        raise InvalidArgument("bad")
+
+    with pytest.raises(InvalidArgument, match="bad"):
+        await one.run(fail)
+
+    assert await one.run(str, 1) == "1"
+
+
+@pytest.mark.asyncio
+async def test_as_many_calls_run_at_once_as_there_are_threads() -> None:
+    both = threading.Barrier(2)
+    with Threads(name="runner", count=2, max_waiting=1) as threads:
+        await asyncio.gather(*[threads.run(both.wait, FAR_S) for _ in range(2)])
+
+
+@pytest.mark.asyncio
+async def test_calls_leave_the_queue_in_the_order_in_which_they_came() -> None:
+    order: list[int] = []
+    gate = Gate()
+    with Threads(name="runner", count=1, max_waiting=3) as threads:
+        running = await start(threads, gate)
+        waiting = [asyncio.create_task(threads.run(order.append, n)) for n in range(3)]
+        await wait_in(threads, 3)
+        gate.open()
+        await asyncio.gather(running, *waiting)
+
+    assert order == [0, 1, 2]
+
+
+@pytest.mark.asyncio
+async def test_one_more_than_may_wait_is_refused_at_once(one: Threads) -> None:
+    gate = Gate()
+    running = await start(one, gate)
+    waiting = asyncio.create_task(one.run(str, 1))
+    await wait_in(one, 1)
+
+    with pytest.raises(
+        Unavailable, match="queue is full: 1 wait for 1 threads, and no more than 1"
+    ):
+        await one.run(str, 2)
+
+    gate.open()
+    assert await running == "through"
+    assert await waiting == "1"
+
+
+@pytest.mark.asyncio
+async def test_idle_threads_count_as_room() -> None:
+    with Threads(name="runner", count=4, max_waiting=1) as threads:
+        answers = await asyncio.gather(*[threads.run(str, n) for n in range(5)])
+
+    assert answers == ["0", "1", "2", "3", "4"]
+
+
+@pytest.mark.asyncio
+async def test_the_place_of_a_call_is_free_when_its_caller_hears_of_the_end() -> None:
+    with Threads(name="runner", count=1, max_waiting=0) as threads:
+        for n in range(100):
+            assert await threads.run(str, n) == str(n)
+
+
+@pytest.mark.asyncio
+async def test_a_deadline_that_has_passed_costs_nothing(one: Threads) -> None:
+    calls: list[int] = []
+
+    with pytest.raises(DeadlineExceeded, match=r"^Timed out waiting for notification$"):
+        await one.run(calls.append, 1, deadline=time.monotonic())
+
+    await one.run(str, 1)
+    assert calls == []
+
+
+@pytest.mark.asyncio
+async def test_who_waits_past_the_deadline_is_told_so_and_leaves_the_queue(one: Threads) -> None:
+    calls: list[int] = []
+    gate = Gate()
+    running = await start(one, gate)
+
+    with pytest.raises(DeadlineExceeded, match="Timed out waiting for notification"):
+        await one.run(calls.append, 1, deadline=time.monotonic() + NEAR_S)
+
+    assert one.statistics.waiting == 0
+    gate.open()
+    await running
+    assert calls == []
+
+
+@pytest.mark.asyncio
+async def test_a_call_that_runs_past_the_deadline_keeps_its_thread_until_it_ends(
+    one: Threads,
+) -> None:
+    gate = Gate()
+    running = await start(one, gate, deadline=time.monotonic() + NEAR_S)
+
+    with pytest.raises(DeadlineExceeded):
+        await running
+
+    assert one.statistics.running == 1
+    gate.open()
+    assert await one.run(str, 1) == "1"
+    assert one.statistics.running == 0
+
+
+@pytest.mark.asyncio
+async def test_a_cancelled_caller_leaves_the_queue(one: Threads) -> None:
+    calls: list[int] = []
+    gate = Gate()
+    running = await start(one, gate)
+    waiting = asyncio.create_task(one.run(calls.append, 1))
+    await wait_in(one, 1)
+
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+
+    assert waiting.cancelled()
+    assert one.statistics.waiting == 0
+    gate.open()
+    await running
+    await one.run(str, 1)
+    assert calls == []
+
+
+@pytest.mark.asyncio
+async def test_a_running_call_whose_caller_is_cancelled_ends_unobserved(one: Threads) -> None:
+    gate = Gate()
+    running = await start(one, gate)
+
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    gate.open()
+
+    assert running.cancelled()
+    assert await one.run(str, 1) == "1"
+
+
+@pytest.mark.asyncio
+async def test_closing_refuses_what_waits_and_what_comes(one: Threads) -> None:
+    gate = Gate()
+    running = await start(one, gate)
+    waiting = asyncio.create_task(one.run(str, 1))
+    await wait_in(one, 1)
+
+    one.close()
+
+    with pytest.raises(Unavailable, match="closed"):
+        await waiting
+    with pytest.raises(Unavailable, match="closed"):
+        await one.run(str, 2)
+    gate.open()
+    assert await running == "through"
+
+
+def test_a_call_that_outlives_its_event_loop_does_no_harm(one: Threads) -> None:
+    gate = Gate()
+
+    async def leave() -> None:
+        (await start(one, gate)).cancel()
+
+    asyncio.run(leave())
+    gate.open()
+
+    async def come() -> str:
+        return await one.run(str, 1)
+
+    assert asyncio.run(come()) == "1"
+
+
+@pytest.mark.asyncio
+async def test_what_a_failed_call_held_is_let_go_without_garbage_collection(one: Threads) -> None:
+    class Held:
+        pass
+
+    seen: list[weakref.ref[Held]] = []
+
+    def fail() -> None:
+        held = Held()
+        seen.append(weakref.ref(held))
+        raise InvalidArgument("no")
+
+    gc.disable()
+    try:
+        with contextlib.suppress(InvalidArgument):
+            await one.run(fail)
+        await one.run(int)  # the thread has let go of the call before
+
+        assert seen[0]() is None
+    finally:
+        gc.enable()

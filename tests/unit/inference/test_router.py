@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import pytest
+
+from sigrun.errors import InvalidArgument, ServableNotFound, Unavailable
+from sigrun.inference.calls import ModelSpec, ResolvedSpec
+from sigrun.inference.router import Resolver, resolved
+from sigrun.servables.labels import VersionLabels
+from sigrun.servables.servable import ServableId
+from tests.fakes.lifecycle import serve
+from tests.fakes.servables import FakeLoader
+
+pytestmark = pytest.mark.asyncio
+
+
+async def resolver() -> Resolver:
+    """Return one over mnist 1 (stable), 2 (canary) and 10; the label `gone` means 3."""
+    labels = VersionLabels()
+    labels.replace({"mnist": {"stable": 1, "canary": 2, "gone": 3}})
+    return Resolver(await serve(*(FakeLoader(ServableId("mnist", v)) for v in (1, 2, 10))), labels)
+
+
+@pytest.mark.parametrize(
+    ("spec", "version"),
+    [
+        (ModelSpec(name="mnist"), 10),
+        (ModelSpec(name="mnist", version=1), 1),
+        (ModelSpec(name="mnist", label="canary"), 2),
+    ],
+    ids=["latest", "version", "label"],
+)
+async def test_a_spec_names_a_version(spec: ModelSpec, version: int) -> None:
+    with (await resolver()).pin(spec) as handle:
+        pinned = handle.id
+
+    assert pinned == ServableId("mnist", version)
+
+
+@pytest.mark.parametrize(
+    ("spec", "kind", "text"),
+    [
+        (ModelSpec(name=""), InvalidArgument, "ModelSpec has no name specified."),
+        (ModelSpec(name="", label="x"), InvalidArgument, "ModelSpec has no name specified."),
+        (
+            ModelSpec(name="mnist", label="nightly"),
+            InvalidArgument,
+            "Unrecognized servable version label: nightly",
+        ),
+        (
+            ModelSpec(name="iris", label="stable"),
+            InvalidArgument,
+            "Unrecognized servable version label: stable",
+        ),
+        (
+            ModelSpec(name="iris"),
+            ServableNotFound,
+            "Servable not found for request: Latest(iris)",
+        ),
+        (
+            ModelSpec(name="mnist", version=0),
+            ServableNotFound,
+            "Servable not found for request: Specific(mnist, 0)",
+        ),
+        (
+            ModelSpec(name="mnist", label="gone"),
+            ServableNotFound,
+            "Servable not found for request: Specific(mnist, 3)",
+        ),
+    ],
+)
+async def test_a_spec_that_names_nothing_is_refused(
+    spec: ModelSpec, kind: type[Exception], text: str
+) -> None:
+    resolve = await resolver()
+
+    with pytest.raises(kind) as refused:
+        resolve.pin(spec)
+
+    assert str(refused.value) == text
+
+
+async def test_a_label_is_unavailable_before_the_first_models_are() -> None:
+    resolve = Resolver(await serve(), VersionLabels())
+
+    with pytest.raises(Unavailable, match=r"^Model labels does not init yet.stable$"):
+        resolve.pin(ModelSpec(name="mnist", label="stable"))
+
+
+@pytest.mark.parametrize(
+    ("asked", "answered"),
+    [("", "serving_default"), ("serving_default", "serving_default"), ("embed", "embed")],
+)
+async def test_an_answer_names_the_version_and_the_signature_that_gave_it(
+    asked: str, answered: str
+) -> None:
+    spec = ModelSpec(name="mnist", label="canary", signature_name=asked)
+
+    with (await resolver()).pin(spec) as handle:
+        answer = resolved(spec, handle)
+
+    assert answer == ResolvedSpec(name="mnist", version=2, signature_name=answered)
