@@ -33,9 +33,13 @@ class Code(enum.IntEnum):
 
 
 class SigrunError(Exception):
-    """Base of every error that a caller may see; `str(error)` is the text they get."""
+    """Base of every error that a caller may see; `str(error)` is the text they get.
+
+    `servable` is name and version of what it went wrong with, None where no version was found.
+    """
 
     code: ClassVar[Code] = Code.UNKNOWN
+    servable: tuple[str, int] | None = None
 
 
 class Unknown(SigrunError):

@@ -129,6 +129,7 @@ FLAGS: tuple[Flag, ...] = (
         "availability_preserving",
         "availability_preserving loads the new version first, resource_preserving unloads first",
     ),
+    Flag("access_log", False, "log a line for every request"),
     Flag("log_format", "text", "text or json"),
 )
 

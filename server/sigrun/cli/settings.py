@@ -38,6 +38,7 @@ def server_config(arguments: Arguments) -> ServerConfig:
         batching=_batching(arguments),
         has_batching_per_model=arguments.is_set("enable_per_model_batching_parameters"),
         check_method_names=arguments.is_set("enable_signature_method_name_check"),
+        access_log=arguments.is_set("access_log"),
         shutdown_grace_s=arguments.number("shutdown_grace_seconds"),
     )
 

@@ -10,10 +10,23 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 
 SLICE_BYTES = 128 * 1024
 
 _PAUSE_S = 0.0001
+
+Pace = Callable[[], None]
+"""Called between two slices of work."""
+
+
+def keep_on() -> None:
+    """Do nothing: the pace on the event loop, where nobody else could run meanwhile."""
+
+
+def let_others_run() -> None:
+    """Give the GIL to whoever waits for it: the pace in a thread."""
+    time.sleep(_PAUSE_S)
 
 
 def give_way() -> None:

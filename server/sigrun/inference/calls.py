@@ -1,13 +1,16 @@
 """What is asked and what is answered, as values: the same for gRPC, JSON and the rest.
 
-Every `deadline` is in `time.monotonic` seconds, None for a caller who waits for ever.
+A call can be logged, replayed, mirrored or sent on: nothing in it calls back into a transport.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
+from sigrun.concurrency.pace import Pace
+from sigrun.inference.context import CallContext
 from sigrun.tensors.signature import Array, Signature
 
 DEFAULT_SIGNATURE = "serving_default"
@@ -34,12 +37,27 @@ class ResolvedSpec:
     signature_name: str = ""
 
 
-BindInputs = Callable[[Signature], Awaitable[Mapping[str, Array]]]
-"""Turns the body of a request into arrays by alias, once its signature is known.
+class Arrays(NamedTuple):
+    """Inputs that are arrays already, by alias."""
 
-A transport supplies it, since JSON cannot be read without the dtypes, and no body need be
-read for a model that is not there. It raises `InvalidArgument` for what it cannot read.
-"""
+    by_alias: Mapping[str, Array]
+
+
+class Unbound(Protocol):
+    """Inputs that become arrays once the signature is known: JSON has no dtypes of its own.
+
+    They are values all the same: binding does not change them.
+    """
+
+    @property
+    def cost_s(self) -> float:
+        """The time that `bind` is expected to take."""
+
+    def bind(self, signature: Signature, pace: Pace) -> Mapping[str, Array]:
+        """Return the arrays by alias. Raises `InvalidArgument` for what does not fit."""
+
+
+Inputs = Arrays | Unbound
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,9 +65,9 @@ class PredictCall:
     """Run a signature on tensors. An empty `output_filter` asks for every output."""
 
     spec: ModelSpec
-    inputs: BindInputs
+    inputs: Inputs
+    context: CallContext
     output_filter: Sequence[str] = ()
-    deadline: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +84,7 @@ class ExamplesCall:
 
     spec: ModelSpec
     examples: Array
-    deadline: float | None = None
+    context: CallContext
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +128,7 @@ class MultiInferenceCall:
 
     tasks: Sequence[InferenceTask]
     examples: Array
-    deadline: float | None = None
+    context: CallContext
 
 
 MultiInferenceResult = Sequence[ClassifyResult | RegressResult]
@@ -123,7 +141,7 @@ class MetadataCall:
 
     spec: ModelSpec
     fields: Sequence[str]
-    deadline: float | None = None
+    context: CallContext
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,4 +157,4 @@ class StatusCall:
     """Ask for the states of a model's versions; a label in `spec` does not narrow them."""
 
     spec: ModelSpec
-    deadline: float | None = None
+    context: CallContext

@@ -78,16 +78,14 @@ def check_input_names(signature: Signature, names: Collection[str]) -> None:
 def complete_inputs(signature: Signature, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
     """Return `inputs` with the signature's defaults where one is missing.
 
-    Raises `InvalidArgument` for an array of the wrong dtype, or one missing.
+    Raises `InvalidArgument` for an array of the wrong dtype, one missing or one too many.
     """
-    if len(inputs) != len(signature.inputs):
+    if inputs.keys() != signature.inputs.keys():
         check_input_names(signature, inputs)
         inputs = {**signature.defaults, **inputs}
     for alias, spec in signature.inputs.items():
-        array = inputs.get(alias)
-        if array is None:
-            check_input_names(signature, inputs)
-        elif spec.dtype is None or array.dtype != spec.dtype.numpy:
+        array = inputs[alias]
+        if spec.dtype is None or array.dtype != spec.dtype.numpy:
             raise _mismatch(signature, alias, spec, array)
     return inputs
 

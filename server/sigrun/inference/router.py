@@ -9,7 +9,7 @@ from sigrun.servables.labels import VersionLabels
 from sigrun.servables.manager import AspiredVersionsManager
 
 
-class Resolver:
+class Router:
     """Finds what a request names."""
 
     def __init__(self, manager: AspiredVersionsManager, labels: VersionLabels) -> None:

@@ -1,4 +1,4 @@
-"""The asyncio gRPC server: addresses, limits and services; started once, stopped once."""
+"""grpcio's asyncio server: addresses, limits and services; started once, stopped once."""
 
 from __future__ import annotations
 
@@ -6,16 +6,11 @@ import logging
 from collections.abc import Mapping
 
 import grpc
-from grpc_health.v1 import health_pb2_grpc
 
 from sigrun.config.server import GrpcOptions, TlsOptions
 from sigrun.errors import InvalidArgument, Unavailable
-from sigrun.wire.grpc import health
-from sigrun.wire.grpc.arrivals import Arrivals
 from sigrun.wire.grpc.handlers import service_handler
-from sigrun.wire.grpc.health import HealthService
-from sigrun.wire.grpc.reflection import add_reflection
-from sigrun.wire.unary import Services
+from sigrun.wire.rpcs import Services
 
 logger = logging.getLogger(__name__)
 
@@ -29,14 +24,11 @@ _OPTIONS: Mapping[str, str | int] = {
 
 
 class GrpcServer:
-    """Serves `services` (name -> RPCs), health and reflection."""
+    """Serves `services`."""
 
-    def __init__(
-        self, options: GrpcOptions, services: Services, health_service: HealthService | None
-    ) -> None:
+    def __init__(self, options: GrpcOptions, services: Services) -> None:
         self._options = options
         self._services = services
-        self._health = health_service
         self._server: grpc.aio.Server | None = None
         self.port: int | None = None
 
@@ -48,15 +40,9 @@ class GrpcServer:
         """
         options = {**_OPTIONS, **self._options.channel_arguments}
         self._server = server = grpc.aio.server(options=list(options.items()))
-        arrivals = Arrivals()
         server.add_generic_rpc_handlers(
-            tuple(service_handler(*service, arrivals) for service in self._services.items())
+            tuple(service_handler(*service) for service in self._services.items())
         )
-        names = list(self._services)
-        if self._health is not None:
-            health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-            names.append(health.NAME)
-        add_reflection(server, names)
         self._listen(server)
         await server.start()
 

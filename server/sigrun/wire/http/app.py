@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import time
 from collections.abc import Mapping
 
-from sigrun.concurrency.threads import Threads
+from sigrun.concurrency.offload import Offload
 from sigrun.config.server import HttpOptions
 from sigrun.errors import Internal, NotFound, SigrunError
 from sigrun.telemetry import metrics, request_id
@@ -29,7 +30,6 @@ logger = logging.getLogger(__name__)
 _REQUEST_ID = request_id.METADATA_KEY.encode()
 _MIN_GZIP_BYTES = 4096  # what is smaller saves no time on its way
 _TEXTS = frozenset({JSON, metrics.CONTENT_TYPE})
-_LARGE_BYTES = 32 * 1024  # what takes longer to compress than to go to a thread
 
 
 class HttpApp:
@@ -37,7 +37,7 @@ class HttpApp:
 
     Letter case counts only where a handler's path has capitals. Errors are written in REST's
     way, unless there is one of `error_writers` for the path. What takes long to unpack or to
-    pack is left to the threads of `bodies`.
+    pack goes to the threads of `offload`.
     """
 
     def __init__(
@@ -45,18 +45,19 @@ class HttpApp:
         handlers: Mapping[str, Handler],
         *,
         options: HttpOptions,
-        bodies: Threads,
+        offload: Offload,
         error_writers: Mapping[str, WriteError] | None = None,
     ) -> None:
         self._handlers = handlers
         self._error_writers = error_writers or {}
         self._options = options
-        self._bodies = bodies
+        self._offload = offload
         self._cors_headers = cors.HEADERS if options.enable_cors else ()
 
     async def respond(self, request: HttpRequest) -> HttpResponse:
         """Return the answer to one request, errors included."""
         id = request_id.begin(request.headers.get(_REQUEST_ID, b"").decode("latin-1"))
+        request.id = id
         try:
             response = await self._respond(request)
         except SigrunError as error:
@@ -103,19 +104,28 @@ class HttpApp:
         if not compression.is_gzip(request.headers[b"content-encoding"]):
             return request
         max_bytes = self._options.max_inflated_bytes
-        body = await self._bodies.run(compression.inflate, request.body, max_bytes)
+        body = await self._offload.run(
+            lambda _: compression.inflate(request.body, max_bytes),
+            cost_s=compression.inflate_cost_s(request.body),
+            deadline=self._deadline(),
+        )
         return dataclasses.replace(request, body=body)
 
     async def _deflated(self, response: HttpResponse, request: HttpRequest) -> HttpResponse:
         headers = (*response.headers, (b"vary", b"accept-encoding"))
         body = response.body
         if compression.accepts_gzip(request.headers[b"accept-encoding"]):
-            if len(body) < _LARGE_BYTES:
-                body = compression.deflate(body)
-            else:
-                body = await self._bodies.run(compression.deflate, body)
+            body = await self._offload.run(
+                lambda _: compression.deflate(response.body),
+                cost_s=compression.deflate_cost_s(response.body),
+                deadline=self._deadline(),
+            )
             headers += ((b"content-encoding", b"gzip"),)
         return dataclasses.replace(response, body=body, headers=headers)
+
+    def _deadline(self) -> float | None:
+        timeout_s = self._options.timeout_s
+        return None if timeout_s is None else time.monotonic() + timeout_s
 
 
 def _is_worth_packing(response: HttpResponse) -> bool:

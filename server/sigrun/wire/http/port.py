@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from sigrun.concurrency.threads import Threads
+from sigrun.concurrency.offload import Offload
 from sigrun.config.server import HttpOptions
 from sigrun.inference.backend import Inference, Management
 from sigrun.telemetry.metrics import Metrics
 from sigrun.wire.http.app import HttpApp
 from sigrun.wire.http.server import HttpServer
+from sigrun.wire.interceptors import Interceptors
 from sigrun.wire.rest.api import RestApi
 from sigrun.wire.rest.probes import Probes
 from sigrun.wire.rpc.web import RpcApi
-from sigrun.wire.unary import Services
+from sigrun.wire.rpcs import Services
 
 
 def http_port(
@@ -19,19 +20,25 @@ def http_port(
     inference: Inference,
     management: Management,
     services: Services,
-    metrics: Metrics,
     *,
-    bodies: Threads,
+    metrics: Metrics,
+    offload: Offload,
     as_content: bool = False,
+    interceptors: Interceptors = (),
 ) -> HttpServer:
     """Return the server of the port; to be started, and stopped once.
 
-    `services` are the RPCs that Connect and gRPC-Web may call.
+    `services` are the RPCs that Connect and gRPC-Web may call, intercepted already.
     """
     rest = RestApi(
-        inference, management, timeout_s=options.timeout_s, bodies=bodies, as_content=as_content
+        inference,
+        management,
+        offload,
+        timeout_s=options.timeout_s,
+        as_content=as_content,
+        interceptors=interceptors,
     )
-    rpc = RpcApi(services, bodies=bodies)
+    rpc = RpcApi(services, offload)
     handlers = {"/v1/": rest.respond, **rpc.handlers(), **Probes(management, metrics).handlers()}
-    app = HttpApp(handlers, options=options, bodies=bodies, error_writers=rpc.error_writers())
+    app = HttpApp(handlers, options=options, offload=offload, error_writers=rpc.error_writers())
     return HttpServer(options, app)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from sigrun.concurrency.pace import SLICE_BYTES, give_way
+from sigrun.concurrency.pace import SLICE_BYTES, Pace, give_way, keep_on
 from sigrun.errors import InvalidArgument
 from sigrun.inference.calls import Classifications
 from sigrun.tensors.signature import Array, DType, dtype_of
@@ -27,7 +27,10 @@ Outputs = Mapping[str, Array]
 _CLASSES_AT_ONCE = 4096
 
 
-def predictions(outputs: Outputs) -> bytes:
+_S_PER_BYTE = 6e-9
+
+
+def predictions(outputs: Outputs, pace: Pace = keep_on) -> bytes:
     """Return the body in row format: one entry per example, an object if several outputs.
 
     Raises `InvalidArgument` unless all outputs have the same first dimension.
@@ -38,11 +41,11 @@ def predictions(outputs: Outputs) -> bytes:
     if len(values) == 1:
         rows = _text(next(iter(values.values())))
     else:
-        rows = _row_objects(values, size(outputs))
+        rows = _row_objects(values, sum(map(_size, outputs.values())))
     return b"".join((b'{"predictions":', *rows, b"}"))
 
 
-def outputs(outputs: Outputs) -> bytes:
+def outputs(outputs: Outputs, pace: Pace = keep_on) -> bytes:
     """Return the body in columnar format: the tensor, or an object of tensors if several."""
     _check_not_empty(outputs)
     values = {alias: _value(alias, array) for alias, array in outputs.items()}
@@ -81,9 +84,9 @@ def regressions(values: Array) -> bytes:
     return b"".join((b'{"results":', *_text(np.ascontiguousarray(values)), b"}"))
 
 
-def size(outputs: Outputs) -> int:
-    """Return about how many bytes there are to write."""
-    return sum(map(_size, outputs.values()))
+def cost_s(outputs: Outputs) -> float:
+    """Return the time that writing these will take."""
+    return sum(map(_size, outputs.values())) * _S_PER_BYTE
 
 
 def _size(array: Array) -> int:

@@ -9,7 +9,7 @@ strings in `tensor_content`. Headers that repeat from answer to answer are remem
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,9 +27,9 @@ _SMALL_BYTES = 4096  # up to here a copy is cheaper than a view
 _FEW_INTEGERS = 150  # times the bytes of the longest: up to here it is protobuf
 _SHORT_STRING_BYTES = 4096  # up to here, on average, it is protobuf
 
-# What can be written on the event loop, in some hundred microseconds.
-_QUICK_ELEMENTS = 1 << 13
-_QUICK_BYTES_AS_MEMORY = 1 << 22
+# What writing takes: numbers whose memory is the wire form, and all others, one by one.
+_S_PER_BYTE_AS_MEMORY = 5e-11
+_S_PER_ELEMENT = 25e-9
 
 _AS_MEMORY = frozenset({DType.FLOAT, DType.DOUBLE, DType.COMPLEX64, DType.COMPLEX128, DType.BOOL})
 _INPUT = wire_format.tag(PredictRequest, "inputs")
@@ -56,9 +56,16 @@ def predict_response(result: PredictResult, *, as_content: bool) -> bytes:
     return b"".join(pieces)
 
 
-def takes_long(result: PredictResult, *, as_content: bool) -> bool:
-    """Return whether the answer is better written off the event loop."""
-    return any(_takes_long(array, as_content=as_content) for array in result.outputs.values())
+def cost_s(arrays: Iterable[Array], *, as_content: bool) -> float:
+    """Return the time that writing these arrays, of a request or an answer, will take."""
+    total = 0.0
+    for array in arrays:
+        dtype = dtype_of(array)
+        if dtype in _AS_MEMORY or (as_content and dtype is not DType.STRING):
+            total += array.nbytes * _S_PER_BYTE_AS_MEMORY
+        else:
+            total += array.size * _S_PER_ELEMENT
+    return total
 
 
 def predict_request(
@@ -75,21 +82,6 @@ def predict_request(
         text = alias.encode()
         pieces.append(_OUTPUT_FILTER + _size(len(text)) + text)
     return b"".join(pieces)
-
-
-def request_takes_long(inputs: Mapping[str, Array]) -> bool:
-    """Return whether a request with these inputs is better written off the event loop."""
-    return any(_takes_long(array, as_content=True) for array in inputs.values())
-
-
-def _takes_long(array: Array, *, as_content: bool) -> bool:
-    return array.size > _QUICK_ELEMENTS and not _is_quick(array, as_content=as_content)
-
-
-def _is_quick(array: Array, *, as_content: bool) -> bool:
-    dtype = dtype_of(array)
-    as_memory = dtype in _AS_MEMORY or (as_content and dtype is not DType.STRING)
-    return as_memory and array.nbytes <= _QUICK_BYTES_AS_MEMORY
 
 
 @functools.lru_cache(maxsize=1024)

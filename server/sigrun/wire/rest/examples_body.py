@@ -20,7 +20,7 @@ from sigrun._gen.tensorflow.core.example.feature_pb2 import (
     FloatList,
     Int64List,
 )
-from sigrun.concurrency.pace import give_way
+from sigrun.concurrency.pace import Pace, give_way
 from sigrun.errors import InvalidArgument
 from sigrun.tensors.signature import Array
 from sigrun.wire.body import Body
@@ -34,6 +34,9 @@ _EXAMPLES_AT_ONCE = 256
 _INT64 = range(-(2**63), 2**63)
 
 
+_S_PER_BYTE = 6e-9
+
+
 @dataclass(frozen=True, slots=True)
 class ExamplesBody:
     """What a body asks for. `examples` is a vector of serialized `tf.Example` bytes."""
@@ -42,7 +45,12 @@ class ExamplesBody:
     examples: Array
 
 
-def read(text: Body) -> ExamplesBody:
+def cost_s(text: Body) -> float:
+    """Return the time that reading the body will take."""
+    return len(text) * _S_PER_BYTE
+
+
+def read(text: Body, pace: Pace) -> ExamplesBody:
     """Read a classify or regress body. Raises `InvalidArgument` for what is wrong in it.
 
     The context is put in front of each example, as it is for requests over gRPC.

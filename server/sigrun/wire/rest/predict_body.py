@@ -17,7 +17,7 @@ from typing import Any
 
 import orjson
 
-from sigrun.concurrency.pace import SLICE_BYTES, give_way
+from sigrun.concurrency.pace import SLICE_BYTES, Pace, give_way
 from sigrun.errors import SigrunError
 from sigrun.tensors.signature import Array, Signature
 from sigrun.wire.body import Body
@@ -25,6 +25,8 @@ from sigrun.wire.json import inputs, numbers, values
 from sigrun.wire.json.numbers import Numbers
 from sigrun.wire.json.syntax import Doubt
 from sigrun.wire.json.values import Document
+
+_S_PER_BYTE = 6e-9
 
 # Below them Python values are the quicker way.
 _QUICK_BODY_BYTES = 4096
@@ -40,13 +42,14 @@ _MARK = secrets.token_hex(16)
 class PredictBody:
     """A body whose text is right; made by `read`."""
 
-    def __init__(self, document: Document, text: Body | None) -> None:
+    def __init__(self, document: Document, text: Body | None, cost_s: float) -> None:
+        self.cost_s = cost_s
         self._document = document
         self._text = text  # where the document was read the quick way
         self.is_row = "instances" in document
         self.signature_name = values.signature_name(document)
 
-    def inputs(self, signature: Signature) -> dict[str, Array]:
+    def bind(self, signature: Signature, pace: Pace) -> dict[str, Array]:
         """Return the inputs in the body. Raises as `inputs.predict_inputs` does."""
         if self._text is not None:
             with contextlib.suppress(Doubt, SigrunError):
@@ -55,7 +58,12 @@ class PredictBody:
         return inputs.predict_inputs(self._document, signature)
 
 
-def read(text: Body) -> PredictBody:
+def cost_s(text: Body) -> float:
+    """Return the time that reading the body will take, and about the same for binding it."""
+    return len(text) * _S_PER_BYTE
+
+
+def read(text: Body, pace: Pace) -> PredictBody:
     """Read a predict body. Raises `InvalidArgument` unless it is an object that names its target.
 
     What is wrong with its values is said when they are asked for.
@@ -63,7 +71,7 @@ def read(text: Body) -> PredictBody:
     if len(text) >= _QUICK_BODY_BYTES:
         with contextlib.suppress(Doubt, SigrunError):
             return _read_quickly(text)
-    return PredictBody(inputs.predict_document(text), None)
+    return PredictBody(inputs.predict_document(text), None, cost_s(text))
 
 
 def _read_quickly(text: Body) -> PredictBody:
@@ -77,7 +85,7 @@ def _read_quickly(text: Body) -> PredictBody:
     if not isinstance(document, dict):
         raise Doubt
     _put_back(document, arrays)
-    return PredictBody(document, text)
+    return PredictBody(document, text, cost_s(text))
 
 
 def _take_out(text: Body) -> tuple[bytes, list[Numbers]]:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from urllib.parse import quote
 
 from sigrun.errors import Code, InvalidArgument, SigrunError, Unimplemented
+from sigrun.inference.context import Door
 from sigrun.wire.body import Body
 from sigrun.wire.http.messages import HttpRequest, HttpResponse
 
@@ -34,6 +35,7 @@ _BASE64 = re.compile(rb"[^=]+=*")
 class GrpcWeb:
     """Frames as bytes."""
 
+    door = Door.GRPC_WEB
     is_text = False
 
     def timeout_s(self, headers: Mapping[bytes, bytes]) -> float | None:
@@ -69,6 +71,7 @@ class GrpcWeb:
 class GrpcWebText(GrpcWeb):
     """Frames in base64."""
 
+    door = Door.GRPC_WEB
     is_text = True
 
     def read(self, request: HttpRequest) -> bytes:

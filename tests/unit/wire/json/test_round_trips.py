@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from sigrun._gen.tensorflow.core.example.example_pb2 import Example
+from sigrun.concurrency.pace import keep_on
 from sigrun.tensors.signature import Array, DType
 from sigrun.wire.json import outputs
 from sigrun.wire.rest import examples_body, predict_body
@@ -37,7 +38,7 @@ def arrays(dtype: DType, min_rank: int = 0) -> st.SearchStrategy[Array]:
 
 def read(text: bytes, dtypes: Mapping[str, DType]) -> Mapping[str, Array]:
     body = text.replace(b"predictions", b"instances", 1).replace(b"outputs", b"inputs", 1)
-    return predict_body.read(body).inputs(signature(dtypes, {}))
+    return predict_body.read(body, keep_on).bind(signature(dtypes, {}), keep_on)
 
 
 @pytest.mark.parametrize("dtype", SERVED, ids=lambda dtype: dtype.name)
@@ -84,7 +85,8 @@ def test_features_are_what_was_sent(
     document = {"examples": [{"f": numbers, "i": integers, "t": texts}]}
 
     (serialized,) = examples_body.read(
-        outputs._dump(document, np.array(numbers))  # writes infinities too
+        outputs._dump(document, np.array(numbers)),  # writes infinities too
+        keep_on,
     ).examples
 
     feature = Example.FromString(serialized).features.feature

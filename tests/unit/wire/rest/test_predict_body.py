@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sigrun.concurrency.pace import SLICE_BYTES
+from sigrun.concurrency.pace import SLICE_BYTES, keep_on
 from sigrun.errors import SigrunError
 from sigrun.tensors.signature import DType, Signature
 from sigrun.wire.body import Body
@@ -58,11 +58,11 @@ def signature_of(*dtypes: DType) -> Signature:
 def outcome(body: Body, wanted: Signature) -> Outcome:
     """Return what becomes of `body`: its arrays to the bit, or its error."""
     try:
-        predict = predict_body.read(body)
+        predict = predict_body.read(body, keep_on)
     except SigrunError as error:
         return "read", error.code, str(error)
     try:
-        arrays = predict.inputs(wanted)
+        arrays = predict.bind(wanted, keep_on)
     except SigrunError as error:
         return "inputs", predict.is_row, predict.signature_name, error.code, str(error)
     values = {
@@ -119,14 +119,14 @@ class TestQuickWay:
         body = b'{"inputs": [9223372036854775807, -9223372036854775808, 1, 2, 3]}'
 
         assert is_quick(body, signature_of(DType.INT64))
-        arrays = predict_body.read(body).inputs(signature_of(DType.INT64))
+        arrays = predict_body.read(body, keep_on).bind(signature_of(DType.INT64), keep_on)
         assert arrays["x"].tolist() == [2**63 - 1, -(2**63), 1, 2, 3]
 
     def test_the_largest_integers_are_read(self) -> None:
         body = b'{"inputs": [18446744073709551615, 1]}'
 
         assert is_quick(body, signature_of(DType.UINT64))
-        arrays = predict_body.read(body).inputs(signature_of(DType.UINT64))
+        arrays = predict_body.read(body, keep_on).bind(signature_of(DType.UINT64), keep_on)
         assert arrays["x"].tolist() == [2**64 - 1, 1]
 
 
@@ -339,7 +339,7 @@ def test_a_large_array_is_read_in_slices_to_the_last_number(dtype: DType) -> Non
     body = orjson.dumps({"instances": values.tolist()}, option=orjson.OPT_INDENT_2)
     assert len(body) > 4 * SLICE_BYTES
 
-    arrays = predict_body.read(body).inputs(signature_of(dtype))
+    arrays = predict_body.read(body, keep_on).bind(signature_of(dtype), keep_on)
 
     assert is_quick(body, signature_of(dtype))
     np.testing.assert_array_equal(arrays["x"], values.astype(dtype.numpy))
@@ -349,7 +349,7 @@ def test_a_mistake_at_the_end_of_a_large_array_is_found_where_it_is() -> None:
     body = b'{"instances": [' + b"1.5, " * 100_000 + b"1.5.]}"
 
     with pytest.raises(SigrunError) as error:
-        predict_body.read(body)
+        predict_body.read(body, keep_on)
 
     assert f"at offset: {body.index(b'1.5.]') + 3}" in str(error.value)
 

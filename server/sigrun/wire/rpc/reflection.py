@@ -7,10 +7,9 @@ given the files of health and reflection as well, since those services are liste
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import AsyncIterator, Collection
 from typing import Any
 
-import grpc
 from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from grpc_health.v1 import health_pb2
@@ -18,30 +17,35 @@ from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha.reflection import aio
 
 from sigrun._gen import POOL
+from sigrun.inference.context import CallContext
+from sigrun.wire.protobuf.parse import parse
+from sigrun.wire.rpcs import Services, StreamRpc
 
 _V1ALPHA = "grpc.reflection.v1alpha"
 _V1 = "grpc.reflection.v1"
 _SERVICE = "ServerReflection"
 
 
-def add_reflection(server: grpc.aio.Server, service_names: Collection[str]) -> None:
-    """Register both versions of reflection, describing `service_names` and themselves."""
+def reflection_services(service_names: Collection[str]) -> Services:
+    """Return both versions of reflection, describing `service_names` and themselves."""
     versions = (f"{_V1}.{_SERVICE}", f"{_V1ALPHA}.{_SERVICE}")
     for file in (_file_of(health_pb2), _file_of(reflection_pb2), _v1_file()):
         POOL.AddSerializedFile(file.SerializeToString())
-    # The one for asyncio: the other holds a thread for as long as a stream is open.
+    # The servicer for asyncio: the other one holds a thread for as long as a stream is open.
     servicer = aio.ReflectionServicer((*service_names, *versions), pool=_Symbols())
-    handler = grpc.stream_stream_rpc_method_handler(
-        servicer.ServerReflectionInfo,
-        request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
-        response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
-    )
-    server.add_generic_rpc_handlers(
-        tuple(
-            grpc.method_handlers_generic_handler(name, {"ServerReflectionInfo": handler})
-            for name in versions
-        )
-    )
+
+    async def answer(requests: AsyncIterator[bytes], context: CallContext) -> AsyncIterator[bytes]:
+        async for reply in servicer.ServerReflectionInfo(_parsed(requests), None):
+            yield reply.SerializeToString()
+
+    return {name: {"ServerReflectionInfo": StreamRpc(answer)} for name in versions}
+
+
+async def _parsed(
+    requests: AsyncIterator[bytes],
+) -> AsyncIterator[reflection_pb2.ServerReflectionRequest]:
+    async for body in requests:
+        yield parse(reflection_pb2.ServerReflectionRequest, body)
 
 
 class _Symbols:

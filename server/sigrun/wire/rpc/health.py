@@ -11,17 +11,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Collection
 
-import grpc
 from grpc_health.v1 import health_pb2
 
 from sigrun.errors import NotFound
+from sigrun.inference.context import CallContext
 from sigrun.servables.readiness import Readiness
+from sigrun.wire.protobuf.parse import parse
 from sigrun.wire.rpc.message_rpc import MessageRpc
-from sigrun.wire.unary import UnaryRpc
+from sigrun.wire.rpcs import Rpc, StreamRpc
 
 NAME = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 
-Context = grpc.aio.ServicerContext[health_pb2.HealthCheckRequest, health_pb2.HealthCheckResponse]
 _Status = health_pb2.HealthCheckResponse
 
 
@@ -35,35 +35,30 @@ class HealthService:
         self._changed = asyncio.Event()
         readiness.subscribe(self._wake_watchers)
 
-    def methods(self) -> dict[str, UnaryRpc]:
-        """Return the unary RPCs of the service by name."""
-        return {"Check": MessageRpc(health_pb2.HealthCheckRequest, self.check)}
+    def methods(self) -> dict[str, Rpc]:
+        """Return the RPCs of the service by name."""
+        return {
+            "Check": MessageRpc(health_pb2.HealthCheckRequest, self.Check),
+            "Watch": StreamRpc(self.Watch),
+        }
 
-    async def check(
-        self, request: health_pb2.HealthCheckRequest, deadline: float | None
+    async def Check(
+        self, request: health_pb2.HealthCheckRequest, context: CallContext
     ) -> health_pb2.HealthCheckResponse:
-        """Answer at once. Raises `NotFound` for a name that nobody here has."""
         status = self._status(request.service)
         if status == _Status.SERVICE_UNKNOWN:
             raise NotFound(f"No service or model is named {request.service!r}")
         return health_pb2.HealthCheckResponse(status=status)
 
-    async def Check(
-        self, request: health_pb2.HealthCheckRequest, context: Context
-    ) -> health_pb2.HealthCheckResponse:
-        try:
-            return await self.check(request, None)
-        except NotFound as error:
-            await context.abort(grpc.StatusCode.NOT_FOUND, str(error))
-
     async def Watch(
-        self, request: health_pb2.HealthCheckRequest, context: Context
-    ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
+        self, requests: AsyncIterator[bytes], context: CallContext
+    ) -> AsyncIterator[bytes]:
+        request = parse(health_pb2.HealthCheckRequest, await anext(requests, b""))
         sent = None
         while True:
             changed, status = self._changed, self._status(request.service)
             if status != sent:
-                yield health_pb2.HealthCheckResponse(status=status)
+                yield health_pb2.HealthCheckResponse(status=status).SerializeToString()
                 sent = status
             if self._readiness.is_draining:
                 return  # the stream would be waited for until the end of the grace time
