@@ -14,15 +14,24 @@ from typing import Any, NamedTuple, Protocol
 Headers = Mapping[bytes, bytes]
 Fields = tuple[tuple[bytes, bytes], ...]
 
+# Headers that a client, or a proxy before us, changes from call to call.
+VARYING = frozenset(
+    (b"grpc-timeout", b"x-request-id", b"traceparent", b"tracestate", b"grpc-trace-bin")
+)
+
 
 class RequestHead:
     """The head of a request.
 
     Nobody changes it: many requests share it if their header blocks were the same. Only `memo`
     is free: the application may keep there what it derives from this head.
+
+    Over HTTP/2, calls that differ in nothing but `VARYING` headers get a head each, with one `base`
+    in common, which lacks those headers. What does not depend on them is best kept in
+    `(head.base or head).memo`.
     """
 
-    __slots__ = ("authority", "headers", "memo", "method", "scheme", "target", "version")
+    __slots__ = ("authority", "base", "headers", "memo", "method", "scheme", "target", "version")
 
     def __init__(
         self,
@@ -33,6 +42,7 @@ class RequestHead:
         authority: bytes,
         headers: Headers,
         version: bytes,
+        base: RequestHead | None = None,
     ) -> None:
         self.method = method
         self.target = target
@@ -40,6 +50,7 @@ class RequestHead:
         self.authority = authority
         self.headers = headers
         self.version = version  # b"1.0", b"1.1" or b"2"
+        self.base = base
         self.memo: Any = None
 
 
