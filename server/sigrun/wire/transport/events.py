@@ -42,7 +42,6 @@ class RequestHead:
         authority: bytes,
         headers: Headers,
         version: bytes,
-        base: RequestHead | None = None,
     ) -> None:
         self.method = method
         self.target = target
@@ -50,8 +49,21 @@ class RequestHead:
         self.authority = authority
         self.headers = headers
         self.version = version  # b"1.0", b"1.1" or b"2"
-        self.base = base
+        self.base: RequestHead | None = None
         self.memo: Any = None
+
+    def varied(self, headers: Headers) -> RequestHead:
+        """Return a head with these headers, which differ in the `VARYING` ones only."""
+        head = RequestHead.__new__(RequestHead)
+        head.method = self.method
+        head.target = self.target
+        head.scheme = self.scheme
+        head.authority = self.authority
+        head.headers = headers
+        head.version = self.version
+        head.base = self
+        head.memo = None
+        return head
 
 
 class Problem(enum.Enum):

@@ -9,15 +9,13 @@ connection and at every time.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import lru_cache
 from typing import cast
 
-from hpack.exceptions import HPACKError
-from hpack.huffman_table import decode_huffman
 from hpack.table import HeaderTable
 
 from sigrun.wire.transport.events import Fields
+from sigrun.wire.transport.http2 import huffman
 from sigrun.wire.transport.http2.frames import DEFAULT_TABLE_BYTES, ConnectionFault, ErrorCode
 
 Field = tuple[bytes, bytes]
@@ -26,8 +24,6 @@ _STATIC = HeaderTable.STATIC_TABLE
 _FIRST_DYNAMIC = len(_STATIC) + 1
 _FIELD_OVERHEAD = 32  # what RFC 7541 adds to a field's size in the table
 _MAX_INTEGER_BYTES = 5
-
-_unhuffman = cast("Callable[[bytes], bytes]", decode_huffman)
 
 
 def _broken(text: str) -> ConnectionFault:
@@ -58,7 +54,7 @@ class Decoder:
             fields = self._decode(block)
         except IndexError:  # of the table, or of the block
             raise _broken("a header block with a wrong index, or cut off") from None
-        except HPACKError:
+        except ValueError:
             raise _broken("a header block with a wrong Huffman code") from None
         if self._table_bytes > self._max_table_bytes:
             raise _broken("a dynamic table that is larger than allowed")
@@ -146,7 +142,7 @@ def _string(block: bytes, at: int) -> tuple[bytes, int]:
     if end > len(block):
         raise _broken("a header block that is cut off")
     text = block[at:end]
-    return (_unhuffman(text) if first & 0x80 else text), end
+    return (huffman.decode(text) if first & 0x80 else text), end
 
 
 # Writing. Strings go out as they are: constants gain little from Huffman codes, and changing

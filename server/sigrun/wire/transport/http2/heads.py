@@ -124,27 +124,23 @@ class Heads:
                 _remember(self._by_fields, lasting, known)
         if len(lasting) == len(fields):
             return known
-        return self._with(known, fields, lasting)
+        return self._with_varying(known, lasting, fields)
 
-    def _with(self, known: Known, fields: list[Field], lasting: tuple[Field, ...]) -> Known:
+    def _with_varying(self, known: Known, lasting: tuple[Field, ...], fields: list[Field]) -> Known:
         """Return a head with all fields, when that of the lasting ones is known."""
         base, length, pseudo_fields, size = known
         if fields[pseudo_fields - 1] is not lasting[pseudo_fields - 1]:
             raise _malformed("a pseudo-header after a header")
-        varying = [field for field in fields if field[0] in VARYING]
-        size += _size(varying)
+        headers = dict(base.headers)
+        for name, value in fields[pseudo_fields:]:
+            if name in VARYING:
+                if not _is_value(value):
+                    raise _malformed(f"a header that cannot be: {name!r}")
+                size += len(name) + len(value) + _FIELD_OVERHEAD
+                headers[name] = headers[name] + b", " + value if name in headers else value
         if size > self._limits.max_head_bytes:
             raise HeadTooLarge("The request's headers are too large", base)
-        head = RequestHead(
-            method=base.method,
-            target=base.target,
-            scheme=base.scheme,
-            authority=base.authority,
-            headers={**base.headers, **_headers(varying)},
-            version=base.version,
-            base=base,
-        )
-        return Known(head, length, pseudo_fields, size)
+        return Known(base.varied(headers), length, pseudo_fields, size)
 
 
 def _remember(known: dict[_Key, Known], key: _Key, value: Known) -> None:
