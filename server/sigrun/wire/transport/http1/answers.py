@@ -8,6 +8,7 @@ from __future__ import annotations
 import enum
 import functools
 import http
+import itertools
 from collections import deque
 
 from sigrun.wire.transport.events import Fields, Response
@@ -211,21 +212,17 @@ class Answers:
         while answers and answers[0].stage is Stage.WHOLE and not answers[0].pieces:
             self.unread_bytes -= answers.popleft().unread_bytes
 
-    def drop_newest(self) -> None:
+    def drop_newest(self, number: int = 1) -> None:
         """Forget the newest, whatever is pending."""
-        answer = self._answers.pop()
-        self.pending_bytes -= answer.pending_bytes
-        self.unread_bytes -= answer.unread_bytes
+        for _ in range(number):
+            answer = self._answers.pop()
+            self.pending_bytes -= answer.pending_bytes
+            self.unread_bytes -= answer.unread_bytes
 
-    def drop_all_behind_whole(self) -> None:
-        """Forget all but those that are whole and wait for nobody."""
-        whole = 0
-        for answer in self._answers:
-            if answer.stage is not Stage.WHOLE:
-                break
-            whole += 1
-        while len(self._answers) > whole:
-            self.drop_newest()
+    def drop_unfinished(self) -> None:
+        """Forget all but those that are whole and wait for no other."""
+        whole = itertools.takewhile(lambda answer: answer.stage is Stage.WHOLE, self._answers)
+        self.drop_newest(len(self._answers) - sum(1 for _ in whole))
 
 
 def has_no_body(status: int) -> bool:

@@ -119,6 +119,7 @@ class Http1:
             self._since += now - self._ticked_at  # the client is held back
         self._now = self._ticked_at = now
         if self._is_stalled(now):
+            self._answers.drop_newest(len(self._answers))
             self._end(FAILED, "the client takes no more of its answer")
         elif self._reading in _ON_TIME:
             _ON_TIME[self._reading](self, now - self._since)
@@ -252,7 +253,7 @@ class Http1:
 
     def close(self, code: int, text: str) -> None:
         """End now. Answers that are whole, and wait for no other, can still be taken."""
-        self._answers.drop_all_behind_whole()
+        self._answers.drop_unfinished()
         self._end(code, text)
 
     @property
