@@ -60,13 +60,11 @@ def listen(address: Address, backlog: int) -> socket.socket:
     return listening
 
 
-def close(listening: socket.socket) -> None:
-    """Close a socket that listens, and remove its path if it has one."""
-    path = listening.getsockname() if listening.family == socket.AF_UNIX else None
-    listening.close()
-    if path:
+def remove(address: Address) -> None:
+    """Remove the path of an address at which nobody listens any more."""
+    if isinstance(address, Unix):
         with contextlib.suppress(OSError):
-            os.unlink(path)
+            os.unlink(address.path)
 
 
 def peer_name(address: Any) -> str:
