@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -77,16 +78,25 @@ class Echo:
         exchange.finish()
 
     async def _busy(self, exchange: Exchange, us: int) -> None:
-        end = time.perf_counter() + us / 1e6
-        while time.perf_counter() < end:
-            pass
+        work(us)
         exchange.respond(Response(200, TEXT, b"done"))
+
+    async def _busy_echo(self, exchange: Exchange, us: int) -> None:
+        work(us)
+        await self._echo(exchange, 0)
 
     async def _fail(self, exchange: Exchange, _: int) -> None:
         raise LookupError("on purpose")
 
     async def _missing(self, exchange: Exchange, _: int) -> None:
         exchange.respond(Response(404, TEXT, b"there is nothing here"))
+
+
+def work(us: int) -> None:
+    """Hold the loop, as a small model does that runs on it."""
+    end = time.thread_time() + us / 1e6
+    while time.thread_time() < end:
+        pass
 
 
 _PATHS: dict[bytes, Callable[[Echo, Exchange, int], Any]] = {
@@ -98,6 +108,7 @@ _PATHS: dict[bytes, Callable[[Echo, Exchange, int], Any]] = {
     b"/pieces": Echo._pieces,
     b"/flood": Echo._flood,
     b"/busy": Echo._busy,
+    b"/busy_echo": Echo._busy_echo,
     b"/fail": Echo._fail,
 }
 
@@ -131,10 +142,12 @@ class Desk:
         self._writers.append(writer)
         return reader, writer
 
-    async def http2(self, listener: Listener, **options: Any) -> H2Client:
-        client = H2Client(**options)
+    async def http2(
+        self, listener: Listener, *, tls: ssl.SSLContext | None = None, takes_data: bool = True
+    ) -> H2Client:
+        client = H2Client(takes_data=takes_data)
         self._clients.append(client)
-        return await client.connect(port=listener.port)
+        return await client.connect(listener.port, tls=tls)
 
     async def close(self) -> None:
         for client in self._clients:
