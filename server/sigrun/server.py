@@ -46,10 +46,10 @@ from sigrun.telemetry.loop_lag import LoopLag
 from sigrun.telemetry.metrics import Metrics
 from sigrun.wire.access_log import AccessLog
 from sigrun.wire.config_files import batching_config, model_config
-from sigrun.wire.grpc.server import GrpcServer
-from sigrun.wire.http.port import http_port
-from sigrun.wire.http.server import HttpServer
 from sigrun.wire.interceptors import Interceptor, Interceptors, intercepted_services
+from sigrun.wire.ports import Port, Ports
+from sigrun.wire.rest.api import RestApi
+from sigrun.wire.rest.probes import Probes
 from sigrun.wire.rpc import health, model_service, prediction_service
 from sigrun.wire.rpc.health import HealthService
 from sigrun.wire.rpc.reflection import reflection_services
@@ -166,19 +166,20 @@ class ModelServer:
             interceptors.append(AccessLog())
         self._management = ModelManagement(self.models, self.monitor, self.readiness)
         services = self._services(inference, interceptors)
-        self.grpc = GrpcServer(config.grpc, {**services, **reflection_services(services)})
-        self.http: HttpServer | None = None
+        ports = Ports(self._offload)
+        self.grpc = ports.grpc(config.grpc, {**services, **reflection_services(services)})
+        self.http: Port | None = None
         if config.http.port is not None:
-            self.http = http_port(
-                config.http,
+            rest = RestApi(
                 inference,
                 self._management,
-                services,
-                metrics=self._metrics,
-                offload=self._offload,
+                self._offload,
+                timeout_s=config.http.timeout_s,
                 as_content=config.grpc.outputs_as_tensor_content,
                 interceptors=interceptors,
             )
+            probes = Probes(self._management, self._metrics)
+            self.http = ports.http(config.http, rest, probes, services, config.grpc)
 
     def _services(self, inference: Inference, interceptors: Interceptors) -> Services:
         """Return every service but reflection, which describes them."""

@@ -55,7 +55,7 @@ def listen(address: Address, backlog: int) -> socket.socket:
         else:
             listening = _listen_tcp(address.host, address.port, backlog)
     except OSError as error:
-        raise Unavailable(f"Cannot listen on {address}: {error.strerror}") from None
+        raise Unavailable(f"cannot listen on {address}: {os.strerror(error.errno or 0)}") from None
     listening.setblocking(False)
     return listening
 

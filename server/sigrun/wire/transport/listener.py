@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from sigrun.config.server import TlsOptions
+from sigrun.errors import SigrunError
 from sigrun.wire.transport import addresses
 from sigrun.wire.transport.addresses import Address
 from sigrun.wire.transport.connection import Connection, MakeCore, Service, Spoken
@@ -90,15 +91,7 @@ class Listener:
         self._is_starved = self._is_stopping = False
         self._accepted = self._refused = self._starved = 0
         self._notice_after = 0.0
-
-    @property
-    def port(self) -> int | None:
-        """The port of the first TCP address, None without one."""
-        for listening in self._sockets:
-            if listening.family != socket.AF_UNIX:
-                port: int = listening.getsockname()[1]
-                return port
-        return None
+        self.port: int | None = None  # of the first TCP address, once it is open
 
     def statistics(self) -> Statistics:
         """Return numbers for metrics."""
@@ -117,17 +110,20 @@ class Listener:
         Raises `Unavailable` if an address cannot be had, `InvalidArgument` for certificates
         that cannot be used.
         """
-        if self._tls is not None:
-            self._context = await asyncio.to_thread(tls_context, self._tls, self._spoken)
         try:
+            if self._tls is not None:
+                self._context = await asyncio.to_thread(tls_context, self._tls, self._spoken)
             for address in self._where:
                 backlog = self._limits.accept_backlog
                 listening = await asyncio.to_thread(addresses.listen, address, backlog)
                 self._sockets.append(listening)
-        except BaseException:
-            await self._close_sockets()
+        except BaseException as error:
+            await _remove(self._close_sockets())
             self._turns.remove_door(self._service.door)
+            if isinstance(error, SigrunError):
+                raise type(error)(f"{self._service.door.name} {error}") from None
             raise
+        self.port = _first_port(self._sockets)
         self._watch()
         self._tick = self._loop.call_later(self._limits.tick_s, self._on_tick)
 
@@ -142,9 +138,10 @@ class Listener:
         for listening in self._sockets:
             while self._accept_some(listening):  # noqa: ASYNC110  # they have connected before
                 await asyncio.sleep(0)
-        await self._close_sockets()
+        paths = self._close_sockets()
         for connection in tuple(self._connections):
             connection.drain(time.monotonic())
+        await _remove(paths)
         if not await self._are_all_gone(grace_s):
             await self._cut_all()
         self._tick.cancel()
@@ -236,14 +233,14 @@ class Listener:
         for connection in tuple(self._connections):
             connection.on_time(now)
 
-    async def _close_sockets(self) -> None:
+    def _close_sockets(self) -> Sequence[Address]:
+        """Listen no more; return the addresses that were bound."""
         bound = self._where[: len(self._sockets)]
         for listening in self._sockets:
             self._loop.remove_reader(listening)
             listening.close()
         self._sockets.clear()
-        for address in bound:
-            await asyncio.to_thread(addresses.remove, address)
+        return bound
 
     async def _cut_all(self) -> None:
         """End every connection, whatever the other side does."""
@@ -264,6 +261,19 @@ class Listener:
                 async with asyncio.timeout(limit_s):
                     await self._all_gone.wait()
         return not self._connections
+
+
+async def _remove(bound: Sequence[Address]) -> None:
+    for address in bound:
+        await asyncio.to_thread(addresses.remove, address)
+
+
+def _first_port(sockets: Sequence[socket.socket]) -> int | None:
+    for listening in sockets:
+        if listening.family != socket.AF_UNIX:
+            port: int = listening.getsockname()[1]
+            return port
+    return None
 
 
 def _itself(connection: Connection) -> Connection:
