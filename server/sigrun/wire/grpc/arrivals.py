@@ -11,7 +11,7 @@ that took long did something, a short one did not, and a few short ones in a row
 are a lull. While the loop is busy a group waits, but not for more than a moment without arrivals,
 nor for longer than a few milliseconds in all.
 
-Who is alone must not wait for company that never comes, see `Company`.
+Who is alone must not wait for company that never comes, see `CompanionEstimate`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from sigrun.concurrency.companions import Company
+from sigrun.batching.companions import CompanionEstimate
 
 _LULL_S = 60e-6  # of nothing to do
 _SHORT_TURN_S = 15e-6  # a turn of the event loop that did nothing takes a few microseconds
@@ -36,7 +36,7 @@ class Arrivals:
         self._clock = clock
         self._group: list[asyncio.Future[None]] = []
         self._lull = Lull()
-        self._company = Company()
+        self._company = CompanionEstimate()
 
     async def together(self) -> bool:
         """Return when all who arrive now have arrived; tell whether there was anybody else.
@@ -44,7 +44,7 @@ class Arrivals:
         To be awaited by each request before its work. Those of a group go on in one turn of the
         event loop, in the order in which they came.
         """
-        if not self._group and not self._company.is_likely():
+        if not self._group and not self._company.expects_any():
             return False
         loop = asyncio.get_running_loop()
         now = self._clock()
@@ -64,7 +64,7 @@ class Arrivals:
             asyncio.get_running_loop().call_soon(self._turn)
             return
         group, self._group = self._group, []
-        self._company.came(len(group))
+        self._company.observed(len(group))
         for turn in group:
             if not turn.done():  # else its caller has gone
                 turn.set_result(None)
