@@ -25,7 +25,7 @@ from types import TracebackType
 from benchmarks import paths
 
 LOCALHOST = "127.0.0.1"
-START_TIMEOUT_S = 120.0
+START_TIMEOUT_S = 300.0
 SIGRUN = Path(sys.executable).with_name("sigrun")
 _STOP_TIMEOUT_S = 10.0
 _IDLE_TIMEOUT_S = 15.0
