@@ -15,8 +15,10 @@ from benchmarks import paths
 from sigrun.config.models import ModelConfig, ModelSet
 from sigrun.config.server import GrpcOptions, ServerConfig
 from sigrun.executors.prepared import tensor_names
+from sigrun.inference.context import CallContext, Door
 from sigrun.server import ModelServer
 
+CONTEXT = CallContext(Door.GRPC, request_id="benchmark")
 _SERVICE = "tensorflow.serving.PredictionService"
 _SIGNATURE = "serving_default"
 
@@ -37,13 +39,13 @@ async def inside(model: str) -> AsyncIterator[Inside]:
     server = ModelServer(ServerConfig(models=models, grpc=GrpcOptions(host="127.0.0.1", port=0)))
     await server.start()
     try:
-        rpc: Any = server.grpc._services[_SERVICE]["Predict"]
+        rpc: Any = server.services[_SERVICE]["Predict"]
         with server.manager.acquire(model) as handle:
             servable: Any = handle.servable
             signature = servable.signatures[_SIGNATURE]
             names = tensor_names(signature, tuple(signature.outputs))
             yield Inside(
-                predict=lambda body: rpc(body, None),
+                predict=lambda body: rpc(body, CONTEXT),
                 prepared_call=servable._calls.get(*names).call,
                 input_names=tuple(signature.inputs),
             )

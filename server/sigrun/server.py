@@ -165,7 +165,7 @@ class ModelServer:
         if config.access_log:
             interceptors.append(AccessLog())
         self._management = ModelManagement(self.models, self.monitor, self.readiness)
-        services = self._services(inference, interceptors)
+        self.services = services = self._services(inference, interceptors)
         ports = Ports(self._offload)
         self.grpc = ports.grpc(config.grpc, {**services, **reflection_services(services)})
         self.http: Port | None = None
