@@ -137,6 +137,7 @@ class _Layout(NamedTuple):
     alias: str
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
+    nbytes: int  # of the values
     output_filter: Sequence[str]
 
 
@@ -156,9 +157,9 @@ def _call_of_known_layout(body: bytes, context: CallContext) -> PredictCall | No
         return None
     start = len(body) - size
     layout = _LAYOUTS.get(body[:start])
-    if layout is None:
+    if layout is None or layout.nbytes != size:  # of a request of another length
         return None
-    spec, alias, dtype, shape, output_filter = layout
+    spec, alias, dtype, shape, _, output_filter = layout
     array = np.frombuffer(body, dtype, offset=start)
     if len(shape) != 1:
         array = array.reshape(shape)
@@ -178,7 +179,7 @@ def _remember_layout(body: bytes, call: PredictCall) -> None:
             _VALUE_SIZES.clear()
         _VALUE_SIZES[len(body)] = array.nbytes
         _LAYOUTS[body[:start]] = _Layout(
-            call.spec, alias, array.dtype, array.shape, call.output_filter
+            call.spec, alias, array.dtype, array.shape, array.nbytes, call.output_filter
         )
 
 
