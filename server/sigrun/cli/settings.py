@@ -197,6 +197,10 @@ def _execution(arguments: Arguments) -> ExecutionOptions:
             options.session_config(Path(session_config_file)) if session_config_file else b""
         ),
         load_threads=arguments.integer("num_load_threads"),
+        max_load_s=arguments.number("max_load_seconds"),
+        max_queued_runs_per_model=arguments.integer("max_queued_runs_per_model"),
+        max_run_s=arguments.number("max_run_seconds"),
+        max_run_overtime_s=arguments.number("max_run_overtime_seconds"),
         optimize_on_load=arguments.is_set("optimize_on_load"),
     )
 
