@@ -7,6 +7,7 @@ The codes are google.rpc's; texts that TensorFlow Serving's clients match are ke
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
 from typing import ClassVar
 
 
@@ -143,11 +144,15 @@ class Unauthenticated(SigrunError):
 
 
 class SignatureNotFound(FailedPrecondition):
-    """The servable has no signature of that name; the text is TensorFlow Serving's."""
+    """The servable has no signature of that name; the text is TensorFlow Serving's.
 
-    def __init__(self, name: str) -> None:
+    `others` are the names of those it has.
+    """
+
+    def __init__(self, name: str, others: Iterable[str] = ()) -> None:
         super().__init__(f'Serving signature key "{name}" not found.')
         self.name = name
+        self.others = tuple(sorted(others))
 
 
 class ServableNotFound(NotFound):

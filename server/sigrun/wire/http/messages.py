@@ -156,8 +156,9 @@ def refusal(problem: Problem, text: str) -> SigrunError:
 
 
 def json_response(document: Any, *, status: int = 200) -> HttpResponse:
-    """Return `document` as JSON."""
-    return HttpResponse(body=orjson.dumps(document), status=status)
+    """Return `document` as a line of JSON."""
+    body = orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE)
+    return HttpResponse(body=body, status=status)
 
 
 def error_response(error: SigrunError) -> HttpResponse:

@@ -48,6 +48,8 @@ from sigrun.wire.protobuf import tensors
 # What the general path takes for each byte of a request, from bytes to arrays.
 _S_PER_BYTE = 3e-9
 
+_MAX_REPEATED_CONTEXT_BYTES = 256 * 1024 * 1024
+
 _Targeted = (
     predict_pb2.PredictRequest
     | classification_pb2.ClassificationRequest
@@ -257,6 +259,15 @@ def resolved_spec(spec: ResolvedSpec) -> model_pb2.ModelSpec:
     return message
 
 
+def check_context(context: bytes, examples: int) -> None:
+    """Raise `InvalidArgument` if a small request becomes huge: each example gets the context."""
+    if len(context) * examples > _MAX_REPEATED_CONTEXT_BYTES:
+        raise InvalidArgument(
+            f"A context of {len(context)} bytes for each of {examples} examples makes more than "
+            f"{_MAX_REPEATED_CONTEXT_BYTES} bytes; send fewer examples at a time"
+        )
+
+
 def serialized_examples(message: input_pb2.Input) -> Array:
     """Return the examples of `message` as a vector of serialized `tf.Example` bytes.
 
@@ -269,6 +280,7 @@ def serialized_examples(message: input_pb2.Input) -> Array:
             return _vector(view.example_list.examples)
         case "example_list_with_context":
             given = view.example_list_with_context
+            check_context(given.context, len(given.examples))
             return _vector([given.context + example for example in given.examples])
         case _:
             return _vector(())

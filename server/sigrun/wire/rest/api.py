@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 
 from sigrun.concurrency.offload import Offload
@@ -10,7 +9,6 @@ from sigrun.errors import InvalidArgument, SignatureNotFound
 from sigrun.inference.backend import Inference, Management
 from sigrun.inference.calls import (
     METADATA_FIELD,
-    Classifications,
     ExamplesCall,
     MetadataCall,
     ModelSpec,
@@ -28,12 +26,12 @@ from sigrun.wire.http.messages import (
     json_response,
 )
 from sigrun.wire.interceptors import Answer, Interceptors, intercepted
-from sigrun.wire.json import outputs
+from sigrun.wire.json import document, outputs
 from sigrun.wire.protobuf import predict_reader, predict_writer
 from sigrun.wire.rest import binary, documents, examples_body, predict_body
 from sigrun.wire.rest.routes import route
 
-_CLASS_S = 0.2e-6  # to write one class of one example
+_MAX_NAMES_SHOWN = 20
 
 
 @dataclass(slots=True)
@@ -94,7 +92,7 @@ class RestApi:
         body = call.request.body
         predict = await self._offload.run(
             lambda pace: predict_body.read(body, pace),
-            cost_s=predict_body.cost_s(body),
+            cost_s=document.cost_s(body),
             deadline=context.deadline,
         )
         spec = call.spec._replace(signature_name=predict.signature_name)
@@ -103,9 +101,7 @@ class RestApi:
                 PredictCall(spec=spec, inputs=predict, context=context)
             )
         except SignatureNotFound as error:
-            raise InvalidArgument(
-                f'Serving signature name: "{error.name}" not found in signature def'
-            ) from None
+            raise _no_signature(error) from None
         return await self._write(result, call, context, is_row=predict.is_row)
 
     async def _predict_binary(self, call: RestCall, context: CallContext) -> HttpResponse:
@@ -126,7 +122,7 @@ class RestApi:
             return await self._write_binary(result, context)
         write = outputs.predictions if is_row else outputs.outputs
         body = await self._offload.run(
-            functools.partial(write, result.outputs),
+            lambda pace: write(result.outputs, pace),
             cost_s=outputs.cost_s(result.outputs),
             deadline=context.deadline,
         )
@@ -145,15 +141,21 @@ class RestApi:
         result = await self._inference.classify(await self._examples(call, context))
         found = result.classifications
         body = await self._offload.run(
-            lambda _: outputs.classifications(found),
-            cost_s=_classes(found) * _CLASS_S,
+            lambda pace: outputs.classifications(found, pace),
+            cost_s=outputs.classes_cost_s(found),
             deadline=context.deadline,
         )
         return _answer(body, result.spec)
 
     async def _regress(self, call: RestCall, context: CallContext) -> HttpResponse:
         result = await self._inference.regress(await self._examples(call, context))
-        return _answer(outputs.regressions(result.values), result.spec)
+        values = result.values
+        body = await self._offload.run(
+            lambda pace: outputs.regressions(values, pace),
+            cost_s=outputs.cost_s({"values": values}),
+            deadline=context.deadline,
+        )
+        return _answer(body, result.spec)
 
     async def _examples(self, call: RestCall, context: CallContext) -> ExamplesCall:
         if binary.is_binary(call.request):
@@ -161,7 +163,7 @@ class RestApi:
         body = call.request.body
         read = await self._offload.run(
             lambda pace: examples_body.read(body, pace),
-            cost_s=examples_body.cost_s(body),
+            cost_s=document.cost_s(body),
             deadline=context.deadline,
         )
         spec = call.spec._replace(signature_name=read.signature_name)
@@ -181,8 +183,13 @@ class RestApi:
         return json_response(documents.status(states))
 
 
-def _classes(found: Classifications) -> int:
-    return max(a.size for a in (found.labels, found.scores) if a is not None)
+def _no_signature(error: SignatureNotFound) -> InvalidArgument:
+    """Return TensorFlow Serving's text, and what there is."""
+    text = f'Serving signature name: "{error.name}" not found in signature def'
+    if error.others:
+        shown = ", ".join(f'"{name}"' for name in error.others[:_MAX_NAMES_SHOWN])
+        text += f"; it has {shown}" + (", ..." if len(error.others) > _MAX_NAMES_SHOWN else "")
+    return InvalidArgument(text)
 
 
 def _answer(body: bytes, spec: ResolvedSpec, content_type: bytes = JSON) -> HttpResponse:

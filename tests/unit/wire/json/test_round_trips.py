@@ -47,7 +47,7 @@ def read(text: bytes, dtypes: Mapping[str, DType]) -> Mapping[str, Array]:
 def test_columns_read_back_as_they_were(dtype: DType, data: st.DataObject) -> None:
     array = data.draw(arrays(dtype))
 
-    again = read(outputs.outputs({"x": array}), {"x": dtype})
+    again = read(outputs.outputs({"x": array}, keep_on), {"x": dtype})
 
     assert_same(again["x"], array)
 
@@ -59,8 +59,10 @@ def test_rows_read_back_as_they_were(dtype: DType, data: st.DataObject) -> None:
     array = data.draw(arrays(dtype, min_rank=1))
     number = np.arange(len(array), dtype=np.int32)
 
-    alone = read(outputs.predictions({"x": array}), {"x": dtype})
-    together = read(outputs.predictions({"x": array, "n": number}), {"x": dtype, "n": DType.INT32})
+    alone = read(outputs.predictions({"x": array}, keep_on), {"x": dtype})
+    together = read(
+        outputs.predictions({"x": array, "n": number}, keep_on), {"x": dtype, "n": DType.INT32}
+    )
 
     assert_same(alone["x"], array)
     assert_same(together["x"], array)
@@ -69,7 +71,7 @@ def test_rows_read_back_as_they_were(dtype: DType, data: st.DataObject) -> None:
 
 @given(strings=hnp.arrays(object, (3,), elements=st.binary(max_size=9)))
 def test_bytes_read_back_from_base64(strings: Array) -> None:
-    again = read(outputs.predictions({"x_bytes": strings}), {"x_bytes": DType.STRING})
+    again = read(outputs.predictions({"x_bytes": strings}, keep_on), {"x_bytes": DType.STRING})
 
     assert_same(again["x_bytes"], strings)
 

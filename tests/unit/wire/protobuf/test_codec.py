@@ -197,6 +197,16 @@ class TestExamples:
 
         assert sorted(examples[0]) == sorted(SERIALIZED[0] + unknown)
 
+    def test_a_small_request_does_not_become_huge(self) -> None:
+        example = Example(features=Features(feature={"f": Feature()}))
+        context = Example(features=Features(feature={"f" * 3_000_000: Feature()}))
+        message = Input()
+        message.example_list_with_context.context.CopyFrom(context)
+        message.example_list_with_context.examples.extend([example] * 100)
+
+        with pytest.raises(InvalidArgument, match=r"bytes for each of 100 examples"):
+            codec.serialized_examples(message)
+
     def test_a_context_comes_before_each_example_whose_own_features_win(self) -> None:
         context = Example(
             features=Features(

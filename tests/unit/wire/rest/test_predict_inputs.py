@@ -14,9 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sigrun.concurrency.pace import keep_on
 from sigrun.errors import InvalidArgument, SigrunError, Unimplemented
 from sigrun.tensors.signature import Array, DType, Signature, TensorSpec
-from sigrun.wire.json import inputs
+from sigrun.wire.rest import predict_body
 from tests.arrays import assert_same
 from tests.fakes.servables import signature
 
@@ -25,8 +26,8 @@ B64_ABC = {"b64": "YWJj"}
 
 
 def read(body: bytes | str, wanted: Signature) -> Mapping[str, Array]:
-    document = inputs.predict_document(body.encode() if isinstance(body, str) else body)
-    return inputs.predict_inputs(document, wanted)
+    text = body.encode() if isinstance(body, str) else body
+    return predict_body.read(text, keep_on).bind(wanted, keep_on)
 
 
 def signature_of(**inputs: DType) -> Signature:
@@ -194,20 +195,17 @@ class TestKeys:
     def test_unknown_keys_are_ignored(self) -> None:
         assert read('{"inputs": [1], "x": {"y": null}}', ONE_FLOAT)["x"].tolist() == [1]
 
-    @pytest.mark.parametrize("key", ["inputs", "instances"])
-    def test_a_signature_without_inputs_cannot_be_called(self, key: str) -> None:
+    @pytest.mark.parametrize("body", ['{"inputs": {}}', "{}", '{"signature_name": "init"}'])
+    def test_a_signature_without_inputs_is_called_without_any(self, body: str) -> None:
+        assert read(body, signature({}, {"y": DType.FLOAT}, name="init")) == {}
+
+    @pytest.mark.parametrize("body", ['{"inputs": [1]}', '{"inputs": 1}', '{"instances": [1]}'])
+    def test_a_signature_without_inputs_takes_none(self, body: str) -> None:
         nothing = signature({}, {"y": DType.FLOAT}, name="init")
+        named = body.replace("{", '{"signature_name": "init", ', 1)
 
-        text = refusal(f'{{"{key}": [1]}}', nothing)
-
-        assert text == "Failed to get input map for signature: DEFAULT"
-
-    def test_a_signature_without_inputs_is_named_as_it_was_asked_for(self) -> None:
-        nothing = signature({}, {"y": DType.FLOAT}, name="init")
-
-        text = refusal('{"signature_name": "init", "inputs": {}}', nothing)
-
-        assert text == "Failed to get input map for signature: init"
+        assert refusal(body, nothing) == "Failed to get input map for signature: DEFAULT"
+        assert refusal(named, nothing) == "Failed to get input map for signature: init"
 
     @pytest.mark.parametrize(
         ("body", "begins"),
@@ -256,7 +254,7 @@ ACCEPTED: list[tuple[DType, str, Any]] = [
     (DType.STRING, '"\\u00e4\\n\\ud83d\\ude00"', "ä\n😀".encode()),
     (DType.STRING, '{"b64": "YWJj"}', b"abc"),
     (DType.STRING, '{"b64": "YQ=="}', b"a"),
-    (DType.STRING, '{"b64": "YQ="}', b"a"),
+    (DType.STRING, '{"b64": "YQ.."}', b"a"),
     (DType.STRING, '{"b64": "YQ"}', b"a"),
     (DType.STRING, '{"b64": "+/8="}', b"\xfb\xff"),
     (DType.STRING, '{"b64": ""}', b""),
@@ -356,7 +354,7 @@ class TestValues:
         assert text == (f"JSON Value: {json.dumps(value)} not formatted correctly for base64 data")
 
     @pytest.mark.parametrize(
-        "text", ["?", "Y", "Y Q=", "YQ==YQ==", "_-8=", "é", "=", "YWJj\n", "日本語"]
+        "text", ["?", "Y", "Y Q=", "YQ==YQ==", "_-8=", "é", "=", "YQ=", "YWJj=", "日本語"]
     )
     def test_base64_that_cannot_be_decoded_is_refused(self, text: str) -> None:
         assert refusal(json.dumps({"inputs": [{"b64": text}]}), ONE_STRING) == (
@@ -431,18 +429,18 @@ class TestColumnarFormat:
             (
                 ONE_FLOAT,
                 [[1, 2], [3]],
-                "Encountered list at unexpected size: 1 at level: 2 expected size: 2",
+                "Encountered list at unexpected size: 1 at level: 1 expected size: 2",
             ),
             (
                 ONE_FLOAT,
                 [[], [1]],
-                "Encountered list at unexpected size: 1 at level: 2 expected size: 0",
+                "Encountered list at unexpected size: 1 at level: 1 expected size: 0",
             ),
-            (ONE_FLOAT, [1, [2]], "Encountered list at unexpected level: 2 expected < 2"),
+            (ONE_FLOAT, [1, [2]], "Encountered list at unexpected level: 1 expected < 1"),
             (
                 ONE_FLOAT,
                 [[1], 2],
-                "JSON Value: 2 found at incorrect level: 2 in the JSON DOM. Expected at level: 3",
+                "JSON Value: 2 found at incorrect level: 2 in the JSON DOM. Expected at level: 2",
             ),
             (
                 ONE_FLOAT,
@@ -466,13 +464,17 @@ class TestColumnarFormat:
         assert read('{"inputs": {"b64": "YWJj"}}', wanted)["b64"][()] == b"abc"
         assert read('{"inputs": {"b64": ["YWJj"]}}', wanted)["b64"].tolist() == [b"YWJj"]
 
-    def test_64_dimensions_are_the_most(self) -> None:
-        deepest = json.loads("[" * 64 + "1" + "]" * 64)
+    @pytest.mark.parametrize("dtype", [DType.FLOAT, DType.STRING], ids=lambda d: d.name)
+    def test_32_dimensions_are_the_most(self, dtype: DType) -> None:
+        value = "1" if dtype is DType.FLOAT else '"1"'
+        deepest = json.loads("[" * 32 + value + "]" * 32)
 
-        assert columnar(DType.FLOAT, deepest).shape == (1,) * 64
-        assert refusal(json.dumps({"inputs": [deepest]}), ONE_FLOAT) == (
-            "Lists are nested deeper than 64 levels"
-        )
+        assert columnar(dtype, deepest).shape == (1,) * 32
+        for _ in range(40):
+            deepest = [deepest]
+            assert refusal(json.dumps({"inputs": deepest}), signature_of(x=dtype)) == (
+                "Lists are nested deeper than 32 levels"
+            )
 
 
 class TestRowFormat:
@@ -608,7 +610,7 @@ class TestRowFormat:
                 [[1, [2]]],
                 (
                     "Failed to process element: 0 of 'instances' list. Error: INVALID_ARGUMENT: "
-                    "Encountered list at unexpected level: 2 expected < 2"
+                    "Encountered list at unexpected level: 1 expected < 1"
                 ),
             ),
             (
@@ -635,13 +637,89 @@ class TestRowFormat:
     ) -> None:
         assert refusal(json.dumps({"instances": values}), wanted) == text
 
-    def test_63_dimensions_are_the_most_of_one_example(self) -> None:
-        deepest = json.loads("[" * 63 + "1" + "]" * 63)
+    def test_31_dimensions_are_the_most_of_one_example(self) -> None:
+        deepest = json.loads("[" * 31 + "1" + "]" * 31)
 
-        assert row(DType.FLOAT, [deepest, deepest]).shape == (2, *[1] * 63)
+        assert row(DType.FLOAT, [deepest, deepest]).shape == (2, *[1] * 31)
         assert refusal(json.dumps({"instances": [[deepest]]}), ONE_FLOAT).endswith(
-            "Lists are nested deeper than 63 levels"
+            "Lists are nested deeper than 31 levels"
         )
+
+
+class TestDefaults:
+    """An input that the signature has a default for may be left out."""
+
+    ONE_OF_TWO = signature(
+        {"x": DType.FLOAT, "t": DType.FLOAT},
+        {"y": DType.FLOAT},
+        defaults={"t": np.array(0.5, np.float32)},
+    )
+    BOTH = signature(
+        {"x": DType.FLOAT, "t": DType.FLOAT},
+        {"y": DType.FLOAT},
+        defaults={"x": np.array(1, np.float32), "t": np.array(0.5, np.float32)},
+    )
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            '{"inputs": {"x": [1, 2]}}',
+            '{"inputs": [1, 2]}',
+            '{"instances": [{"x": 1}, {"x": 2}]}',
+            '{"instances": [1, 2]}',
+        ],
+    )
+    def test_it_is_left_to_the_signature(self, body: str) -> None:
+        inputs = read(body, self.ONE_OF_TWO)
+
+        assert inputs.keys() == {"x"}
+        assert inputs["x"].tolist() == [1, 2]
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            '{"inputs": {"x": [1, 2], "t": [3, 4]}}',
+            '{"instances": [{"x": 1, "t": 3}, {"t": 4, "x": 2}]}',
+        ],
+    )
+    def test_what_is_sent_counts(self, body: str) -> None:
+        inputs = read(body, self.ONE_OF_TWO)
+
+        assert {alias: array.tolist() for alias, array in inputs.items()} == {
+            "x": [1, 2],
+            "t": [3, 4],
+        }
+
+    @pytest.mark.parametrize("body", ["{}", '{"inputs": {}}', '{"instances": [{}]}'])
+    def test_all_may_be_left_out(self, body: str) -> None:
+        assert read(body, self.BOTH) == {}
+
+    @pytest.mark.parametrize(
+        ("body", "text"),
+        [
+            ('{"inputs": {"t": 1}}', "Missing named input: x in 'inputs' object."),
+            ("{}", "Missing 'inputs' or 'instances' key"),
+            (
+                '{"instances": [{"t": 1}]}',
+                (
+                    "Failed to process element: 0 of 'instances' list. JSON object: "
+                    '{"t": 1} keys must be equal to: t,x'
+                ),
+            ),
+            (
+                '{"instances": [{"x": 1}, {"x": 2, "t": 1}]}',
+                (
+                    "Failed to process element: 1 of 'instances' list. JSON object: "
+                    '{"x": 2, "t": 1} keys must be equal to: x'
+                ),
+            ),
+        ],
+    )
+    def test_another_may_not(self, body: str, text: str) -> None:
+        assert refusal(body, self.ONE_OF_TWO) == text
+
+    def test_which_of_two_a_plain_value_is_for_must_be_clear(self) -> None:
+        assert refusal('{"inputs": 1}', self.BOTH).startswith("inputs is a plain value/list")
 
 
 JSON_VALUES = st.recursive(
@@ -685,6 +763,35 @@ def _read_or_told(body: str, wanted: Signature) -> Mapping[str, Array] | str:
 def test_any_bytes_are_read_or_refused(body: bytes) -> None:
     with contextlib.suppress(InvalidArgument):
         read(body, ONE_STRING)
+
+
+def _abseil(text: str) -> bytes | None:
+    """Decode base64 digit by digit, as abseil's Base64Unescape is documented; None if refused."""
+    digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+    bits, padding = "", 0
+    for character in text:
+        if character in " \t\n\v\f\r":
+            continue
+        if character in "=.":
+            padding += 1
+        elif padding or character not in digits:
+            return None
+        else:
+            bits += f"{digits.index(character):06b}"
+    left = len(bits) % 8
+    if left == 6 or padding not in (0, left // 2):
+        return None
+    return bytes(int(bits[i : i + 8], 2) for i in range(0, len(bits) - left, 8))
+
+
+@given(text=st.text(st.sampled_from("AQz09+/==..?é \n\t\v"), max_size=12))
+def test_base64_is_read_as_abseil_reads_it(text: str) -> None:
+    body, expected = json.dumps({"inputs": {"b64": text}}), _abseil(text)
+
+    if expected is None:
+        assert refusal(body, ONE_STRING) == "Unable to base64 decode"
+    else:
+        assert read(body, ONE_STRING)["x"][()] == expected
 
 
 @given(data=st.binary(max_size=50), is_padded=st.booleans())
