@@ -18,7 +18,7 @@ from sigrun.wire.transport.limits import Limits
 _CHUNK_HEAD = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?\r\n")
 _PART_OF_CHUNK_HEAD = re.compile(rb"[0-9A-Fa-f]{1,15}(?:[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?)?\r?")
 _MAX_CHUNK_HEAD_BYTES = 4096
-_TRAILER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*")
+_TRAILER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*\r")
 
 
 class _Part(enum.IntEnum):
@@ -125,7 +125,7 @@ class Chunks:
     def _read_trailer(self, text: bytes, at: int, _pieces: list[bytes]) -> int:
         """Read one line of the trailers, and drop it."""
         limits = self._limits
-        end = text.find(b"\r\n", at)
+        end = text.find(b"\n", at)
         line_bytes = (end if end >= 0 else len(text)) - at
         if self._trailer_bytes + line_bytes > limits.max_trailer_bytes:
             raise Refusal(
@@ -134,9 +134,9 @@ class Chunks:
             )
         if end < 0:
             return at
-        if not line_bytes:
+        if text.startswith(b"\r\n", at):
             self._part = _Part.DONE
-            return end + 2
+            return end + 1
         self._trailer_bytes += line_bytes
         self._trailers += 1
         if self._trailers > limits.max_trailers:
@@ -145,7 +145,7 @@ class Chunks:
             )
         if not _TRAILER.fullmatch(text, at, end):
             raise malformed("a trailer is not valid")
-        return end + 2
+        return end + 1
 
     _READERS = {
         _Part.HEAD: _read_head,
