@@ -60,7 +60,7 @@ class Limits:
     max_pings: int = 5000
     max_window_updates: int = 5000  # and as many as we sent DATA frames
     max_priorities: int = 5000
-    max_empty_frames: int = 1000  # of DATA, HEADERS and CONTINUATION, and unknown ones
+    max_useless_frames: int = 1000  # empty ones and unknown ones
     max_continuations: int = 32  # of one header block
 
     # How long a connection lasts.

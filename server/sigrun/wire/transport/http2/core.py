@@ -208,7 +208,7 @@ class Http2:
         if has_ended:
             stream.body = Body.ENDED
         elif not payload:
-            self._abuse.count(Kind.EMPTY_FRAMES)
+            self._abuse.count(Kind.USELESS)
         if stream.body is Body.DISCARDED or not (payload or has_ended):
             self.consumed(stream_id, credit)
         elif stream.body_bytes > self._limits.max_body_bytes:
@@ -339,6 +339,7 @@ class Http2:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "GOAWAY of a stream")
         if len(payload) < 8:
             raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "GOAWAY of a wrong size")
+        self._abuse.count(Kind.USELESS)
         self.drain(self._now)
 
     def _on_window_update(
@@ -363,7 +364,7 @@ class Http2:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a frame of a stream not yet opened")
 
     def _on_unknown(self, flags: int, stream_id: int, payload: bytes, events: list[Event]) -> None:
-        self._abuse.count(Kind.EMPTY_FRAMES)
+        self._abuse.count(Kind.USELESS)
 
     # Out.
 

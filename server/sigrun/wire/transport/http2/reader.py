@@ -133,7 +133,7 @@ class FrameReader:
         if flags & END_HEADERS:
             return flags, payload
         if not payload:
-            self._abuse.count(Kind.EMPTY_FRAMES)
+            self._abuse.count(Kind.USELESS)
         self._block = _Block(flags, stream_id, payload, now)
         self._next = _Next.BLOCK
         return None
@@ -143,7 +143,7 @@ class FrameReader:
         if block is None or block.stream_id != stream_id:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a CONTINUATION of nothing")
         if not payload:
-            self._abuse.count(Kind.EMPTY_FRAMES)
+            self._abuse.count(Kind.USELESS)
         block.fragments.append(payload)
         block.size += len(payload)
         limits = self._limits
