@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import NamedTuple
 
 import h11
@@ -10,6 +11,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sigrun.wire.transport.events import Ended, Refused
+from sigrun.wire.transport.http1.heads import KnownHeads, Refusal, Request, read_head
+from sigrun.wire.transport.limits import Limits
 from tests.fakes.http1_peer import CHUNKED, OK, Http1Peer
 
 # What `h11` accepts and we refuse, by the text of our refusal.
@@ -83,6 +86,8 @@ _HEADERS = st.lists(
             b"Upgrade: h2c\r\nConnection: Upgrade",
             b"X: \xe4",
             b"X:",
+            b"X-Request-Id: a",
+            b"x-request-id: b",
         ]
     ),
     max_size=3,
@@ -210,6 +215,25 @@ def test_however_it_is_cut_the_same_is_read(text: bytes, data: st.DataObject) ->
 
     assert seen_cut == seen
     assert [problem for problem, _ in refused_cut] == [problem for problem, _ in refused]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(spoilt(REQUESTS).map(lambda text: text.partition(b"\r\n\r\n")[0]), max_size=6))
+def test_what_was_read_before_does_not_matter(heads: list[bytes]) -> None:
+    known = KnownHeads(Limits())
+
+    for text in heads * 2:
+        head = text + b"\r\n\r\n"
+        assert _outcome(known.read, head) == _outcome(lambda t: read_head(t, Limits()), head)
+
+
+def _outcome(read: Callable[[bytes], Request], text: bytes) -> object:
+    try:
+        request = read(text)
+    except Refusal as refusal:
+        return refusal.problem, refusal.text
+    head = request.head
+    return request[1:], head.method, head.target, head.authority, head.version, head.headers
 
 
 @settings(max_examples=100, deadline=None)

@@ -8,7 +8,7 @@ what it calls does not know it, so that no reference cycle is left behind.
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import httptools
 
@@ -16,9 +16,16 @@ from sigrun.wire.transport.events import Problem, RequestHead
 from sigrun.wire.transport.limits import Limits
 
 CHUNKED = -1
-_MAX_KNOWN = 16
+_MAX_KNOWN = 8
 _MAX_KNOWN_BYTES = 2048
-_CONTENT_LENGTH = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: ([0-9]{1,10})\r\n")
+_LENGTH = b"content-length"
+# Those of `events.VARYING` that are in use over HTTP/1.1, and the length of the body. Any value
+# that matches is as valid in its place as any other.
+_VARYING_FIELD = re.compile(
+    rb"\r\n(content-length(?=: [0-9]{1,10}\r\n)|grpc-timeout|traceparent|tracestate|x-request-id)"
+    rb": ([!-~]+)(?=\r\n)",
+    re.IGNORECASE,
+)
 _HTTP = b"http"
 _HTTP_1_0, _HTTP_1_1 = b"1.0", b"1.1"
 _OWN_FIELDS = frozenset({b"upgrade", b"http2-settings", b"keep-alive", b"te"})
@@ -46,12 +53,6 @@ class Request(NamedTuple):
     is_http10: bool
     is_head: bool
 
-    def with_length(self, digits: bytes) -> Request:
-        """Return the same request with another length of its body."""
-        head, _, keeps_alive, expects_continue, is_http10, is_head = self
-        head = head.varied({**head.headers, b"content-length": digits})
-        return Request(head, int(digits), keeps_alive, expects_continue, is_http10, is_head)
-
 
 def read_head(text: bytes, limits: Limits) -> Request:
     """Read a head, the empty line at its end included. Raises `Refusal`."""
@@ -76,40 +77,78 @@ def read_head(text: bytes, limits: Limits) -> Request:
     return _request(parser.get_method(), b"".join(fields.urls), headers, text)
 
 
-class KnownHeads:
-    """The last few heads of one connection: a client repeats them, but for the body's length."""
+_Known = TypeVar("_Known")
 
-    __slots__ = ("_limits", "_requests")
+
+class KnownHeads:
+    """The last few heads of one connection: a client repeats them, but for what varies."""
+
+    __slots__ = ("_alike", "_limits", "_same")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        # By the whole head, and by what is left of it without the digits of the length.
-        self._requests: dict[bytes, Request] = {}
+        self._same: dict[bytes, Request] = {}
+        self._alike: dict[bytes, _Alike] = {}  # by heads without the values that vary
 
     def read(self, text: bytes) -> Request:
-        """Read a head as `read_head` does, but not again what has been read before."""
-        request = self._requests.get(text)
+        """Read a head as `read_head` does, but nothing again that has been read before."""
+        request = self._same.get(text)
         if request is not None:
             return request
-        length = _CONTENT_LENGTH.search(text)
-        if length is None:
-            request = read_head(text, self._limits)
-        else:
-            rest = text[: length.start(1)] + text[length.end(1) :]
-            like = self._requests.get(rest)
-            if like is None:
-                request = read_head(text, self._limits)
-                self._remember(rest, request)
-            else:
-                request = like.with_length(length[1])
-        self._remember(text, request)
+        parts = _VARYING_FIELD.split(text)
+        if len(parts) > 1:
+            return self._read_varying(text, parts)
+        request = read_head(text, self._limits)
+        _remember(self._same, text, request)
         return request
 
-    def _remember(self, text: bytes, request: Request) -> None:
-        if len(text) <= _MAX_KNOWN_BYTES:
-            if len(self._requests) >= _MAX_KNOWN:
-                self._requests.clear()
-            self._requests[text] = request
+    def _read_varying(self, text: bytes, parts: list[bytes]) -> Request:
+        """Read a head from what is between its varying fields, their names and their values."""
+        values = parts[2::3]
+        del parts[2::3]
+        key = b"\0".join(parts)  # no valid head has such a byte
+        alike = self._alike.get(key)
+        if alike is None:
+            request = read_head(text, self._limits)
+            alike = _Alike(request, parts[1::2])
+            if alike.with_values(values).head.headers != request.head.headers:
+                return request  # one of the fields is repeated
+            _remember(self._alike, key, alike)
+        request = alike.with_values(values)
+        if alike.names == [_LENGTH]:  # while an id, say, does not come again
+            _remember(self._same, text, request)
+        return request
+
+
+class _Alike:
+    """What requests have in common that differ in the values of a few fields."""
+
+    __slots__ = ("_base", "_request", "names")
+
+    def __init__(self, request: Request, names: list[bytes]) -> None:
+        self._request = request
+        self.names = [name.lower() for name in names]
+        head = request.head
+        self._base = head.varied(
+            {name: value for name, value in head.headers.items() if name not in self.names}
+        )
+        self._base.base = None
+
+    def with_values(self, values: list[bytes]) -> Request:
+        """Return the request in which the fields have these values."""
+        fields = dict(zip(self.names, values, strict=True))
+        head = self._base.varied({**self._base.headers, **fields})
+        _, body_bytes, keeps_alive, expects_continue, is_http10, is_head = self._request
+        if _LENGTH in fields:
+            body_bytes = int(fields[_LENGTH])
+        return Request(head, body_bytes, keeps_alive, expects_continue, is_http10, is_head)
+
+
+def _remember(known: dict[bytes, _Known], key: bytes, value: _Known) -> None:
+    if len(key) <= _MAX_KNOWN_BYTES:
+        if len(known) >= _MAX_KNOWN:
+            known.clear()
+        known[key] = value
 
 
 def head_too_large(limits: Limits) -> Refusal:
