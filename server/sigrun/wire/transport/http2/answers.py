@@ -19,7 +19,7 @@ from sigrun.wire.transport.http2.header_blocks import (
     encode,
 )
 from sigrun.wire.transport.http2.outbox import Buffer, Outbox
-from sigrun.wire.transport.http2.streams import Answer, Stream
+from sigrun.wire.transport.http2.stream import Answer, Stream
 
 _BODILESS = frozenset((204, 304))
 

@@ -27,7 +27,7 @@ from sigrun.wire.transport.http2.frames import (
     header_frames,
     pack_head,
 )
-from sigrun.wire.transport.http2.streams import Output, Stream
+from sigrun.wire.transport.http2.stream import Output, Stream
 from sigrun.wire.transport.limits import Limits
 
 # Larger frames gain nothing, and one stream's turn would be long.
