@@ -16,7 +16,6 @@ import errno
 import logging
 import socket
 import ssl
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -144,7 +143,7 @@ class Listener:
                 await asyncio.sleep(0)
         await self._close_sockets()
         for connection in tuple(self._connections):
-            connection.drain(time.monotonic())
+            connection.drain(self._turns.clock())
         if not await self._are_all_gone(grace_s):
             await self._cut_all()
         self._tick.cancel()
@@ -185,7 +184,7 @@ class Listener:
         connection = Connection(self._service, peer, self._forget)
         self._connections.add(connection)
         if self._is_stopping:
-            connection.drain(time.monotonic())
+            connection.drain(self._turns.clock())
         task = self._loop.create_task(self._make(connection, accepted), name="connection")
         self._beginning.add(task)
         task.add_done_callback(self._beginning.discard)
@@ -215,7 +214,7 @@ class Listener:
             self._loop.remove_reader(listening)
 
     def _notice(self, text: str, *values: object) -> None:
-        now = time.monotonic()
+        now = self._turns.clock()
         if now >= self._notice_after:
             self._notice_after = now + _NOTICE_INTERVAL_S
             logger.warning(text, *values)
@@ -232,7 +231,7 @@ class Listener:
         if self._is_starved and not self._is_stopping:
             self._is_starved = False
             self._watch()
-        now = time.monotonic()
+        now = self._turns.clock()
         for connection in tuple(self._connections):
             connection.on_time(now)
 
@@ -248,7 +247,7 @@ class Listener:
     async def _cut_all(self) -> None:
         """End every connection, whatever the other side does."""
         for connection in tuple(self._connections):
-            connection.cut(time.monotonic())
+            connection.cut(self._turns.clock())
         if await self._are_all_gone(_CUT_S):
             return
         for task in tuple(self._beginning):
