@@ -215,7 +215,7 @@ class Http2:
 
         It should while only windows hold answers back: what opens them must be read.
         """
-        return self._outbox.untaken_bytes <= self._limits.max_untaken_bytes
+        return not self._outbox.is_full
 
     def respond(self, stream: int, response: Response, *, head_only: bool = False) -> None:
         """Answer a request whole."""

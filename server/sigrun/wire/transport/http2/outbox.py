@@ -57,9 +57,9 @@ class Outbox:
         return bool(self.frames) or (self.window > 0 and bool(self._turns))
 
     @property
-    def untaken_bytes(self) -> int:
-        """How much is ready for the socket."""
-        return self.pending_bytes - self._queued_bytes
+    def is_full(self) -> bool:
+        """Whether so much is ready for the socket that nothing should be added."""
+        return self.pending_bytes - self._queued_bytes > self._limits.max_untaken_bytes
 
     def is_stalled(self, now: float) -> bool:
         """Return whether the socket has taken nothing for too long, though there is something."""
@@ -83,7 +83,7 @@ class Outbox:
             and size <= self.window
             and size <= self.max_frame_bytes
             and stream.output is None
-            and self.untaken_bytes <= self._limits.max_untaken_bytes
+            and not self.is_full
         )
 
     def send_data(self, stream: Stream, data: Buffer) -> None:
@@ -149,7 +149,11 @@ class Outbox:
     def fill(self) -> list[Stream]:
         """Cut frames for one `take`; return the streams whose answers are whole by that."""
         finished = []
-        while self._turns and self.window > 0 and self.untaken_bytes < self._limits.max_take_bytes:
+        while (
+            self._turns
+            and self.window > 0
+            and self.pending_bytes - self._queued_bytes < self._limits.max_take_bytes
+        ):
             stream = self._turns.popleft()
             output = cast("Output", stream.output)
             self._cut(stream, output)

@@ -33,6 +33,8 @@ from sigrun.wire.transport.limits import Limits
 
 Frame = tuple[int, int, int, bytes]  # type, flags, stream, payload
 
+_WHOLE = END_HEADERS | PADDED | WITH_PRIORITY
+
 
 class _Next(enum.Enum):
     PREFACE = enum.auto()
@@ -89,7 +91,8 @@ class FrameReader:
             stream_id &= MAX_STREAM
             if self._next is not _Next.FRAMES:
                 self._check_order(kind, flags)
-            if kind in (HEADERS, CONTINUATION):
+            is_plain = flags & _WHOLE == END_HEADERS and stream_id & 1
+            if kind == CONTINUATION or (kind == HEADERS and not is_plain):
                 whole = self._block_frame(kind, flags, stream_id, payload, now)
                 if whole is None:
                     continue

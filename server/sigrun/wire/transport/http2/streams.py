@@ -82,26 +82,25 @@ class Streams:
         has_ended = flags & END_STREAM != 0
         if has_ended and length:
             raise StreamFault(ErrorCode.PROTOCOL_ERROR, "a body shorter than promised")
-        if not self._may_begin(id):
+        if len(self._open) >= self._limits.max_concurrent_streams or not self.takes_new:
+            self._turn_away(id)
             return
         stream = self._open[id] = Stream(id, head, length, self._outbox.stream_window, self.now)
         if has_ended:
             stream.body = Body.ENDED
         self.used_at = self.now
-        problem = problem or self._problem(length)
+        if problem is None:
+            problem = self._problem(length)
         if problem is not None:
             self._refuse(stream, *problem, events)
         elif head is not None:
             events.append(Head(id, head, has_ended))
 
-    def _may_begin(self, id: int) -> bool:
-        if self.takes_new and len(self._open) < self._limits.max_concurrent_streams:
-            return True
+    def _turn_away(self, id: int) -> None:
         self._remember_reset(id)
         if self.takes_new:  # else the last GOAWAY says that it is not taken
             self._abuse.count(Kind.RESETS)
             self._outbox.send(frames.rst_stream(id, ErrorCode.REFUSED_STREAM))
-        return False
 
     def _problem(self, length: int | None) -> tuple[Problem, str] | None:
         if length is not None and length > self._limits.max_body_bytes:
