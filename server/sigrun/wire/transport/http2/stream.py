@@ -35,14 +35,15 @@ class Answer(enum.Enum):
 class Output:
     """What waits of one answer."""
 
-    __slots__ = ("has_turn", "last", "moved_at", "pieces", "size")
+    __slots__ = ("has_turn", "last", "moved_at", "moved_bytes", "pieces", "size")
 
     def __init__(self, now: float) -> None:
         self.pieces: deque[memoryview] = deque()
         self.size = 0
         self.last: bytes | None = None  # the block of trailers after it, b"" for none
         self.has_turn = False  # it is among those that take turns
-        self.moved_at = now  # when the client last let some of it go
+        self.moved_at = now  # when the client last let a fair amount of it go
+        self.moved_bytes = 0  # since then
 
 
 class Stream:

@@ -231,10 +231,14 @@ class Streams:
         """Reset a stream, and tell the application if it may know of it."""
         if id in self._open:
             events.append(Reset(id, code))
-        self.reset(id, code)
+        self._reset(id, code)
 
     def reset(self, id: int, code: int) -> None:
         """Give up a request without an answer."""
+        if id in self._open:
+            self._reset(id, code)
+
+    def _reset(self, id: int, code: int) -> None:
         self._outbox.send(frames.rst_stream(id, code))
         self._remember_reset(id)
         stream = self._open.get(id)
@@ -291,7 +295,7 @@ class Streams:
         if stream.body is Body.ENDED:
             self._close(stream)
         else:  # the client need not send the rest
-            self.reset(stream.id, ErrorCode.NO_ERROR)
+            self._reset(stream.id, ErrorCode.NO_ERROR)
 
     def pending(self, id: int) -> int:
         """Return how much of an answer waits for the client."""

@@ -29,6 +29,7 @@ from sigrun.wire.transport.http2.frames import (
     RST_STREAM,
     SETTINGS,
     WINDOW_UPDATE,
+    WITH_PRIORITY,
 )
 from sigrun.wire.transport.limits import Limits
 from tests.fakes.http2_peer import (
@@ -284,6 +285,13 @@ DIFFERENCES = {
     ),
     "RFC 9113, 6.9: the reserved bit of a window's increment is ignored": Difference(
         True, lambda f: f.kind == WINDOW_UPDATE, window_update(0, 2**31 + 1)
+    ),
+    "RFC 9113, 5.3: priorities are not looked at, not even whether a stream hangs on itself": (
+        Difference(
+            True,
+            lambda f: f.kind == PRIORITY or f.flags & WITH_PRIORITY != 0,
+            frame(PRIORITY, 0, 1, (1).to_bytes(4) + b"\0"),
+        )
     ),
     "h2 knows ALTSVC and looks into it; for us it is one of the unknown": Difference(
         True, lambda f: f.kind == 10, frame(10, 0, 1, b"\xff\xff")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import hpack
 import pytest
 from hpack.huffman import HuffmanEncoder
@@ -18,6 +20,8 @@ from sigrun.wire.transport.http2.header_blocks import (
     content_length,
     encode,
 )
+
+_HUGE_INTEGER = re.compile(rb"[\x80-\xff]{5}")
 
 huffman_encode = HuffmanEncoder(REQUEST_CODES, REQUEST_CODES_LENGTH).encode
 
@@ -66,8 +70,10 @@ def test_any_bytes_are_read_as_the_library_reads_them(blocks: list[bytes]) -> No
     library, ours = hpack.Decoder(max_header_list_size=2**31), Decoder(4096)
 
     for block in blocks:
-        expected = hpack_decode(library, block)
-        assert our_decode(ours, block) == expected
+        expected, got = hpack_decode(library, block), our_decode(ours, block)
+        if got is None and _HUGE_INTEGER.search(block):
+            break  # the library takes integers of any length
+        assert got == expected
         if expected is None:
             break
 
@@ -83,6 +89,11 @@ def test_a_damaged_block_is_read_as_the_library_reads_it(
     expected = hpack_decode(hpack.Decoder(max_header_list_size=2**31), bytes(block))
 
     assert our_decode(Decoder(4096), bytes(block)) == expected
+
+
+def test_a_huge_integer_is_an_error() -> None:
+    with pytest.raises(ConnectionFault, match="huge integer"):
+        Decoder(4096).decode(b"\x3f" + b"\x80" * 10 + b"\x00")
 
 
 @settings(max_examples=60, deadline=None)

@@ -152,15 +152,30 @@ def test_an_answer_that_nobody_reads_is_given_up() -> None:
     peer = Peer(LIMITS, settings((4, 10)))
     peer.send(headers(1), headers(3))
     peer.core.respond(1, ANSWER._replace(body=bytes(100)))
-    peer.core.respond(3, ANSWER._replace(body=bytes(100)))
+    peer.core.respond(3, ANSWER._replace(body=bytes(9000)))
     peer.received()
     peer.wait(40)
-    peer.send(window_update(3, 1))
+    peer.send(window_update(3, 4096))
     peer.received()
 
     assert peer.wait(30) == [Reset(1, ErrorCode.CANCEL)]
     assert peer.wait(40) == [Reset(3, ErrorCode.CANCEL)]
     assert peer.core.pending_bytes < 100
+
+
+def test_an_answer_that_is_read_a_byte_a_second_is_given_up() -> None:
+    peer = Peer(LIMITS, settings((4, 10)))
+    peer.send(headers(1))
+    peer.core.respond(1, ANSWER._replace(body=bytes(10_000)))
+
+    events: list[Event] = []
+    while not events:
+        peer.send(window_update(1, 1))
+        peer.received()
+        events = peer.wait(1.0)
+
+    assert events == [Reset(1, ErrorCode.CANCEL)]
+    assert peer.now < 65
 
 
 def test_a_socket_that_takes_nothing_ends_the_connection() -> None:
