@@ -262,11 +262,11 @@ class Connection(asyncio.Protocol):
     def on_time(self, now: float) -> None:
         """Do what hangs on time."""
         if self._stage is _SPEAKING:
-            events = self.core.on_time(now)
-            if events:
-                self._take_in(events, now)
-            if events or self.core.has_output or self.core.is_ended:
-                self._go_on()
+            try:
+                self._take_in(self.core.on_time(now), now)
+            except Exception:
+                self._give_up()
+            self._go_on()
             if self._pipelined is not None and self._pipelined.is_lingering:
                 self._say_no_more()
         elif self._stage is not _Stage.NEW and now >= self._act_by:
@@ -407,6 +407,7 @@ class Connection(asyncio.Protocol):
             self.core.reset(stream, _INTERNAL_ERROR)
 
     def _on_task_done(self, exchange: Exchange, task: asyncio.Task[None]) -> None:
+        exchange.task = None  # its exception knows the frames, and they know the exchange
         self._finish(exchange, None if task.cancelled() else task.exception())
         self.write_soon()
 
@@ -428,21 +429,24 @@ class Connection(asyncio.Protocol):
         if self._stage is not _SPEAKING:
             return
         core = self.core
-        for _ in range(_TAKES_AT_ONCE):
-            if self._is_full or not core.has_output:
-                break
-            self._transport.write(core.take())
-        else:
-            self.write_soon()
-        if self._writers:
-            self._wake_writers()
-        if self._pipelined is not None and self._pipelined.has_events:
-            now = self._clock()
-            self._take_in(core.receive(b"", now), now)
-        if core.is_ended and not core.has_output:
-            self._close()
-        elif self._is_paused is core.wants_data:
-            self._pause_or_resume()
+        try:
+            for _ in range(_TAKES_AT_ONCE):
+                if self._is_full or not core.has_output:
+                    break
+                self._transport.write(core.take())
+            else:
+                self.write_soon()
+            if self._writers:
+                self._wake_writers()
+            if self._pipelined is not None and self._pipelined.has_events:
+                now = self._clock()
+                self._take_in(core.receive(b"", now), now)
+            if core.is_ended and not core.has_output:
+                self._close()
+            elif self._is_paused is core.wants_data:
+                self._pause_or_resume()
+        except Exception:
+            self._give_up()
 
     def _wake_writers(self) -> None:
         for stream, writable in self._writers.items():
@@ -464,6 +468,12 @@ class Connection(asyncio.Protocol):
         for exchange in self._leave():
             exchange.abandon()
         self._transport.close()
+
+    def _give_up(self) -> None:
+        """End this connection for a fault of our own, so that it is the only one."""
+        logger.exception("%s: the connection has failed", self.peer)
+        self._close()
+        self._transport.abort()
 
     def _leave(self) -> list[Exchange]:
         """Forget all exchanges, and return them."""

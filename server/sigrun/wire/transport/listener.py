@@ -179,8 +179,6 @@ class Listener:
             accepted.close()
             return
         accepted.setblocking(False)
-        if accepted.family != socket.AF_UNIX:
-            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection = Connection(self._service, peer, self._forget)
         self._connections.add(connection)
         if self._is_stopping:
@@ -198,7 +196,7 @@ class Listener:
                 ssl=self._context,
                 ssl_handshake_timeout=self._limits.head_timeout_s if self._context else None,
             )
-        except (OSError, asyncio.CancelledError) as error:  # TLS: what failed is the client's
+        except (Exception, asyncio.CancelledError) as error:  # most often, no TLS is spoken
             logger.debug("%s: no connection: %s", connection.peer, error)
             accepted.close()
             self._forget(connection)

@@ -365,6 +365,36 @@ class TestFailing:
         assert desk.socket.written.count(b"200 ok") == 2
         assert b"<2 500" in desk.socket.written
 
+    @pytest.mark.parametrize("broken", ["take", "on_time"])
+    async def test_a_core_that_fails_ends_its_connection_alone(
+        self, broken: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def fail(*_: Any) -> Any:
+            raise LookupError("a fault of our own")
+
+        desk = Desk()
+        setattr(desk.core, broken, fail)
+        desk.read(Head(1, head(), True))
+        desk.connection.on_time(desk.now)
+
+        assert desk.socket.is_aborted
+        assert "a fault of our own" in caplog.text
+
+    async def test_turns_go_on_after_one_that_fails(self) -> None:
+        def fail(until: float) -> bool:
+            raise LookupError
+
+        desk = Desk()
+        desk.now += 1
+        broken = Desk()
+        broken.connection.take_turn = fail  # type: ignore[method-assign]
+        desk.turns._used_s = 1.0  # so that both are queued
+        desk.turns.offer(desk.service.door, broken.connection, desk.now)
+        desk.read(Head(1, head(), True))
+        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+
+        await until(lambda: bool(desk.socket.writes))
+
 
 class TestGivingUp:
     async def test_a_reset_cancels_the_request(self) -> None:
