@@ -153,7 +153,7 @@ class Http1:
         answer = self._find(stream, Stage.OPEN)
         if answer is None:
             return
-        is_early = self._is_being_read(answer)
+        is_early = self._reading in _IN_BODY and answer is self._answers[-1]
         closes = is_early or self._is_last(answer)
         self._answers.respond(answer, response, closes=closes, leaves_body_out=head_only)
         if closes:
@@ -207,7 +207,7 @@ class Http1:
     def has_output(self) -> bool:
         """Whether `take` has something to return."""
         answers = self._answers
-        return answers.pending_bytes > 0 and bool(answers.oldest.pieces)
+        return answers.pending_bytes > 0 and bool(answers[0].pieces)
 
     @property
     def pending_bytes(self) -> int:
@@ -225,8 +225,8 @@ class Http1:
         data = answers.take(self._limits.max_take_bytes)
         if not answers:
             self._rest()
-        elif answers.oldest.was_full:
-            self._tell_writable(answers.oldest)
+        elif answers[0].was_full:
+            self._tell_writable(answers[0])
         return data
 
     # Flow control and life.
@@ -259,7 +259,7 @@ class Http1:
     @property
     def open_requests(self) -> int:
         """How many requests are not answered whole."""
-        return self._answers.open_requests
+        return sum(answer.stage is not Stage.WHOLE for answer in self._answers)
 
     @property
     def is_lingering(self) -> bool:
@@ -356,7 +356,7 @@ class Http1:
         try:
             self._at = chunks.read(self._input, self._at, pieces)
         except Refusal as refusal:
-            self._refuse(self._answers.newest, refusal)
+            self._refuse(self._answers[-1], refusal)
             return False
         if pieces or chunks.is_done:
             self._take_body(b"".join(pieces), is_end=chunks.is_done)
@@ -364,7 +364,7 @@ class Http1:
 
     def _take_body(self, data: bytes, *, is_end: bool) -> None:
         answers, size = self._answers, len(data)
-        answer = answers.newest
+        answer = answers[-1]
         answer.unread_bytes += size
         answers.unread_bytes += size
         self._body_bytes += size
@@ -381,7 +381,7 @@ class Http1:
     def _read_eof(self) -> None:
         """Take note that nothing follows: what is here in part stays so."""
         if self._reading in _IN_BODY:
-            self._events.append(Reset(self._answers.newest.stream, CLEAN))
+            self._events.append(Reset(self._answers[-1].stream, CLEAN))
             self._answers.drop_newest()
         if self._reading < _Reading.CLOSING:
             self._read_no_more(lingers=False)
@@ -399,7 +399,7 @@ class Http1:
         return not answers or (
             len(answers) < limits.max_pipelined
             and answers.pending_bytes <= limits.max_untaken_bytes
-            and not answers.newest.is_http10  # its answer may end with the connection
+            and not answers[-1].is_http10  # its answer may end with the connection
         )
 
     def _find(self, stream: int, stage: Stage) -> Answer | None:
@@ -410,17 +410,15 @@ class Http1:
         return answer
 
     def _is_being_read(self, answer: Answer) -> bool:
-        return self._reading in _IN_BODY and answer is self._answers.newest
+        return self._reading in _IN_BODY and answer is self._answers[-1]
 
     def _is_last(self, answer: Answer) -> bool:
         """Return whether no other request is answered after it."""
         if not answer.keeps_alive:
             return True
         if self._reading is _Reading.IDLE:
-            is_last = self._is_draining and not self._input
-        else:
-            is_last = self._reading is _Reading.CLOSING
-        return is_last and answer is self._answers.newest
+            return self._is_draining and not self._input and answer is self._answers[-1]
+        return self._reading is _Reading.CLOSING and answer is self._answers[-1]
 
     def _refuse(self, answer: Answer, refusal: Refusal) -> None:
         """Have the newest request refused by the application, and read no more."""
@@ -479,7 +477,7 @@ class Http1:
         if self._is_draining:
             limit_s = limits.drain_idle_s
         else:
-            limit_s = limits.idle_s if self._answers.has_been_used else limits.head_timeout_s
+            limit_s = limits.idle_s if self._answers.streams else limits.head_timeout_s
         if age_s >= limit_s and not self._answers and not self._input:
             self._end(CLEAN, "")
 
@@ -496,7 +494,7 @@ class Http1:
             return
         elif self._body_bytes < limits.min_body_bytes_per_s * (age_s - limits.body_grace_s):
             text = f"The body took too long to come: {self._body_bytes} bytes of it are there"
-            self._refuse(self._answers.newest, Refusal(Problem.TOO_SLOW, text))
+            self._refuse(self._answers[-1], Refusal(Problem.TOO_SLOW, text))
 
     def _check_linger(self, age_s: float) -> None:
         if age_s >= self._limits.linger_s:

@@ -8,7 +8,8 @@ what it calls does not know it, so that no reference cycle is left behind.
 from __future__ import annotations
 
 import re
-from typing import NamedTuple, TypeVar
+import string
+from typing import NamedTuple
 
 import httptools
 
@@ -18,19 +19,10 @@ from sigrun.wire.transport.limits import Limits
 CHUNKED = -1
 _MAX_KNOWN = 8
 _MAX_KNOWN_BYTES = 2048
-_LENGTH = b"content-length"
-# Those of `events.VARYING` that are in use over HTTP/1.1, and the length of the body. Any value
-# that matches is as valid in its place as any other.
-_VARYING_FIELD = re.compile(
-    rb"\r\n(content-length(?=: [0-9]{1,10}\r\n)|grpc-timeout|traceparent|tracestate|x-request-id)"
-    rb": ([!-~]+)(?=\r\n)",
-    re.IGNORECASE,
-)
 _HTTP = b"http"
-_HTTP_1_0, _HTTP_1_1 = b"1.0", b"1.1"
 _OWN_FIELDS = frozenset({b"upgrade", b"http2-settings", b"keep-alive", b"te"})
 
-_AUTHORITY = re.compile(rb"[\w.~!$&'()*+;=:%\[\]-]*", re.ASCII)  # no comma: that would be two
+_OF_AUTHORITY = (string.ascii_letters + string.digits + "-._~!$&'()*+;=:%[]").encode()
 _WHOLE_URL = re.compile(rb"(https?)://(?:[^/?@]*@)?([^/?@]+)(/[^?]*)?(\?.*)?", re.IGNORECASE)
 
 
@@ -58,11 +50,9 @@ def read_head(text: bytes, limits: Limits) -> Request:
     """Read a head, the empty line at its end included. Raises `Refusal`."""
     if len(text) > limits.max_head_bytes:
         raise head_too_large(limits)
-    number = text.count(b"\n") - 2
-    if number > limits.max_headers:
-        raise Refusal(
-            Problem.HEAD_TOO_LARGE, f"The request has more than {limits.max_headers} headers"
-        )
+    most = limits.max_headers
+    if len(text) > most * len(b"a:\r\n") and text.count(b"\n") - 2 > most:
+        raise Refusal(Problem.HEAD_TOO_LARGE, f"The request has more than {most} headers")
     fields = _Fields()
     parser = httptools.HttpRequestParser(fields)
     try:
@@ -71,84 +61,28 @@ def read_head(text: bytes, limits: Limits) -> Request:
         pass  # the head is whole, and nothing else was fed
     except httptools.HttpParserError as error:
         raise malformed(f"not a valid HTTP request: {error}") from None
-    headers = dict(zip(map(bytes.lower, fields.headers), fields.headers.values(), strict=True))
-    if len(headers) != number or b" \r\n" in text or b"\t\r\n" in text:
-        headers = _joined(text)
-    return _request(parser.get_method(), b"".join(fields.urls), headers, text)
-
-
-_Known = TypeVar("_Known")
+    return _request(parser.get_method(), fields.url, fields.headers, text)
 
 
 class KnownHeads:
-    """The last few heads of one connection: a client repeats them, but for what varies."""
+    """The last few heads of one connection: most clients repeat theirs byte by byte."""
 
-    __slots__ = ("_alike", "_limits", "_same")
+    __slots__ = ("_limits", "_requests")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._same: dict[bytes, Request] = {}
-        self._alike: dict[bytes, _Alike] = {}  # by heads without the values that vary
+        self._requests: dict[bytes, Request] = {}
 
     def read(self, text: bytes) -> Request:
-        """Read a head as `read_head` does, but nothing again that has been read before."""
-        request = self._same.get(text)
-        if request is not None:
-            return request
-        parts = _VARYING_FIELD.split(text)
-        if len(parts) > 1:
-            return self._read_varying(text, parts)
-        request = read_head(text, self._limits)
-        _remember(self._same, text, request)
-        return request
-
-    def _read_varying(self, text: bytes, parts: list[bytes]) -> Request:
-        """Read a head from what is between its varying fields, their names and their values."""
-        values = parts[2::3]
-        del parts[2::3]
-        key = b"\0".join(parts)  # no valid head has such a byte
-        alike = self._alike.get(key)
-        if alike is None:
+        """Read a head as `read_head` does, but not again what has been read before."""
+        request = self._requests.get(text)
+        if request is None:
             request = read_head(text, self._limits)
-            alike = _Alike(request, parts[1::2])
-            if alike.with_values(values).head.headers != request.head.headers:
-                return request  # one of the fields is repeated
-            _remember(self._alike, key, alike)
-        request = alike.with_values(values)
-        if alike.names == [_LENGTH]:  # while an id, say, does not come again
-            _remember(self._same, text, request)
+            if len(text) <= _MAX_KNOWN_BYTES:
+                if len(self._requests) >= _MAX_KNOWN:
+                    self._requests.clear()
+                self._requests[text] = request
         return request
-
-
-class _Alike:
-    """What requests have in common that differ in the values of a few fields."""
-
-    __slots__ = ("_base", "_request", "names")
-
-    def __init__(self, request: Request, names: list[bytes]) -> None:
-        self._request = request
-        self.names = [name.lower() for name in names]
-        head = request.head
-        self._base = head.varied(
-            {name: value for name, value in head.headers.items() if name not in self.names}
-        )
-        self._base.base = None
-
-    def with_values(self, values: list[bytes]) -> Request:
-        """Return the request in which the fields have these values."""
-        fields = dict(zip(self.names, values, strict=True))
-        head = self._base.varied({**self._base.headers, **fields})
-        _, body_bytes, keeps_alive, expects_continue, is_http10, is_head = self._request
-        if _LENGTH in fields:
-            body_bytes = int(fields[_LENGTH])
-        return Request(head, body_bytes, keeps_alive, expects_continue, is_http10, is_head)
-
-
-def _remember(known: dict[bytes, _Known], key: bytes, value: _Known) -> None:
-    if len(key) <= _MAX_KNOWN_BYTES:
-        if len(known) >= _MAX_KNOWN:
-            known.clear()
-        known[key] = value
 
 
 def head_too_large(limits: Limits) -> Refusal:
@@ -165,32 +99,31 @@ def malformed(text: str) -> Refusal:
 
 
 class _Fields:
-    """What the parser finds. It calls methods of C alone; a field that is repeated gets lost."""
+    """What the parser finds."""
 
-    __slots__ = ("headers", "on_header", "on_url", "urls")
+    __slots__ = ("headers", "url")
 
     def __init__(self) -> None:
-        self.urls: list[bytes] = []
+        self.url = b""
         self.headers: dict[bytes, bytes] = {}
-        self.on_url = self.urls.append
-        self.on_header = self.headers.__setitem__
 
+    def on_url(self, url: bytes) -> None:
+        self.url += url
 
-def _joined(text: bytes) -> dict[bytes, bytes]:
-    """Return the fields of a valid head in which some are repeated, or end in white space."""
-    headers: dict[bytes, bytes] = {}
-    for line in text.split(b"\r\n")[1:-2]:
-        name, _, value = line.partition(b":")
-        name, value = name.lower(), value.strip(b" \t")
+    def on_header(self, name: bytes, value: bytes) -> None:
+        name, value, headers = name.lower(), value.rstrip(), self.headers
         if name in headers:
             value = headers[name] + (b"; " if name == b"cookie" else b", ") + value
         headers[name] = value
-    return headers
 
 
 def _request(method: bytes, url: bytes, headers: dict[bytes, bytes], text: bytes) -> Request:
-    version = _version(method, url, text)
-    is_http10 = version is _HTTP_1_0
+    # The parser takes RTSP, HTTP/0.9, and more than one space, too.
+    line = b"%b %b HTTP/1." % (method, url)
+    version = text[len(line) - 2 : len(line) + 1]
+    is_http10 = version == b"1.0"
+    if not text.startswith(line) or not (is_http10 or version == b"1.1"):
+        raise malformed("its first line is not that of HTTP/1.0 or 1.1")
     keeps_alive = _keeps_alive(headers, is_http10=is_http10)
     body_bytes = _body_bytes(headers, is_http10=is_http10)
     scheme, authority, target = _HTTP, headers.get(b"host"), url
@@ -198,7 +131,7 @@ def _request(method: bytes, url: bytes, headers: dict[bytes, bytes], text: bytes
         if not is_http10:
             raise malformed("there is no Host header")
         authority = b""
-    if _AUTHORITY.fullmatch(authority) is None:
+    if authority.translate(None, _OF_AUTHORITY):
         raise malformed("its host is not valid")
     if not url.startswith(b"/") or method == b"CONNECT":
         scheme, authority, target = _split_url(method, url, authority)
@@ -214,17 +147,6 @@ def _request(method: bytes, url: bytes, headers: dict[bytes, bytes], text: bytes
     return Request(head, body_bytes, keeps_alive, expects_continue, is_http10, method == b"HEAD")
 
 
-def _version(method: bytes, url: bytes, text: bytes) -> bytes:
-    """Return the version; the parser takes RTSP, HTTP/0.9, and more than one space."""
-    line = b"%b %b HTTP/1." % (method, url)
-    if text.startswith(line):
-        if text.startswith(b"1\r\n", len(line)):
-            return _HTTP_1_1
-        if text.startswith(b"0\r\n", len(line)):
-            return _HTTP_1_0
-    raise malformed("its first line is not that of HTTP/1.0 or 1.1")
-
-
 def _split_url(method: bytes, url: bytes, authority: bytes) -> tuple[bytes, bytes, bytes]:
     """Return scheme, authority and target of what is no path: whole URLs, as for proxies."""
     if method == b"CONNECT":
@@ -232,7 +154,7 @@ def _split_url(method: bytes, url: bytes, authority: bytes) -> tuple[bytes, byte
     if url == b"*" and method == b"OPTIONS":
         return _HTTP, authority, url
     match = _WHOLE_URL.fullmatch(url)
-    if match is None or not _AUTHORITY.fullmatch(match[2]):
+    if match is None or match[2].translate(None, _OF_AUTHORITY):
         raise malformed("its target is not valid")
     return match[1].lower(), match[2], (match[3] or b"/") + (match[4] or b"")
 
