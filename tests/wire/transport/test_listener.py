@@ -413,8 +413,6 @@ class TestManyConnections:
             writer.write(request("/slow?1", b"abc"))
             await read_answer(reader)
             await client.ask("/slow?1", b"abc")
-            client.begin("/wait")
-            await until(lambda: len(desk.application.begun) == 3)
             connections = [weakref.ref(each) for each in listener._connections]
 
             writer.close()

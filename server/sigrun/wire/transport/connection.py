@@ -407,7 +407,7 @@ class Connection(asyncio.Protocol):
             self.core.reset(stream, _INTERNAL_ERROR)
 
     def _on_task_done(self, exchange: Exchange, task: asyncio.Task[None]) -> None:
-        exchange.task = None  # its exception knows the frames, and they know the exchange
+        exchange.task = None  # it knows frames by its exception, and they know the exchange
         self._finish(exchange, None if task.cancelled() else task.exception())
         self.write_soon()
 
