@@ -22,7 +22,7 @@ from sigrun.wire.transport.limits import Limits
 from tests.wire.transport.desk import Desk, read_answer, request, until, watched
 from tests.wire.transport.h2_client import HOST, H2Client
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(60)]
 
 
 class TestHttp1:
@@ -387,7 +387,6 @@ class TestManyConnections:
         writer.write(request("/echo", b"abc"))
         assert await read_answer(reader) == (200, b"abc")
 
-    @pytest.mark.timeout(60)
     async def test_two_thousand_idle_ones_cost_nobody_anything(self, desk: Desk) -> None:
         listener = await desk.listen()
         idle = []
