@@ -67,6 +67,7 @@ class _Reading(enum.IntEnum):
     ENDED = enum.auto()
 
 
+_IDLE = _Reading.IDLE
 _IN_BODY = frozenset({_Reading.SIZED, _Reading.CHUNKED})
 _AT_END = frozenset({_Reading.CLOSING, _Reading.LINGERING})
 _THROWS_AWAY = frozenset({_Reading.CLOSING, _Reading.LINGERING, _Reading.ENDED})
@@ -80,7 +81,7 @@ class Http1:
 
     def __init__(self, limits: Limits, now: float) -> None:
         self._limits = limits
-        self._reading = _Reading.IDLE
+        self._reading = _IDLE
         self._since = now  # what the limits of this state count from
         self._now = self._ticked_at = now
         self._events: list[Event] = []  # that are not told yet
@@ -132,19 +133,20 @@ class Http1:
         That is so when an answer is given or taken for which a request, a writer or the end of
         the connection has waited.
         """
-        return bool(self._events) or (self._is_held and self._may_begin())
+        if self._events:
+            return True
+        return self._reading is _IDLE and self._input != b"" and self._may_begin()
 
     @property
     def wants_data(self) -> bool:
         """Whether more should be read."""
-        if self._reading in _THROWS_AWAY:
-            return True
+        if self._reading is _IDLE and self._input:
+            return False  # a request waits for its turn
         limits, answers = self._limits, self._answers
         return (
             answers.unread_bytes < limits.max_unread_bytes
             and answers.pending_bytes <= limits.max_untaken_bytes
-            and not self._is_held
-        )
+        ) or self._reading in _THROWS_AWAY
 
     # Answers.
 
@@ -289,9 +291,9 @@ class Http1:
             at += 2
             self._at = at
         if at == len(data):
-            self._reading = _Reading.IDLE
+            self._reading = _IDLE
             return False
-        if self._reading is _Reading.IDLE and not self._may_begin():
+        if self._reading is _IDLE and not self._may_begin():
             return False
         end = data.find(_END_OF_HEAD, at + self._searched_bytes) + len(_END_OF_HEAD)
         if end < len(_END_OF_HEAD):
@@ -308,7 +310,7 @@ class Http1:
             return self._begin_body(request)
         answer = self._answers.open(request)
         self._events.append(Head(answer.stream, request.head, True))
-        self._reading = _Reading.IDLE if answer.keeps_alive else _Reading.CLOSING
+        self._reading = _IDLE if answer.keeps_alive else _Reading.CLOSING
         return True
 
     def _await_end_of_head(self) -> None:
@@ -371,7 +373,7 @@ class Http1:
         self._awaits_continue = False
         self._events.append(Data(answer.stream, data, size, is_end))
         if is_end:
-            self._reading = _Reading.IDLE if answer.keeps_alive else _Reading.CLOSING
+            self._reading = _IDLE if answer.keeps_alive else _Reading.CLOSING
 
     def _throw_away(self) -> bool:
         self._at = len(self._input)
@@ -392,7 +394,7 @@ class Http1:
     @property
     def _is_held(self) -> bool:
         """Whether a request lies here that has to wait for its turn."""
-        return self._reading is _Reading.IDLE and bool(self._input)
+        return self._reading is _IDLE and bool(self._input)
 
     def _may_begin(self) -> bool:
         answers, limits = self._answers, self._limits
