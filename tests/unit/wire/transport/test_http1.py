@@ -105,7 +105,7 @@ class TestRequests:
             peer.send(get(f"A: {number}"))
             peer.respond(number + 1)
 
-        assert len(peer.core._known._requests) <= 8
+        assert len(peer.core._reader._known._requests) <= 8
 
     def test_nothing_is_left_for_the_collector_of_cycles(self) -> None:
         gc.collect()
@@ -567,12 +567,12 @@ class TestPipelining:
         peer = Http1Peer(max_pipelined=1)
         text = get() * 1000
         peer.send(text)
-        waiting = peer.core._input
+        waiting = peer.core._reader._input
 
         for stream in range(1, 999):
             peer.respond(stream)
             peer.go_on()
-            assert peer.core._input is waiting
+            assert peer.core._reader._input is waiting
 
         assert peer.whole[-1] == 999
 
