@@ -48,7 +48,7 @@ class Streams:
         self._answers = Answers(outbox)
         self._heads = Heads(limits)
         self._open: dict[int, Stream] = {}
-        self._resets: dict[int, None] = {}  # streams that ended early: what still comes is ignored
+        self._resets: dict[int, bool] = {}  # streams that ended early, and whether it was our doing
         self.newest = 0
         self.takes_new = True
         self.now = self.used_at = now  # `used_at`: when the newest began
@@ -119,8 +119,8 @@ class Streams:
             payload = frames.unpad(flags, payload)
         stream = self._open.get(id)
         if stream is None:
-            self._check_is_late(id)
             self._give_back(credit)
+            self._check_is_late(id)
             return
         stream.received += credit
         if stream.received - stream.returned > self._stream_window:
@@ -143,9 +143,11 @@ class Streams:
 
     def _on_trailers(self, flags: int, id: int, block: bytes, events: list[Event]) -> None:
         stream = self._open.get(id)
-        if stream is None:
-            self._check_is_late(id)
+        if stream is None or stream.body is Body.ENDED:
             self._heads.skip(block)
+            if stream is not None:
+                raise StreamFault(ErrorCode.STREAM_CLOSED, "trailers after the end of a request")
+            self._check_is_late(id)
             return
         try:
             headers = self._heads.trailers(block)
@@ -159,11 +161,15 @@ class Streams:
         stream.body = Body.ENDED
 
     def _check_is_late(self, id: int) -> None:
-        """Raise ConnectionFault unless the stream was reset, and this was already under way."""
-        if id not in self._resets:
-            is_idle = id > self.newest or not id & 1
-            code = ErrorCode.PROTOCOL_ERROR if is_idle else ErrorCode.STREAM_CLOSED
-            raise ConnectionFault(code, "a frame of a stream that is not open")
+        """Return if we reset the stream, so that this was under way; else it is a mistake."""
+        is_ours = self._resets.get(id)
+        if is_ours:
+            return
+        if is_ours is not None:
+            raise StreamFault(ErrorCode.STREAM_CLOSED, "a frame after the client's own reset")
+        is_idle = id > self.newest or not id & 1
+        code = ErrorCode.PROTOCOL_ERROR if is_idle else ErrorCode.STREAM_CLOSED
+        raise ConnectionFault(code, "a frame of a stream that is not open")
 
     def on_rst_stream(self, flags: int, id: int, payload: bytes, events: list[Event]) -> None:
         """Take note that the client gave a request up."""
@@ -172,7 +178,7 @@ class Streams:
         self._abuse.count(Kind.RESETS)
         stream = self._open.get(id)
         if stream is not None:
-            self._remember_reset(id)
+            self._remember_reset(id, is_ours=False)
             self._close(stream)
             events.append(Reset(id, code))
 
@@ -245,8 +251,8 @@ class Streams:
         if stream is not None:
             self._close(stream)
 
-    def _remember_reset(self, id: int) -> None:
-        self._resets[id] = None
+    def _remember_reset(self, id: int, *, is_ours: bool = True) -> None:
+        self._resets[id] = is_ours
         if len(self._resets) > _MAX_REMEMBERED_RESETS:
             del self._resets[next(iter(self._resets))]
 
