@@ -100,6 +100,8 @@ class _Stage(enum.Enum):
 _SPEAKING: Final = _Stage.SPEAKING
 _SENT: Final = Answer.SENT
 
+_HAS_LIMIT = (_Stage.SILENT, _Stage.CLOSING)
+
 
 class Connection(asyncio.Protocol):
     """One connection. `on_lost` is called with it when it is over."""
@@ -122,6 +124,7 @@ class Connection(asyncio.Protocol):
         self._exchanges: dict[int, Exchange] = {}
         self._ready: deque[Exchange] = deque()  # those of them that have not begun
         self._writers: dict[int, asyncio.Future[None]] = {}
+        self._look_at = 0.0  # at the core, however idle it is
         self._is_draining = False
         self._has_said_all = False
         self._is_queued = False  # for its turn
@@ -260,17 +263,27 @@ class Connection(asyncio.Protocol):
         return self.core.pending_bytes if self._stage is _SPEAKING else 0
 
     def on_time(self, now: float) -> None:
-        """Do what hangs on time."""
+        """Do what hangs on time; while nothing goes on, look at every fourth call only."""
         if self._stage is _SPEAKING:
-            try:
-                self._take_in(self.core.on_time(now), now)
-            except Exception:
-                self._give_up()
-            self._go_on()
-            if self._pipelined is not None and self._pipelined.is_lingering:
-                self._say_no_more()
-        elif self._stage is not _Stage.NEW and now >= self._act_by:
+            if (
+                now >= self._look_at
+                or self._is_draining
+                or self._exchanges
+                or self.core.pending_bytes
+            ):
+                self._look_at = now + 4 * self.limits.tick_s
+                self._look(now)
+        elif self._stage in _HAS_LIMIT and now >= self._act_by:
             self._transport.abort()
+
+    def _look(self, now: float) -> None:
+        try:
+            self._take_in(self.core.on_time(now), now)
+        except Exception:
+            self._give_up()
+        self._go_on()
+        if self._pipelined is not None and self._pipelined.is_lingering:
+            self._say_no_more()
 
     def drain(self, now: float) -> None:
         """Answer what was sent, and end."""

@@ -36,6 +36,7 @@ logger = logging.getLogger(__name__)
 CORES: Mapping[Spoken, MakeCore] = {Spoken.HTTP2: Http2, Spoken.HTTP1: Http1}
 
 _ACCEPTS_AT_ONCE = 64
+_TOLD_AT_ONCE = 200
 _NOTICE_INTERVAL_S = 10.0  # between two lines in the log about the same trouble
 _CUT_S = 0.8  # for those who are cut off to hear of it
 _NO_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
@@ -229,9 +230,16 @@ class Listener:
         if self._is_starved and not self._is_stopping:
             self._is_starved = False
             self._watch()
+        self._tell_time(list(self._connections))
+
+    def _tell_time(self, connections: list[Connection]) -> None:
+        """Tell some of them the time, and then, after a look at the sockets, the others."""
         now = self._turns.clock()
-        for connection in tuple(self._connections):
+        for connection in connections[-_TOLD_AT_ONCE:]:
             connection.on_time(now)
+        del connections[-_TOLD_AT_ONCE:]
+        if connections:
+            self._loop.call_soon(self._tell_time, connections)
 
     async def _close_sockets(self) -> None:
         bound = self._where[: len(self._sockets)]

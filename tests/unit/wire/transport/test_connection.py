@@ -453,6 +453,26 @@ class TestGivingUp:
         await until(lambda: bool(seen))
 
 
+class TestTime:
+    async def test_a_core_is_told_the_time_often_only_while_something_goes_on(self) -> None:
+        async def serve(exchange: Exchange) -> None:
+            await asyncio.Event().wait()
+
+        desk = Desk(serve)
+        told: list[float] = []
+        desk.core.on_time = lambda now: told.append(now) or []  # type: ignore[func-returns-value,method-assign]
+        tick_s = LIMITS.tick_s
+
+        for tick in range(8):
+            desk.connection.on_time(desk.now + tick * tick_s)
+        assert told == [desk.now, desk.now + 4 * tick_s]
+
+        desk.read(Head(1, head(), True))
+        for tick in range(8, 12):
+            desk.connection.on_time(desk.now + tick * tick_s)
+        assert told[2:] == [desk.now + tick * tick_s for tick in range(8, 12)]
+
+
 class TestRefusing:
     async def test_the_application_says_what_is_answered(self) -> None:
         desk = Desk()
@@ -701,7 +721,7 @@ class TestPipelining:
         desk.core.is_lingering = True
 
         desk.connection.on_time(desk.now)
-        desk.connection.on_time(desk.now)
+        desk.connection.on_time(desk.now + 10)
 
         assert desk.socket.writes == [b"<1 200 ok>", b"EOF"]
         assert not desk.socket.is_closed
