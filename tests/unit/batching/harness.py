@@ -65,9 +65,10 @@ class Batching:
         row_s: float = 0.0,
     ) -> None:
         self.clock = Clock()
+        self.row_s = row_s
 
         def compute_slowly(inputs: Mapping[str, Array]) -> Mapping[str, Array]:
-            self.clock.now += row_s * len(next(iter(inputs.values())))
+            self.clock.now += self.row_s * len(next(iter(inputs.values())))
             return compute(inputs)
 
         self.inner = FakeServable(signatures, compute_slowly if row_s else compute)
