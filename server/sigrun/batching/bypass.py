@@ -1,16 +1,17 @@
-"""Let requests past the scheduler whose runs cost less than batching them would.
+"""Let requests past the scheduler where it could do nothing for them.
 
-In: up to how many rows a run is that short, after each run that was timed. Out: whether a request
-of so many rows goes straight to the model. Pure.
+In: up to how many rows a request may have to go past, after each run that was timed. Out: whether
+one of so many rows goes straight to the model. Pure.
 
 Even to look whether anybody else is about, to take a runner and to time the run costs as much as
-half a run of a small model. So most requests skip it all, and one in a few does not and is timed:
-it finds out when runs have become longer.
+half a run of a small model. So where runs cost less than merging them, or are brief and nobody
+else has come for a while, most requests skip it all. One in a few does not: it finds out when that
+has changed.
 """
 
 from __future__ import annotations
 
-_UNTIMED = 15  # requests between two that are timed
+_IN_A_ROW = 15  # requests that go past before one does not
 
 
 class Bypass:
@@ -32,4 +33,8 @@ class Bypass:
     def renew(self, rows: int) -> None:
         """Let the next few requests of up to `rows` rows past; 0: none."""
         self._rows = rows
-        self.left = _UNTIMED if rows else 0
+        self.left = _IN_A_ROW if rows else 0
+
+    def taken(self) -> int:
+        """Return how many requests went past since it was renewed."""
+        return _IN_A_ROW - self.left if self._rows else 0

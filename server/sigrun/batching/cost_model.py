@@ -20,6 +20,7 @@ _FORGETTING_SLOW = 0.5  # the same, before a run that was much faster than expec
 _SURPRISE = 4.0  # a run that much slower or faster than expected says little, or a lot
 _MIN_SHARE_S = 0.002  # what a run must take to be worth a runner; a shorter one may be inline
 _SHORT_S = 30e-6  # what a place in a batch costs: queue, future, copies in and out
+_BRIEF_S = 150e-6  # what the executors run on the event loop, without any thread
 _RUNS_TO_TELL = 4
 _MIN_VARIANCE = 0.01  # of the sizes of runs, below which they do not tell the fixed part
 _NEWS = 1.5  # a run larger than those that were seen by this factor tells something new
@@ -74,9 +75,16 @@ class CostModel:
 
     def short_rows(self) -> int:
         """Return up to how many rows a run costs less than to merge it with others; 0: never."""
-        if self._runs <= _RUNS_TO_TELL or self._s > _SHORT_S * self._weight:
+        return self._rows_within(_SHORT_S)
+
+    def brief_rows(self) -> int:
+        """Return up to how many rows a run is over before a runner is worth keeping for it."""
+        return self._rows_within(_BRIEF_S)
+
+    def _rows_within(self, most_s: float) -> int:
+        if self._runs <= _RUNS_TO_TELL or self._s > most_s * self._weight:
             return 0
-        return int(self._rows / self._weight * _SHORT_S / max(self._s / self._weight, 1e-9))
+        return int(self._rows / self._weight * most_s / max(self._s / self._weight, 1e-9))
 
     def worthwhile_shares(self, rows: int) -> int:
         """Return over how many runners it would pay to share `rows` rows; 1: run them together.

@@ -6,7 +6,8 @@ is the waiting.
 
 A request goes one of four ways:
 
-1. Straight to the model, where that costs less than to look whether anybody else is about.
+1. Straight to the model, where that costs less than to look whether anybody else is about
+   (see `bypass`).
 2. At once, by its caller, with its own arrays: no task, no future, no copy. So goes one that gains
    nothing by company, or has had none for a while, if a runner is free.
 3. Through the queue, and then by its caller as well, if it is a batch by itself when it leaves.
@@ -102,7 +103,7 @@ class BatchScheduler:
                 outputs = await self.runs.as_sent(route, inputs, rows, deadline)
             finally:
                 self._end_run()
-            self._bypass.renew(self._bypassing_rows())
+            self._renew_bypass()
             return outputs
         pending = self._enqueue(arrays, rows, now, deadline)
         reply = pending.reply
@@ -116,9 +117,11 @@ class BatchScheduler:
                 reply.expiry.cancel()
         if reply.state is ReplyState.RUN_YOURSELF:
             try:
-                return await self.runs.as_batch(route, inputs, pending)
+                outputs = await self.runs.as_batch(route, inputs, pending)
             finally:
                 self._end_run()
+            self._renew_bypass()
+            return outputs
         return route.arranged(reply.outputs)
 
     def start_batches(self, now: float, runners: int) -> int:
@@ -149,14 +152,19 @@ class BatchScheduler:
             not options.batch_timeout_s
             and rows <= options.max_batch_rows
             and not self.runs.pads(rows)
-            and (rows <= self.runs.cost.short_rows() or not self._companions.expects_any())
+            and (rows <= self.runs.cost.short_rows() or not self._expects_company())
         )
 
-    def _bypassing_rows(self) -> int:
-        options = self._options
-        if options.batch_timeout_s or options.allowed_batch_rows or not self.runs.rule.merges:
-            return 0
-        return min(self.runs.cost.short_rows(), options.max_batch_rows)
+    def _expects_company(self) -> bool:
+        return self._companions.expects_any(1 + self._bypass.taken())
+
+    def _renew_bypass(self) -> None:
+        """Let the next requests past, if it is known that there is nothing to be done for them."""
+        options, cost = self._options, self.runs.cost
+        rows = 0
+        if not (options.batch_timeout_s or options.allowed_batch_rows or self._queue):
+            rows = cost.brief_rows() if self._companions.is_alone else cost.short_rows()
+        self._bypass.renew(min(rows, options.max_batch_rows) if self.runs.rule.merges else 0)
 
     def _enqueue(
         self, arrays: Sequence[Array], rows: int, now: float, deadline: float | None

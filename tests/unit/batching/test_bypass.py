@@ -27,3 +27,15 @@ def test_nothing_goes_past_any_more_once_runs_are_long() -> None:
     bypass.renew(0)
 
     assert not bypass.takes(1)
+
+
+def test_what_went_past_is_counted_until_the_next_time() -> None:
+    bypass = Bypass()
+    before = bypass.taken()
+    bypass.renew(1)
+    for _ in range(3):
+        bypass.takes(1)
+
+    assert (before, bypass.taken()) == (0, 3)
+    bypass.renew(1)
+    assert bypass.taken() == 0

@@ -623,6 +623,24 @@ async def test_most_short_runs_need_no_runner() -> None:
     assert batching.statistics().queue_wait_us.count == 7
 
 
+async def test_brief_runs_that_are_alone_need_no_runner_until_there_is_company() -> None:
+    batching = Batching(row_s=1e-4)
+    for _ in range(10):
+        await batching.ask(1)
+    first = await occupy(batching)
+    second = batching.ask(2)
+    await let_others_run()
+    alone = list(batching.sizes)
+
+    batching.inner.gate.set()
+    await asyncio.gather(first, second)
+    for _ in range(2):
+        await asyncio.gather(*[batching.ask(value) for value in range(32)])
+
+    assert alone == [1] * 12
+    assert batching.sizes[-1] == 32
+
+
 async def test_short_runs_that_become_long_are_noticed() -> None:
     batching = Batching(row_s=1e-6)
     for _ in range(30):
