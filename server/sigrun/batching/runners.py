@@ -3,9 +3,9 @@
 In: schedulers that say that something waits, and batches that end. Out: schedulers are told to
 start batches, on as many runners as `fairness` grants them.
 
-Runners are handed out one turn of the event loop after something came, so that requests which
-arrive together leave together. Nothing else holds a batch up: a runner that is free takes what is
-there.
+Runners that are free are handed out one turn of the event loop after something came, or a few if
+it keeps coming (see `gathering`), so that requests which arrive together leave together. Nothing
+else holds a batch up: a runner that becomes free takes what is there.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from sigrun.batching.fairness import Claim, Neighbours, Pace, choose, runners_for
+from sigrun.batching.gathering import Gathering
 
 _QUICK_S = 0.020  # a run that another model can wait for
 _STUCK_S = 0.250  # that a run goes on and no other one begins: a quick model counts as slow then
@@ -67,6 +68,7 @@ class BatchRunners:
         self._in_turn: dict[Scheduler, None] = {}
         self._afterwards: list[Callable[[], None]] = []
         self._is_dispatch_due = False
+        self._gathering = Gathering()
 
     def share(self, model: str) -> ModelShare:
         """Return the share of a model, the same one for all who ask while one of them keeps it."""
@@ -76,7 +78,11 @@ class BatchRunners:
         """Start what waits in `scheduler`, when its turn comes and a runner is free."""
         self._in_turn[scheduler] = None
         if self._idle:
-            self._dispatch_soon()
+            if not self._is_dispatch_due:
+                self._is_dispatch_due = True
+                self._gathering.begin(self.clock())
+                asyncio.get_running_loop().call_soon(self._dispatch_when_complete)
+            self._gathering.arrived()
 
     def take(self, scheduler: Scheduler, now: float) -> bool:
         """Take a runner for a request that does not wait, if one is free and nobody waits."""
@@ -94,8 +100,9 @@ class BatchRunners:
         """Take a runner back whose run has ended."""
         self._idle += 1
         share.running -= 1
-        if self._in_turn:
-            self._dispatch_soon()
+        if self._in_turn and not self._is_dispatch_due:
+            self._is_dispatch_due = True
+            asyncio.get_running_loop().call_soon(self.dispatch)
 
     def after_dispatch(self, call: Callable[[], None]) -> None:
         """Make `call` when what can start has been started: now if nothing can."""
@@ -129,10 +136,11 @@ class BatchRunners:
         for call in calls:
             call()
 
-    def _dispatch_soon(self) -> None:
-        if not self._is_dispatch_due:
-            self._is_dispatch_due = True
-            asyncio.get_running_loop().call_soon(self.dispatch)
+    def _dispatch_when_complete(self) -> None:
+        if self._gathering.is_complete(self.clock()):
+            self.dispatch()
+        else:
+            asyncio.get_running_loop().call_soon(self._dispatch_when_complete)
 
     def _claim(self, scheduler: Scheduler, now: float) -> Claim:
         share = scheduler.share

@@ -93,6 +93,54 @@ async def test_as_many_batches_run_at_once_as_there_are_runners() -> None:
     assert (at_once, len(batching.inner.runs)) == (2, 3)
 
 
+async def test_requests_that_arrive_in_one_turn_of_the_loop_share_one_run() -> None:
+    batching = Batching(runners=2)
+
+    await asyncio.gather(*[batching.ask(value) for value in range(64)])
+
+    assert batching.sizes == [64]
+
+
+async def test_requests_that_arrive_one_in_each_turn_share_runs() -> None:
+    batching = Batching(runners=2, row_s=3.5e-5)  # neither short nor a long turn of the loop
+    tasks = []
+
+    for value in range(64):
+        tasks.append(batching.ask(value))
+        await asyncio.sleep(0)
+
+    assert await answers(*tasks) == [[value / 2 + 2] for value in range(64)]
+    assert len(batching.sizes) <= 12
+
+
+async def test_a_flooded_slow_model_does_not_hold_up_its_neighbour() -> None:
+    slow = Batching(BatchingOptions(max_batch_rows=1, max_enqueued_batches=100), runners=2)
+    innocent = Batching(beside=slow)
+    assert await answers(innocent.ask(2)) == [[3]]
+    slow.inner.gate.clear()
+    flood = [slow.ask(value) for value in range(50)]
+    await let_others_run()
+
+    assert await answers(innocent.ask(4)) == [[4]]
+    assert len(slow.inner.runs) == 1
+    slow.inner.gate.set()
+    await asyncio.gather(*flood)
+
+
+async def test_an_endless_run_does_not_hold_up_a_model_that_is_asked_for_the_first_time() -> None:
+    endless = Batching(runners=2)
+    other = Batching(beside=endless)
+    endless.inner.gate.clear()
+    stuck = [endless.ask(1)]
+    await let_others_run()
+    stuck.append(endless.ask(2))
+    await let_others_run()
+
+    assert await answers(other.ask(4)) == [[4]]
+    endless.inner.gate.set()
+    await asyncio.gather(*stuck)
+
+
 async def test_a_timeout_lets_a_batch_wait_for_company() -> None:
     batching = Batching(BatchingOptions(batch_timeout_s=0.5))
 
