@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.bench import CPUS
 from benchmarks.cases import Case, Figure
 from benchmarks.compare import Comparison, OverviewRow
 from benchmarks.load import Sample
+from benchmarks.specs import CPUS
 
 _DISTRIBUTIONS = ("sigrun", "tensorflow", "grpcio", "protobuf", "numpy", "uvicorn", "fastapi")
 _NOTE = (

@@ -40,9 +40,7 @@ _REQUESTS_OF_A_READ = 8
 _READS = 250
 _ROUNDS = 15
 _BODY = b"\0\0\0\0\x29" + bytes(41)
-_ANSWER = Response(
-    200, ((b"content-type", b"application/grpc"),), _BODY, ((b"grpc-status", b"0"),)
-)
+_ANSWER = Response(200, ((b"content-type", b"application/grpc"),), _BODY, ((b"grpc-status", b"0"),))
 _LASTING = (
     (b":method", b"POST"),
     (b":scheme", b"http"),
@@ -96,7 +94,7 @@ def reads(blocks: Iterator[bytes], count: int) -> list[bytes]:
     data = pack_head(len(_BODY) << 8 | DATA, END_STREAM, 0)[:5]
     found = []
     for _ in range(count):
-        parts = []
+        parts: list[bytes] = []
         for _ in range(_REQUESTS_OF_A_READ):
             stream, block = next(streams), next(blocks)
             parts += pack_head(len(block) << 8 | HEADERS, END_HEADERS, stream), block

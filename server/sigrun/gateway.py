@@ -9,8 +9,10 @@ from sigrun.config.gateway import GatewayConfig
 from sigrun.inference.observed import Observed
 from sigrun.telemetry.loop_lag import LoopLag
 from sigrun.telemetry.metrics import Metrics
-from sigrun.wire.http.port import http_port
 from sigrun.wire.interceptors import intercepted_services
+from sigrun.wire.ports import Ports
+from sigrun.wire.rest.api import RestApi
+from sigrun.wire.rest.probes import Probes
 from sigrun.wire.rpc_metrics import RpcMetrics
 from sigrun.wire.upstream import Upstream, UpstreamInference, UpstreamManagement
 
@@ -33,15 +35,16 @@ class Gateway:
         observed = Observed(self._inference)
         metrics.add(observed.readings)
         self._management = UpstreamManagement(self._upstream)
-        self.http = http_port(
-            config.http,
+        rest = RestApi(
             observed,
             self._management,
-            intercepted_services(self._upstream.services(), interceptors),
-            metrics=metrics,
-            offload=self._offload,
+            self._offload,
+            timeout_s=config.http.timeout_s,
             interceptors=interceptors,
         )
+        probes = Probes(self._management, metrics)
+        services = intercepted_services(self._upstream.services(), interceptors)
+        self.http = Ports(self._offload, in_tasks=True).http(config.http, rest, probes, services)
 
     async def start(self) -> None:
         """Listen, whether or not a server can be reached; `/readyz` says so.

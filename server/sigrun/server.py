@@ -18,10 +18,11 @@ from sigrun.batching.servable import BatchingLoader
 from sigrun.batching.statistics import BatchingInstruments
 from sigrun.concurrency.cpus import available_cpus
 from sigrun.concurrency.offload import Offload
-from sigrun.concurrency.threads import Threads
+from sigrun.concurrency.threads import Limits, Threads
 from sigrun.config.batching import BatchingOptions
 from sigrun.config.lifecycle import LifecycleOptions, VersionTransition
 from sigrun.config.server import ServerConfig
+from sigrun.executors.running import RunningModels
 from sigrun.executors.saved_model import SavedModelLoader
 from sigrun.inference.backend import Inference
 from sigrun.inference.management import ModelManagement
@@ -46,10 +47,10 @@ from sigrun.telemetry.loop_lag import LoopLag
 from sigrun.telemetry.metrics import Metrics
 from sigrun.wire.access_log import AccessLog
 from sigrun.wire.config_files import batching_config, model_config
-from sigrun.wire.grpc.server import GrpcServer
-from sigrun.wire.http.port import http_port
-from sigrun.wire.http.server import HttpServer
 from sigrun.wire.interceptors import Interceptor, Interceptors, intercepted_services
+from sigrun.wire.ports import Port, Ports
+from sigrun.wire.rest.api import RestApi
+from sigrun.wire.rest.probes import Probes
 from sigrun.wire.rpc import health, model_service, prediction_service
 from sigrun.wire.rpc.health import HealthService
 from sigrun.wire.rpc.reflection import reflection_services
@@ -59,6 +60,8 @@ from sigrun.wire.rpcs import Rpc, Services
 logger = logging.getLogger(__name__)
 
 _MAX_WAITING_LOADS = 100_000
+_LOAD_PATIENCE_S = 60.0  # a load that waits longer for others gets a thread beside them
+_LOAD_OVERTIME_S = 1.0
 # Whoever watches our health sends requests elsewhere from now on. Those that are on their way
 # are still taken: gRPC would cut them off.
 _NOTICE_S = 0.2
@@ -91,16 +94,29 @@ class ModelServer:
         runners = Threads(
             name="runner",
             count=options.choose_runner_threads(cpus),
-            max_waiting=options.max_waiting_runs,
+            max_waiting=options.max_queued_runs_per_model,
+            limits=Limits(longest_s=options.max_run_s, overtime_s=options.max_run_overtime_s),
         )
         loading = Threads(
-            name="load", count=options.choose_load_threads(cpus), max_waiting=_MAX_WAITING_LOADS
+            name="load",
+            count=options.choose_load_threads(cpus),
+            max_waiting=_MAX_WAITING_LOADS,
+            limits=Limits(longest_s=options.max_load_s, overtime_s=_LOAD_OVERTIME_S),
+            patience_s=_LOAD_PATIENCE_S,
         )
         self._threads += [runners, loading]
+        running = RunningModels()
+        self._metrics.add(running.readings)
 
         def make_loader(id: ServableId, path: Path, revision: Revision) -> SavedModelLoader:
             return SavedModelLoader(
-                id, str(path), revision, options=options, runners=runners, load_threads=loading
+                id,
+                str(path),
+                revision,
+                options=options,
+                runners=runners,
+                load_threads=loading,
+                running=running,
             )
 
         return make_loader
@@ -165,20 +181,21 @@ class ModelServer:
         if config.access_log:
             interceptors.append(AccessLog())
         self._management = ModelManagement(self.models, self.monitor, self.readiness)
-        services = self._services(inference, interceptors)
-        self.grpc = GrpcServer(config.grpc, {**services, **reflection_services(services)})
-        self.http: HttpServer | None = None
+        self.services = services = self._services(inference, interceptors)
+        ports = Ports(self._offload)
+        self.grpc = ports.grpc(config.grpc, {**services, **reflection_services(services)})
+        self.http: Port | None = None
         if config.http.port is not None:
-            self.http = http_port(
-                config.http,
+            rest = RestApi(
                 inference,
                 self._management,
-                services,
-                metrics=self._metrics,
-                offload=self._offload,
+                self._offload,
+                timeout_s=config.http.timeout_s,
                 as_content=config.grpc.outputs_as_tensor_content,
                 interceptors=interceptors,
             )
+            probes = Probes(self._management, self._metrics)
+            self.http = ports.http(config.http, rest, probes, services, config.grpc)
 
     def _services(self, inference: Inference, interceptors: Interceptors) -> Services:
         """Return every service but reflection, which describes them."""

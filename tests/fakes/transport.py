@@ -22,14 +22,17 @@ class ScriptedCore:
         self.calls: list[Any] = []  # what was asked of it beside answers
         self.wants_data = True
         self.is_ended = False
+        self.is_lingering = False
+        self.held: list[Event] = []  # told when there has been an answer
         self.open_requests = 0
         self.most_at_once = 1 << 20
         self.unsent: dict[int, int] = {}  # by stream
+        self.answers = 0
         self._out = bytearray()
 
     def receive(self, data: bytes, now: float) -> list[Event]:
         self.received.append(data)
-        return self._told(self.events)
+        return self._told(self.events if data else self.held)
 
     def receive_eof(self, now: float) -> list[Event]:
         self.calls.append("eof")
@@ -51,6 +54,10 @@ class ScriptedCore:
     def pending_bytes(self) -> int:
         return len(self._out)
 
+    @property
+    def has_events(self) -> bool:
+        return bool(self.held) and self.answers > 0
+
     def take(self) -> bytes:
         taken = bytes(self._out[: self.most_at_once])
         del self._out[: self.most_at_once]
@@ -62,6 +69,7 @@ class ScriptedCore:
         self.unsent[stream] = self.unsent.get(stream, 0) + len(data)
 
     def respond(self, stream: int, response: Response, *, head_only: bool = False) -> None:
+        self.answers += 1
         body = b"" if head_only else bytes(response.body)
         self._write(stream, b"<%d %d %b>" % (stream, response.status, body))
 
@@ -133,6 +141,12 @@ class FakeTransport(asyncio.Transport):
 
     def resume_reading(self) -> None:
         self.reads = True
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        self.writes.append(b"EOF")
 
     def close(self) -> None:
         self.is_closed = True

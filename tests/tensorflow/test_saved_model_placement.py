@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ import pytest
 from sigrun.config.execution import ExecutionOptions
 from sigrun.errors import DeadlineExceeded, InvalidArgument, SigrunError
 from sigrun.executors.saved_model import SavedModelServable
-from sigrun.executors.saved_model.servable import RunStatistics
 
 from .loading import Served, served
 
@@ -23,9 +23,16 @@ pytestmark = [pytest.mark.tensorflow, pytest.mark.timeout(120), pytest.mark.asyn
 SavedModel = Callable[[str], Path]
 
 
+@dataclass(frozen=True)
+class RunStatistics:
+    inline: int
+    in_threads: int
+
+
 def statistics(model: Served) -> RunStatistics:
-    assert isinstance(model.servable, SavedModelServable)
-    return model.servable.statistics
+    servable = model.servable
+    assert isinstance(servable, SavedModelServable)
+    return RunStatistics(servable.inline_runs, servable.thread_runs)
 
 
 def rows(count: int) -> Any:

@@ -1,6 +1,8 @@
 """What is asked and what is answered, as values: the same for gRPC, JSON and the rest.
 
 A call can be logged, replayed, mirrored or sent on: nothing in it calls back into a transport.
+What every Predict makes is a NamedTuple: it is as frozen as a dataclass, and made, compared and
+hashed several times faster.
 """
 
 from __future__ import annotations
@@ -18,8 +20,7 @@ METADATA_FIELD = "signature_def"
 """The kind of metadata that there is: TensorFlow Serving's `signature_def`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelSpec:
+class ModelSpec(NamedTuple):
     """How a request names its target; at most one of `version` and `label` is set."""
 
     name: str
@@ -28,8 +29,7 @@ class ModelSpec:
     signature_name: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResolvedSpec:
+class ResolvedSpec(NamedTuple):
     """What answered: the version a label or "latest" came to, the default filled in."""
 
     name: str
@@ -60,8 +60,7 @@ class Unbound(Protocol):
 Inputs = Arrays | Unbound
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PredictCall:
+class PredictCall(NamedTuple):
     """Run a signature on tensors. An empty `output_filter` asks for every output."""
 
     spec: ModelSpec
@@ -70,8 +69,7 @@ class PredictCall:
     output_filter: Sequence[str] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PredictResult:
+class PredictResult(NamedTuple):
     """The outputs that were asked for, by alias."""
 
     spec: ResolvedSpec

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left
-from collections.abc import Awaitable, Callable, Iterable
-from typing import NamedTuple, Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from sigrun.errors import Code, SigrunError
 from sigrun.inference.backend import Inference
@@ -77,7 +77,10 @@ class _Series:
 
 
 class Observed:
-    """An `Inference` around another one. Used on one event loop."""
+    """An `Inference` around another one. Used on one event loop.
+
+    Its methods are not coroutines themselves but return one: a frame less for every call.
+    """
 
     def __init__(
         self, inference: Inference, clock: Callable[[], float] = time.perf_counter
@@ -86,27 +89,29 @@ class Observed:
         self._clock = clock
         self._series: dict[_Key, _Series] = {}
 
-    async def predict(self, call: PredictCall) -> PredictResult:
+    def predict(self, call: PredictCall) -> Coroutine[Any, Any, PredictResult]:
         """Run a signature on tensors."""
-        return await self._observe("Predict", self._inference.predict, call, _target)
+        return self._observe("Predict", self._inference.predict, call, _target)
 
-    async def classify(self, call: ExamplesCall) -> ClassifyResult:
+    def classify(self, call: ExamplesCall) -> Coroutine[Any, Any, ClassifyResult]:
         """Return the classes of each example."""
-        return await self._observe("Classify", self._inference.classify, call, _target)
+        return self._observe("Classify", self._inference.classify, call, _target)
 
-    async def regress(self, call: ExamplesCall) -> RegressResult:
+    def regress(self, call: ExamplesCall) -> Coroutine[Any, Any, RegressResult]:
         """Return one value for each example."""
-        return await self._observe("Regress", self._inference.regress, call, _target)
+        return self._observe("Regress", self._inference.regress, call, _target)
 
-    async def multi_inference(self, call: MultiInferenceCall) -> MultiInferenceResult:
+    def multi_inference(
+        self, call: MultiInferenceCall
+    ) -> Coroutine[Any, Any, MultiInferenceResult]:
         """Run several signatures of one model on the same examples, as one run."""
-        return await self._observe(
+        return self._observe(
             "MultiInference", self._inference.multi_inference, call, _common_target
         )
 
-    async def metadata(self, call: MetadataCall) -> MetadataResult:
+    def metadata(self, call: MetadataCall) -> Coroutine[Any, Any, MetadataResult]:
         """Return the signatures of a model."""
-        return await self._observe("GetModelMetadata", self._inference.metadata, call, _target)
+        return self._observe("GetModelMetadata", self._inference.metadata, call, _target)
 
     async def _observe(
         self,

@@ -27,7 +27,9 @@ from sigrun.inference.calls import (
     PredictResult,
     RegressResult,
     ResolvedSpec,
+    Unbound,
 )
+from sigrun.inference.context import CallContext
 from sigrun.inference.router import Router, resolved
 from sigrun.servables.handle import ServableHandle
 from sigrun.servables.servable import Servable
@@ -57,9 +59,15 @@ class InferenceService:
                 call.spec.signature_name,
                 check_method=self._check_method_names,
             )
-            inputs = checks.complete_inputs(signature, await self._bound(call, signature))
+            inputs = call.inputs
+            arrays = (
+                inputs.by_alias
+                if isinstance(inputs, Arrays)
+                else await self._bound(inputs, signature, call.context)
+            )
+            arrays = checks.complete_inputs(signature, arrays)
             aliases = checks.output_aliases(signature, call.output_filter)
-            outputs = await servable.run(signature, inputs, aliases, deadline=call.context.deadline)
+            outputs = await servable.run(signature, arrays, aliases, deadline=call.context.deadline)
             return PredictResult(
                 spec=resolved(call.spec, handle),
                 outputs=dict(zip(aliases, outputs, strict=True)),
@@ -124,12 +132,11 @@ class InferenceService:
                 signatures=handle.servable.signatures,
             )
 
-    async def _bound(self, call: PredictCall, signature: Signature) -> Mapping[str, Array]:
-        inputs = call.inputs
-        if isinstance(inputs, Arrays):
-            return inputs.by_alias
+    async def _bound(
+        self, inputs: Unbound, signature: Signature, context: CallContext
+    ) -> Mapping[str, Array]:
         bind = functools.partial(inputs.bind, signature)
-        return await self._offload.run(bind, cost_s=inputs.cost_s, deadline=call.context.deadline)
+        return await self._offload.run(bind, cost_s=inputs.cost_s, deadline=context.deadline)
 
     def _examples_signature(
         self, handle: ServableHandle, spec: ModelSpec, method: str

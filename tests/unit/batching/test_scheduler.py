@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pytest
 
-from sigrun.batching import batch, scheduler
+from sigrun.batching import batch, runs
 from sigrun.config.batching import BatchingOptions
 from sigrun.errors import (
     Code,
@@ -20,8 +20,8 @@ from sigrun.errors import (
 )
 from sigrun.tensors.signature import Array, DType
 from tests.fakes.lifecycle import let_others_run
-from tests.fakes.servables import HALF_PLUS_TWO, half_plus_two, signature
-from tests.unit.batching.harness import Batching, failing_on, floats
+from tests.fakes.servables import HALF_PLUS_TWO, half_plus_two
+from tests.unit.batching.harness import Batching, declared, failing_on, floats
 
 pytestmark = pytest.mark.asyncio
 
@@ -215,7 +215,7 @@ async def test_a_batch_that_everybody_left_is_cancelled_and_frees_its_runner() -
         task.cancel()
     await let_others_run()
 
-    assert batching.runners.idle == 1
+    assert batching.runners_are_idle()
 
 
 @pytest.mark.parametrize("turns", range(5))
@@ -230,7 +230,7 @@ async def test_a_request_may_be_cancelled_at_any_time_without_losing_a_runner(tu
     await let_others_run()
 
     assert task.cancelled()
-    assert batching.runners.idle == 1
+    assert batching.runners_are_idle()
     assert not batching.statistics().waiting_requests
 
 
@@ -241,7 +241,7 @@ async def test_only_the_request_that_is_bad_fails() -> None:
     outcomes = [await outcome(task) for task in tasks]
 
     assert outcomes == [[3], [4], "INVALID_ARGUMENT: unlucky", [5], [6]]
-    assert batching.runners.idle == 1
+    assert batching.runners_are_idle()
 
 
 async def test_a_batch_of_bad_requests_is_run_less_than_twice_for_each() -> None:
@@ -331,43 +331,6 @@ async def test_who_is_cancelled_makes_room_in_a_full_queue() -> None:
     assert await answers(first, other) == [[2], [4]]
 
 
-async def test_a_request_without_rows_runs_alone_and_at_once() -> None:
-    batching = Batching(BatchingOptions(max_batch_rows=4, allowed_batch_rows=(4,)))
-    batching.inner.gate.clear()
-    blocked = batching.ask(1)
-    await let_others_run()
-
-    empty = batching.ask()
-    await let_others_run()
-
-    assert batching.sizes == [4, 0]
-    batching.inner.gate.set()
-    assert await answers(blocked, empty) == [[2.5], []]
-
-
-@pytest.mark.parametrize(
-    ("inputs", "text"),
-    [
-        ({}, "Batching Run() must have at least one input tensor"),
-        (
-            {"a": np.array(1, np.float32), "b": floats(1)},
-            "Batching Run() input tensors must have at least one dimension",
-        ),
-        (
-            {"a": floats(1, 2), "b": floats(1)},
-            "Batching Run() input tensors must have equal 0th-dimension size",
-        ),
-    ],
-)
-async def test_inputs_that_cannot_be_batched_are_refused(
-    inputs: Mapping[str, Array], text: str
-) -> None:
-    takes = signature(dict.fromkeys(inputs, DType.FLOAT), {"y": DType.FLOAT})
-    batching = Batching(signatures=[takes])
-
-    assert await outcome(batching.send(takes, inputs)) == f"INVALID_ARGUMENT: {text}"
-
-
 async def test_a_request_larger_than_a_batch_is_refused() -> None:
     batching = Batching(BatchingOptions(max_batch_rows=2))
 
@@ -384,7 +347,8 @@ async def test_a_full_queue_refuses_at_once() -> None:
 
     assert await outcome(batching.ask(6)) == (
         "UNAVAILABLE: The batch scheduling queue to which this task was submitted is full; "
-        "currently 2 batches enqueued and max_enqueued_batches is 2"
+        "currently 2 batches enqueued and max_enqueued_batches is 2 "
+        "(signature serving_default of mnist:3; 2 requests wait)"
     )
     assert batching.statistics().refused_requests == 1
     batching.inner.gate.set()
@@ -399,30 +363,6 @@ async def test_what_idle_runners_are_about_to_take_does_not_fill_the_queue() -> 
     assert await answers(*tasks) == [[2], [3], [4], [5]]
 
 
-async def test_a_scalar_output_is_refused_alone_and_in_company() -> None:
-    batching = Batching(compute=lambda _: {"y": np.array(1, np.float32)})
-    text = "FAILED_PRECONDITION: Batched output tensor has 0 dimensions"
-
-    assert await outcome(batching.ask(1)) == text
-    assert [await outcome(task) for task in [batching.ask(1), batching.ask(2)]] == [text] * 2
-
-
-async def test_what_cannot_be_divided_runs_one_by_one_from_then_on() -> None:
-    """A request's answer must not depend on its company."""
-    batching = Batching(compute=lambda _: {"y": floats(7)})
-    text = (
-        "FAILED_PRECONDITION: Batched output tensor's 0th dimension does not equal the sum of "
-        "the 0th dimension sizes of the input tensors"
-    )
-
-    first = [await outcome(task) for task in [batching.ask(1), batching.ask(2, 3)]]
-    second = [await outcome(task) for task in [batching.ask(1), batching.ask(2)]]
-
-    assert first == [[7], text]
-    assert second == [[7], [7]]
-    assert batching.sizes == [3, 1, 2, 1, 1]
-
-
 async def test_batches_are_padded_to_a_listed_size_and_answers_are_not() -> None:
     batching = Batching(BatchingOptions(max_batch_rows=8, allowed_batch_rows=(4, 8)))
 
@@ -435,12 +375,14 @@ async def test_batches_are_padded_to_a_listed_size_and_answers_are_not() -> None
     assert batching.inner.runs[1][1]["x"].tolist() == [2, 4, 6, 8, 10, 6, 6, 6]
 
 
+WIDE = declared({"x": (DType.FLOAT, (None, None))}, {"y": (DType.FLOAT, (None, None))})
+
+
 async def test_requests_of_other_shapes_do_not_meet() -> None:
-    batching = Batching()
+    batching = Batching(signatures=[WIDE])
 
     narrow, wide, more = (
-        batching.send(HALF_PLUS_TWO, {"x": np.full((1, width), width, np.float32)})
-        for width in (2, 3, 2)
+        batching.send(WIDE, {"x": np.full((1, width), width, np.float32)}) for width in (2, 3, 2)
     )
 
     assert await answers(narrow, wide, more) == [[[3, 3]], [[3.5, 3.5, 3.5]], [[3, 3]]]
@@ -448,11 +390,10 @@ async def test_requests_of_other_shapes_do_not_meet() -> None:
 
 
 async def test_with_variable_length_padding_they_do() -> None:
-    batching = Batching(BatchingOptions(pad_variable_length_inputs=True))
+    batching = Batching(BatchingOptions(pad_variable_length_inputs=True), signatures=[WIDE])
 
     narrow, wide = (
-        batching.send(HALF_PLUS_TWO, {"x": np.full((1, width), width, np.float32)})
-        for width in (2, 3)
+        batching.send(WIDE, {"x": np.full((1, width), width, np.float32)}) for width in (2, 3)
     )
 
     assert await answers(narrow, wide) == [[[3, 3, 3]], [[3.5, 3.5, 3.5]]]
@@ -482,7 +423,7 @@ async def test_the_first_piece_that_fails_fails_the_request_and_no_other_one_run
 
     assert batching.sizes == [4]
     assert not batching.statistics().waiting_requests
-    assert batching.runners.idle == 1
+    assert batching.runners_are_idle()
 
 
 async def test_a_large_request_may_be_cancelled_between_its_pieces() -> None:
@@ -496,7 +437,7 @@ async def test_a_large_request_may_be_cancelled_between_its_pieces() -> None:
 
     assert batching.sizes == [4]
     assert not batching.statistics().waiting_requests
-    assert batching.runners.idle == 1
+    assert batching.runners_are_idle()
 
 
 async def test_rows_that_take_long_are_shared_among_idle_runners() -> None:
@@ -578,12 +519,12 @@ async def test_large_batches_are_put_together_off_the_event_loop(
         threads.append(threading.current_thread())
         return batch.assemble(requests, rows=rows)
 
-    monkeypatch.setattr(scheduler, "assemble", assemble)
-    batching = Batching()
+    monkeypatch.setattr(runs, "assemble", assemble)
+    batching = Batching(signatures=[WIDE])
 
     for width in (1, 1 << 20):
         inputs = [np.full((1, width), value, np.float32) for value in (2, 4)]
-        tasks = [batching.send(HALF_PLUS_TWO, {"x": x}) for x in inputs]
+        tasks = [batching.send(WIDE, {"x": x}) for x in inputs]
         first, second = await asyncio.gather(*tasks)
         assert (first[0][0, -1], second[0][0, 0]) == (3, 4)
 

@@ -14,7 +14,6 @@ from sigrun.concurrency.offload import Offload
 from sigrun.config.server import HttpOptions
 from sigrun.errors import Internal, NotFound, SigrunError
 from sigrun.telemetry import metrics, request_id
-from sigrun.telemetry.request_id import REQUEST_ID
 from sigrun.wire.http import compression, cors
 from sigrun.wire.http.messages import (
     JSON,
@@ -23,7 +22,10 @@ from sigrun.wire.http.messages import (
     HttpResponse,
     WriteError,
     error_response,
+    refusal,
 )
+from sigrun.wire.transport.events import Problem, RequestHead, Response
+from sigrun.wire.transport.exchange import BodyTooLarge, Exchange
 
 logger = logging.getLogger(__name__)
 
@@ -54,22 +56,42 @@ class HttpApp:
         self._offload = offload
         self._cors_headers = cors.HEADERS if options.enable_cors else ()
 
+    async def serve(self, exchange: Exchange) -> None:
+        """Answer one request, errors included."""
+        head = exchange.head
+        request = HttpRequest(
+            method=head.method.decode("latin-1"),
+            target=head.target.decode("latin-1"),
+            headers=head.headers,
+            peer=exchange.peer,
+        )
+        try:
+            request.body = await exchange.read(self._options.max_body_bytes)
+        except BodyTooLarge as error:
+            exchange.respond(self.refuse(head, Problem.BODY_TOO_LARGE, str(error)))
+        else:
+            exchange.respond(_as_response(await self.respond(request)))
+
     async def respond(self, request: HttpRequest) -> HttpResponse:
-        """Return the answer to one request, errors included."""
-        id = request_id.begin(request.headers.get(_REQUEST_ID, b"").decode("latin-1"))
+        """Return the answer to one request whose body is there, errors included."""
+        id = _begin(request.headers)
         request.id = id
         try:
             response = await self._respond(request)
         except SigrunError as error:
-            response = self._error(error, request)
+            response = self._error(error, request.target, request.headers)
         except Exception as error:
             logger.exception("%s %s failed unexpectedly", request.method, request.target)
-            response = self._error(Internal(f"{type(error).__name__}: {error}"), request)
+            internal = Internal(f"{type(error).__name__}: {error}")
+            response = self._error(internal, request.target, request.headers)
         return self._headed(response, id)
 
-    def refusal(self, error: SigrunError) -> HttpResponse:
-        """Return what is said to a client whose request is not read to its end."""
-        return self._headed(error_response(error), REQUEST_ID.get() or request_id.begin())
+    def refuse(self, head: RequestHead | None, problem: Problem, text: str) -> Response:
+        """Return what is said to a client whose request the transport refuses."""
+        headers = {} if head is None else head.headers
+        target = "" if head is None else head.target.decode("latin-1")
+        response = self._error(refusal(problem, text), target, headers)
+        return _as_response(self._headed(response, _begin(headers)))
 
     def _headed(self, response: HttpResponse, id: str) -> HttpResponse:
         return HttpResponse(
@@ -96,9 +118,11 @@ class HttpApp:
             raise NotFound(f"Nothing is served at {request.method} {request.target}")
         return handler
 
-    def _error(self, error: SigrunError, request: HttpRequest) -> HttpResponse:
-        write = self._error_writers.get(_first_part(request.target))
-        return error_response(error) if write is None else write(error, request.headers)
+    def _error(
+        self, error: SigrunError, target: str, headers: Mapping[bytes, bytes]
+    ) -> HttpResponse:
+        write = self._error_writers.get(_first_part(target))
+        return error_response(error) if write is None else write(error, headers)
 
     async def _inflated(self, request: HttpRequest) -> HttpRequest:
         if not compression.is_gzip(request.headers[b"content-encoding"]):
@@ -126,6 +150,16 @@ class HttpApp:
     def _deadline(self) -> float | None:
         timeout_s = self._options.timeout_s
         return None if timeout_s is None else time.monotonic() + timeout_s
+
+
+def _begin(headers: Mapping[bytes, bytes]) -> str:
+    """Begin a request, under the id that the client gave or a new one, and return the id."""
+    return request_id.begin(headers.get(_REQUEST_ID, b"").decode("latin-1"))
+
+
+def _as_response(response: HttpResponse) -> Response:
+    headers = ((b"content-type", response.content_type), *response.headers)
+    return Response(response.status, headers, response.body)
 
 
 def _is_worth_packing(response: HttpResponse) -> bool:

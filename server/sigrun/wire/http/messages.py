@@ -10,10 +10,18 @@ from typing import Any
 
 import orjson
 
-from sigrun.errors import DeadlineExceeded, ResourceExhausted, SigrunError, Unimplemented
+from sigrun.errors import (
+    DeadlineExceeded,
+    InvalidArgument,
+    ResourceExhausted,
+    SigrunError,
+    Unavailable,
+    Unimplemented,
+)
 from sigrun.inference.context import CallContext, Door
 from sigrun.wire.body import Body
 from sigrun.wire.status import HTTP_STATUS
+from sigrun.wire.transport.events import Problem
 
 JSON = b"application/json"
 
@@ -105,6 +113,10 @@ class RequestTooSlow(DeadlineExceeded):
     """The request takes longer to come than is waited for."""
 
 
+class TooManyRequests(Unavailable):
+    """More is under way, or waits to be read by the client, than is taken on."""
+
+
 class HeadTooLarge(ResourceExhausted):
     """The target and the headers are larger than is taken."""
 
@@ -125,6 +137,22 @@ _OWN_STATUS: Mapping[type[SigrunError], int] = {
     UnsupportedEncoding: 415,
     UnsupportedMediaType: 415,
 }
+
+
+_REFUSALS: Mapping[Problem, type[SigrunError]] = {
+    Problem.MALFORMED: InvalidArgument,
+    Problem.HEAD_TOO_LARGE: HeadTooLarge,
+    Problem.BODY_TOO_LARGE: RequestTooLarge,
+    Problem.TOO_SLOW: RequestTooSlow,
+    Problem.TOO_MANY: TooManyRequests,
+    Problem.UNSUPPORTED: Unimplemented,
+    Problem.STOPPING: Unavailable,
+}
+
+
+def refusal(problem: Problem, text: str) -> SigrunError:
+    """Return the error that a caller sees of a request that the transport refuses."""
+    return _REFUSALS[problem](text)
 
 
 def json_response(document: Any, *, status: int = 200) -> HttpResponse:

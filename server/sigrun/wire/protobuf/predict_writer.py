@@ -9,6 +9,7 @@ strings in `tensor_content`. Headers that repeat from answer to answer are remem
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -97,6 +98,11 @@ def _spec(spec: ResolvedSpec) -> bytes:
 def _entry(tag: bytes, alias: str, array: Array, *, as_content: bool) -> _Pieces:
     """Return one entry of the map with this tag: its key, its tensor."""
     dtype = dtype_of(array)
+    if dtype in _AS_MEMORY and array.size:
+        head = _memory_head(tag, alias, dtype, array.shape, as_content)
+        if array.nbytes <= _SMALL_BYTES or not array.flags.c_contiguous:
+            return [head, array.tobytes()]
+        return [head, array.reshape(-1).view(np.uint8).data]
     if as_content and dtype is DType.STRING:
         head = tensors.encode(array, as_content=True).SerializeToString()
         values: _Pieces = []
@@ -107,6 +113,19 @@ def _entry(tag: bytes, alias: str, array: Array, *, as_content: bool) -> _Pieces
     key, tensor_size = _key(alias), _size(tensor_bytes)
     entry_size = _size(len(key) + len(_VALUE) + len(tensor_size) + tensor_bytes)
     return [b"".join((tag, entry_size, key, _VALUE, tensor_size, head)), *values]
+
+
+@functools.lru_cache(maxsize=1024)
+def _memory_head(
+    tag: bytes, alias: str, dtype: DType, shape: tuple[int, ...], as_content: bool
+) -> bytes:
+    """Return all of an entry but the values of its tensor, whose memory is their wire form."""
+    nbytes = math.prod(shape) * dtype.numpy.itemsize
+    values_head = (_CONTENT if as_content else _TYPED[dtype]) + _size(nbytes)
+    tensor_head = _tensor_head(dtype, shape) + values_head
+    tensor_size, key = _size(len(tensor_head) + nbytes), _key(alias)
+    size = len(key) + len(_VALUE) + len(tensor_size) + len(tensor_head) + nbytes
+    return b"".join((tag, _size(size), key, _VALUE, tensor_size, tensor_head))
 
 
 def _size(count: int) -> bytes:
@@ -135,8 +154,6 @@ def _values(dtype: DType, array: Array, *, as_content: bool) -> _Pieces:
         return []
     if as_content:
         return _memory(_CONTENT, array)
-    if dtype in _AS_MEMORY:
-        return _memory(_TYPED[dtype], array)
     if dtype is DType.STRING:
         return _strings(array.reshape(-1).tolist())
     values = array.reshape(-1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 
 from sigrun.concurrency.offload import Offload
@@ -96,7 +95,7 @@ class RestApi:
             cost_s=document.cost_s(body),
             deadline=context.deadline,
         )
-        spec = dataclasses.replace(call.spec, signature_name=predict.signature_name)
+        spec = call.spec._replace(signature_name=predict.signature_name)
         try:
             result = await self._inference.predict(
                 PredictCall(spec=spec, inputs=predict, context=context)
@@ -113,7 +112,7 @@ class RestApi:
             deadline=context.deadline,
         )
         spec = binary.target(call.spec, predict.spec)
-        result = await self._inference.predict(dataclasses.replace(predict, spec=spec))
+        result = await self._inference.predict(predict._replace(spec=spec))
         return await self._write(result, call, context, is_row=False)
 
     async def _write(
@@ -167,7 +166,7 @@ class RestApi:
             cost_s=document.cost_s(body),
             deadline=context.deadline,
         )
-        spec = dataclasses.replace(call.spec, signature_name=read.signature_name)
+        spec = call.spec._replace(signature_name=read.signature_name)
         return ExamplesCall(spec=spec, examples=read.examples, context=context)
 
     async def _metadata(self, call: RestCall, context: CallContext) -> HttpResponse:

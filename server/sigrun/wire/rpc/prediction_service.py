@@ -60,9 +60,12 @@ class PredictionService:
             )
         result = await self._inference.predict(call)
         as_content = self._as_content
+        cost_s = predict_writer.cost_s(result.outputs.values(), as_content=as_content)
+        if self._offload.is_short(cost_s):
+            return predict_writer.predict_response(result, as_content=as_content)
         return await self._offload.run(
             lambda _: predict_writer.predict_response(result, as_content=as_content),
-            cost_s=predict_writer.cost_s(result.outputs.values(), as_content=as_content),
+            cost_s=cost_s,
             deadline=context.deadline,
         )
 

@@ -55,18 +55,16 @@ def listen(address: Address, backlog: int) -> socket.socket:
         else:
             listening = _listen_tcp(address.host, address.port, backlog)
     except OSError as error:
-        raise Unavailable(f"Cannot listen on {address}: {error.strerror}") from None
+        raise Unavailable(f"cannot listen on {address}: {os.strerror(error.errno or 0)}") from None
     listening.setblocking(False)
     return listening
 
 
-def close(listening: socket.socket) -> None:
-    """Close a socket that listens, and remove its path if it has one."""
-    path = listening.getsockname() if listening.family == socket.AF_UNIX else None
-    listening.close()
-    if path:
+def remove(address: Address) -> None:
+    """Remove the path of an address at which nobody listens any more."""
+    if isinstance(address, Unix):
         with contextlib.suppress(OSError):
-            os.unlink(path)
+            os.unlink(address.path)
 
 
 def peer_name(address: Any) -> str:

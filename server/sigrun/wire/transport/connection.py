@@ -25,7 +25,7 @@ from collections.abc import Callable
 from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
-from typing import cast
+from typing import Protocol, cast
 
 from sigrun.wire.transport.events import (
     Core,
@@ -61,6 +61,18 @@ class Spoken(enum.Enum):
 
     HTTP2 = "h2"
     HTTP1 = "http/1.1"
+
+
+class PipelinedCore(Core, Protocol):
+    """A core of HTTP/1.1, where requests wait for those before them, and unread."""
+
+    @property
+    def has_events(self) -> bool:
+        """Whether `receive(b"", now)` has something to say, an answer having been given."""
+
+    @property
+    def is_lingering(self) -> bool:
+        """Whether all is said, and the client is only heard out."""
 
 
 MakeCore = Callable[[Limits, float], Core]
@@ -100,10 +112,12 @@ class Connection(asyncio.Protocol):
         self._stage = _Stage.NEW
         self._early = b""  # of a preface that is not here whole
         self.core: Core
+        self._pipelined: PipelinedCore | None = None  # the same, if it is one
         self._exchanges: dict[int, Exchange] = {}
         self._ready: deque[Exchange] = deque()  # those of them that have not begun
         self._writers: dict[int, asyncio.Future[None]] = {}
         self._is_draining = False
+        self._has_said_all = False
         self._is_queued = False  # for its turn
         self._is_write_due = False
         self._is_full = False  # the socket is
@@ -139,17 +153,22 @@ class Connection(asyncio.Protocol):
         if self._ready and not self._is_queued and core.pending_bytes < self._high_bytes:
             self._ask_for_turn(now)
         else:
-            self._write_out()
+            self._go_on()
         if len(data) >= _MUCH_BYTES:
             self._let_others_read()
 
     def eof_received(self) -> bool:
-        """Take note that the client sends no more; it may still wait for answers."""
+        """Give up what is not answered: a client that sends no more has left, as a rule.
+
+        Few close only their own side and wait; many leave when their time is over.
+        """
         if self._stage is _Stage.SPEAKING:
             now = time.monotonic()
             self._take_in(self.core.receive_eof(now), now)
             self._go_on()
-        return self._stage is _Stage.SPEAKING and not self.is_secure
+        if self._stage is _Stage.SPEAKING:
+            self._close()
+        return False
 
     def pause_writing(self) -> None:
         """Take nothing from the core: the socket is full."""
@@ -190,7 +209,8 @@ class Connection(asyncio.Protocol):
             if time.monotonic() >= until:
                 break
         self._write_out()
-        return bool(ready) and core.pending_bytes < high_bytes
+        self._is_queued = bool(ready) and core.pending_bytes < high_bytes
+        return self._is_queued
 
     # What exchanges call.
 
@@ -198,10 +218,10 @@ class Connection(asyncio.Protocol):
         """Take note that an answer is whole, and send it with those that come beside it."""
         if self._is_write_due:
             return
-        if self.core.open_requests:
-            self.write_soon()
-        else:  # none can come beside it
+        if not self.core.open_requests:  # none can come beside it
             self._write_out()
+        if self.core.open_requests or self._ready:
+            self.write_soon()
 
     def write_soon(self) -> None:
         """Take note that there is something to write."""
@@ -289,6 +309,8 @@ class Connection(asyncio.Protocol):
     def _speak(self, spoken: Spoken) -> None:
         now = time.monotonic()
         self.core = self._service.cores[spoken](self.limits, now)
+        if spoken is Spoken.HTTP1:
+            self._pipelined = cast("PipelinedCore", self.core)
         self._stage = _Stage.SPEAKING
         if self._is_draining:
             self.core.drain(now)
@@ -385,7 +407,7 @@ class Connection(asyncio.Protocol):
 
     def _ask_for_turn(self, now: float) -> None:
         self._is_queued = True
-        self._is_queued = self._service.turns.offer(self._service.door, self, now)
+        self._service.turns.offer(self._service.door, self, now)
 
     def _write_out(self) -> None:
         """Give the socket what the core has for it, and do what hangs on that."""
@@ -401,10 +423,22 @@ class Connection(asyncio.Protocol):
             self.write_soon()
         if self._writers:
             self._wake_writers()
+        if self._pipelined is not None:
+            self._unblock(self._pipelined)
         if core.is_ended and not core.has_output:
             self._close()
         elif self._is_paused is core.wants_data:
             self._pause_or_resume()
+
+    def _unblock(self, core: PipelinedCore) -> None:
+        """Take in the requests that waited for an answer before theirs."""
+        if core.has_events:
+            now = time.monotonic()
+            self._take_in(core.receive(b"", now), now)
+        if core.is_lingering and not self._has_said_all:
+            self._has_said_all = True
+            if self._transport.can_write_eof():
+                self._transport.write_eof()
 
     def _wake_writers(self) -> None:
         for stream, writable in self._writers.items():

@@ -29,7 +29,7 @@ def tls_context(tls: TlsOptions, spoken: Iterable[Spoken]) -> ssl.SSLContext:
             raise ValueError("client_verify needs a custom_ca")
         context.verify_mode = ssl.CERT_REQUIRED if tls.verify_client else ssl.CERT_NONE
     except (ssl.SSLError, ValueError) as error:
-        raise InvalidArgument(f"The TLS settings cannot be used: {error}") from None
+        raise InvalidArgument(f"cannot use its TLS settings: {error}") from None
     return context
 
 

@@ -105,8 +105,8 @@ class Turns:
         self.add_door = self._queue.add_door
         self.remove_door = self._queue.remove_door
 
-    def offer(self, door: Door[Runnable], connection: Runnable, since: float) -> bool:
-        """Run a connection now, or queue it; return whether it waits in the queue afterwards.
+    def offer(self, door: Door[Runnable], connection: Runnable, since: float) -> None:
+        """Run a connection now, or queue it; it must not be queued already.
 
         `since` is when work for it began: reading is charged to its door as well.
         """
@@ -116,12 +116,11 @@ class Turns:
             self._used_s += used_s
             door.used_s += used_s
             if not has_more:
-                return False
+                return
         self._queue.add(door, connection)
         if not self._is_due:
             self._is_due = True
             self._loop.call_soon(self._run)
-        return True
 
     def _run(self) -> None:
         """Run what waits until the time of one turn is over, and go on after the next poll."""

@@ -460,6 +460,16 @@ class TestBackPressure:
 
         assert desk.socket.writes == [b"<1 200 ok>"]
 
+    async def test_a_connection_that_was_queued_has_its_turn_again_later(self) -> None:
+        async def serve(exchange: Exchange) -> None:
+            time.sleep(0.0005)  # noqa: ASYNC251  # longer than a slice
+            exchange.respond(OK)
+
+        desk = Desk(serve)
+        for stream in (1, 4, 7):
+            desk.read(*(Head(stream + n, head(), True) for n in range(3)))
+            await until(lambda: desk.socket.written.count(b"200") == stream + 2)  # noqa: B023
+
     async def test_no_request_is_begun_while_much_waits_for_the_client(self) -> None:
         async def serve(exchange: Exchange) -> None:
             exchange.respond(Response(200, (), b"x" * 60))
@@ -574,19 +584,24 @@ class TestEnding:
 
         assert desk.socket.is_aborted
 
-    async def test_a_client_that_sends_no_more_still_gets_its_answer(self) -> None:
+    async def test_a_client_that_sends_no_more_has_left(self) -> None:
         async def serve(exchange: Exchange) -> None:
-            await go
-            exchange.respond(OK)
+            if exchange.stream == 1:
+                exchange.respond(OK)
+            try:
+                await asyncio.sleep(0)
+            finally:
+                seen.append((exchange.stream, exchange.is_gone))
 
-        go = asyncio.get_running_loop().create_future()
+        seen: list[Any] = []
         desk = Desk(serve)
-        desk.read(Head(1, head(), True))
-        assert desk.connection.eof_received() is True
-        go.set_result(None)
-        await until(lambda: bool(desk.socket.writes))
+        desk.read(Head(1, head(), True), Head(2, head(), True))
 
-        assert desk.socket.written == b"<1 200 ok>"
+        assert desk.connection.eof_received() is False
+        await until(lambda: len(seen) == 2)
+
+        assert seen == [(1, False), (2, True)]
+        assert (desk.socket.written, desk.socket.is_closed) == (b"<1 200 ok>", True)
 
     async def test_nothing_is_read_any_more(self) -> None:
         desk = Desk()
@@ -627,6 +642,39 @@ class TestEnding:
 
         assert desk.socket.written == b"<2 200 <1 503 STOPPING><2 reset>"
         assert desk.socket.is_closed
+
+
+class TestPipelining:
+    async def test_a_request_that_waited_for_an_answer_is_answered_next(self) -> None:
+        desk = Desk()
+        desk.core.held.append(Head(2, head(), True))
+
+        desk.read(Head(1, head(), True))
+        await until(lambda: len(desk.socket.writes) == 2)
+
+        assert desk.socket.writes == [b"<1 200 ok>", b"<2 200 ok>"]
+
+    async def test_so_it_is_if_the_answer_came_later(self) -> None:
+        async def serve(exchange: Exchange) -> None:
+            await asyncio.sleep(0)
+            exchange.respond(OK)
+
+        desk = Desk(serve)
+        desk.core.held.append(Head(2, head(), True))
+
+        desk.read(Head(1, head(), True))
+        await until(lambda: len(desk.socket.writes) == 2)
+
+    async def test_our_side_is_closed_while_a_client_is_heard_out(self) -> None:
+        desk = Desk()
+        desk.read(Head(1, head(), True))
+        desk.core.is_lingering = True
+
+        desk.read()
+        desk.read()
+
+        assert desk.socket.writes == [b"<1 200 ok>", b"EOF"]
+        assert not desk.socket.is_closed
 
 
 class TestLogging:

@@ -146,8 +146,6 @@ class Http2:
         if stream_id <= self._last_stream:
             self._on_trailers(flags, stream_id, block, events)
             return
-        if not stream_id & 1:
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a request with an even stream")
         self._last_stream = stream_id
         try:
             head, length, _, _ = self._heads.request(block)
@@ -194,6 +192,8 @@ class Http2:
         self._received += credit
         if self._received - self._returned > self._window:
             raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "more data than the window allows")
+        if flags & PADDED:
+            payload = frames.unpad(flags, payload)
         stream = self._streams.get(stream_id)
         if stream is None:
             self._check_is_late(stream_id)
@@ -202,8 +202,6 @@ class Http2:
         stream.received += credit
         if stream.received - stream.returned > self._stream_window:
             raise StreamFault(ErrorCode.FLOW_CONTROL_ERROR, "more data than the window allows")
-        if flags & PADDED:
-            payload = frames.unpad(flags, payload)
         stream.body_bytes += len(payload)
         has_ended = flags & END_STREAM != 0
         self._check_body(stream, has_ended)

@@ -122,6 +122,8 @@ class FrameReader:
         """Return the flags and the bytes of a header block, or None while it is not whole."""
         if kind == CONTINUATION:
             return self._go_on(flags, stream_id, payload)
+        if not stream_id & 1:
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "HEADERS of an even stream")
         if flags & (PADDED | WITH_PRIORITY):
             payload = unpad(flags, payload)
             if flags & WITH_PRIORITY:

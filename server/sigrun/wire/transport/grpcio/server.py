@@ -9,8 +9,8 @@ import grpc
 
 from sigrun.config.server import GrpcOptions, TlsOptions
 from sigrun.errors import InvalidArgument, Unavailable
-from sigrun.wire.grpc.handlers import service_handler
 from sigrun.wire.rpcs import Services
+from sigrun.wire.transport.grpcio.handlers import service_handler
 
 logger = logging.getLogger(__name__)
 
