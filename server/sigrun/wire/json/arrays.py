@@ -71,7 +71,14 @@ class NotAnArray(Exception):
         self.expected = expected
 
 
-def array(value: Any, dtype: DType | None, pace: Pace, of_object: OfObject) -> Array:
+def array(
+    value: Any,
+    dtype: DType | None,
+    pace: Pace,
+    of_object: OfObject,
+    *,
+    max_rank: int = MAX_RANK,
+) -> Array:
     """Return `value`, a scalar or evenly nested lists, as a tensor.
 
     A dtype of None is one that requests cannot carry. Raises `NotAnArray` for what is uneven
@@ -79,9 +86,15 @@ def array(value: Any, dtype: DType | None, pace: Pace, of_object: OfObject) -> A
     the place of packed numbers can tell what is wrong.
     """
     try:
-        return fast(value, dtype, pace, of_object)
+        tensor = fast(value, dtype, pace, of_object)
+        if tensor.ndim <= max_rank:
+            return tensor
     except (NotOnFastPath, SigrunError):
-        return general(value, dtype, pace, of_object)
+        pass
+    shape = _shape_of(value, max_rank)
+    walk = _Walk(shape, dtype, pace, of_object)
+    walk.take(value, level=0)
+    return walk.vector().reshape(shape)
 
 
 def concatenated(arrays: list[Array], pace: Pace) -> Array:
@@ -181,21 +194,6 @@ def _strings(values: list[Any], kinds: set[type], pace: Pace, of_object: OfObjec
     return vector
 
 
-def general(
-    value: Any,
-    dtype: DType | None,
-    pace: Pace,
-    of_object: OfObject,
-    *,
-    max_rank: int = MAX_RANK,
-) -> Array:
-    """Return what `array` returns, looking at each element: slow, but it finds each mistake."""
-    shape = _shape_of(value, max_rank)
-    walk = _Walk(shape, dtype, pace, of_object)
-    walk.take(value, level=0)
-    return walk.vector().reshape(shape)
-
-
 def _shape_of(value: Any, max_rank: int) -> Shape:
     shape: list[int] = []
     while is_list(value):
@@ -207,7 +205,7 @@ def _shape_of(value: Any, max_rank: int) -> Shape:
 
 
 class _Walk:
-    """Collects the elements of a value in the order of the text, checking it against a shape."""
+    """The general path: collects elements in the order of the text, and checks each list."""
 
     def __init__(self, shape: Shape, dtype: DType | None, pace: Pace, of_object: OfObject) -> None:
         self._shape = shape
@@ -227,8 +225,9 @@ class _Walk:
         if len(value) != self._shape[level]:
             raise NotAnArray(Fault.WRONG_SIZE, value, level=level, expected=self._shape[level])
         for part in parts(value, self._pace):
-            # Of a large list most parts are as they should be.
-            if part is value or not self._took_whole(part, level + 1):
+            # Most are as they should be: parts of a large list, and lists of elements.
+            is_nested = part is value and level + 1 < rank
+            if is_nested or not self._took_whole(part, level + 1):
                 for element in part:
                     self.take(element, level + 1)
 

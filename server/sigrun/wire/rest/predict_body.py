@@ -144,9 +144,9 @@ def _columnar_inputs(value: Any, signature: Signature, pace: Pace) -> Inputs:
     }
 
 
-def _tensor(value: Any, spec: TensorSpec, pace: Pace) -> Array:
+def _tensor(value: Any, spec: TensorSpec, pace: Pace, max_rank: int = MAX_RANK) -> Array:
     try:
-        return arrays.array(value, spec.dtype, pace, values.from_base64)
+        return arrays.array(value, spec.dtype, pace, values.from_base64, max_rank=max_rank)
     except NotAnArray as error:
         raise _refusal(error, spec.dtype) from None
 
@@ -260,7 +260,8 @@ class _Rows:
 
     def _take_value(self, alias: str, value: Any, place: str) -> None:
         try:
-            tensor = _row(value, self._specs[alias], self._pace)
+            # One level is for the rows.
+            tensor = _tensor(value, self._specs[alias], self._pace, MAX_RANK - 1)
             _check_shape(tensor.shape, self._shapes.setdefault(alias, tensor.shape))
         except SigrunError as error:
             raise InvalidArgument(
@@ -271,14 +272,6 @@ class _Rows:
 
 def _fast(value: Any, spec: TensorSpec, pace: Pace) -> Array:
     return arrays.fast(value, spec.dtype, pace, values.from_base64)
-
-
-def _row(value: Any, spec: TensorSpec, pace: Pace) -> Array:
-    """Return the tensor of one row, which has one level less than that of all rows."""
-    try:
-        return arrays.general(value, spec.dtype, pace, values.from_base64, max_rank=MAX_RANK - 1)
-    except NotAnArray as error:
-        raise _refusal(error, spec.dtype) from None
 
 
 def _check_shape(shape: Shape, expected: Shape) -> None:
