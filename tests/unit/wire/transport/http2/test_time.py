@@ -186,11 +186,13 @@ def test_an_answer_that_waits_for_its_turn_is_not_given_up() -> None:
     peer.core.respond(1, ANSWER._replace(body=bytes(90_000)))
     peer.core.respond(3, ANSWER._replace(body=bytes(90_000)))
 
-    for _ in range(15):  # each takes a frame of one of them
+    takes = 0
+    while peer.core.open_requests:  # each take is a frame of one of them
         assert peer.wait(50, tick_s=1.0) == []
         peer.core.take()
+        takes += 1
 
-    assert peer.core.open_requests == 0
+    assert takes > 10
 
 
 def test_a_socket_that_takes_nothing_ends_the_connection() -> None:
