@@ -61,6 +61,7 @@ class Limits:
     max_window_updates: int = 5000  # and as many as we sent DATA frames
     max_priorities: int = 5000
     max_useless_frames: int = 1000  # empty ones and unknown ones
+    max_small_frames: int = 10_000  # DATA of less than 64 bytes that does not end a body
     max_continuations: int = 32  # of one header block
 
     # How long a connection lasts.

@@ -19,6 +19,8 @@ from sigrun.wire.transport.limits import Limits
 CHUNKED = -1
 _MAX_KNOWN = 8
 _MAX_KNOWN_BYTES = 2048
+_LENGTH = b"content-length"
+_LENGTH_FIELD = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: ([0-9]{1,10})\r\n")
 _HTTP = b"http"
 _OWN_FIELDS = frozenset({b"upgrade", b"http2-settings", b"keep-alive", b"te"})
 
@@ -65,24 +67,49 @@ def read_head(text: bytes, limits: Limits) -> Request:
 
 
 class KnownHeads:
-    """The last few heads of one connection: most clients repeat theirs byte by byte."""
+    """The last few heads of one connection: clients repeat them, but for the body's length."""
 
-    __slots__ = ("_limits", "_requests")
+    __slots__ = ("_alike", "_limits", "_same")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._requests: dict[bytes, Request] = {}
+        self._same: dict[bytes, Request] = {}
+        self._alike: dict[bytes, Request] = {}  # by heads without the digits of the length
 
     def read(self, text: bytes) -> Request:
         """Read a head as `read_head` does, but not again what has been read before."""
-        request = self._requests.get(text)
+        request = self._same.get(text)
         if request is None:
-            request = read_head(text, self._limits)
-            if len(text) <= _MAX_KNOWN_BYTES:
-                if len(self._requests) >= _MAX_KNOWN:
-                    self._requests.clear()
-                self._requests[text] = request
+            length = _LENGTH_FIELD.search(text)
+            if length is None:
+                request = read_head(text, self._limits)
+            else:
+                rest = text[: length.start(1)] + text[length.end(1) :]
+                request = self._read_alike(text, rest, length[1])
+            _remember(self._same, text, request)
         return request
+
+    def _read_alike(self, text: bytes, rest: bytes, digits: bytes) -> Request:
+        alike = self._alike.get(rest)
+        if alike is None:
+            request = read_head(text, self._limits)
+            _remember(self._alike, rest, request)
+            return request
+        base = alike.head
+        if _LENGTH in base.headers:  # so far there has been one such head: make the base of all
+            base = base.varied({n: v for n, v in base.headers.items() if n != _LENGTH})
+            base.base = None
+            _remember(self._alike, rest, alike._replace(head=base))
+        head = base.varied({**base.headers, _LENGTH: digits})
+        _, _, keeps_alive, expects_continue, is_http10, is_head = alike
+        return Request(head, int(digits), keeps_alive, expects_continue, is_http10, is_head)
+
+
+def _remember(known: dict[bytes, Request], text: bytes, request: Request) -> None:
+    if len(text) <= _MAX_KNOWN_BYTES:
+        if len(known) >= _MAX_KNOWN:
+            known.clear()
+        known[text] = request
 
 
 def head_too_large(limits: Limits) -> Refusal:

@@ -22,6 +22,7 @@ class Kind(enum.Enum):
     PINGS = "PING frames"
     WINDOW_UPDATES = "WINDOW_UPDATE frames"
     PRIORITIES = "PRIORITY frames"
+    SMALL = "small DATA frames"
     USELESS = "frames that say nothing"
 
 
@@ -37,6 +38,7 @@ class Abuse:
             Kind.PINGS: limits.max_pings,
             Kind.WINDOW_UPDATES: limits.max_window_updates,
             Kind.PRIORITIES: limits.max_priorities,
+            Kind.SMALL: limits.max_small_frames,
             Kind.USELESS: limits.max_useless_frames,
         }
         self.answers = 0  # given in this interval; whoever gives one adds it

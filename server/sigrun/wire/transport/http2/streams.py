@@ -36,6 +36,7 @@ from sigrun.wire.transport.http2.stream import Answer, Body, Stream
 from sigrun.wire.transport.limits import Limits
 
 _MAX_REMEMBERED_RESETS = 4096
+_SMALL_BYTES = 64
 
 
 class Streams:
@@ -118,6 +119,9 @@ class Streams:
         if flags & PADDED:
             payload = frames.unpad(flags, payload)
         stream = self._open.get(id)
+        has_ended = flags & END_STREAM != 0
+        if len(payload) < _SMALL_BYTES and not has_ended:
+            self._abuse.count(Kind.SMALL if payload else Kind.USELESS)
         if stream is None:
             self._give_back(credit)
             self._check_is_late(id)
@@ -126,14 +130,11 @@ class Streams:
         if stream.received - stream.returned > self._stream_window:
             raise StreamFault(ErrorCode.FLOW_CONTROL_ERROR, "more data than the window allows")
         stream.body_bytes += len(payload)
-        has_ended = flags & END_STREAM != 0
         if stream.length is not None or stream.body is Body.ENDED:
             _check_body(stream, has_ended)
         if has_ended:
             stream.body = Body.ENDED
         elif stream.body is Body.DISCARDED or not payload:
-            if not payload:
-                self._abuse.count(Kind.USELESS)
             self.consumed(id, credit)
             return
         if stream.body_bytes > self._limits.max_body_bytes:
@@ -369,11 +370,14 @@ class Streams:
             stream.since += seconds
 
     def check_answers(self, now: float, events: list[Event]) -> None:
-        """Give up answers of which the client takes nothing."""
+        """Give up answers for which the client opens no window."""
+        has_window = self._outbox.window > 0
         stalled = [
             stream.id
             for stream in self._open.values()
-            if stream.output and now - stream.output.moved_at > self._limits.stalled_s
+            if stream.output
+            and now - stream.output.moved_at > self._limits.stalled_s
+            and not (stream.output.has_turn and has_window)
         ]
         for id in stalled:
             self.give_up(id, ErrorCode.CANCEL, events)

@@ -67,6 +67,11 @@ FLOODS: dict[str, tuple[bytes, Callable[[int], bytes]]] = {
     ),
     "empty DATA": (open_request(3), lambda n: data(3, b"")),
     "DATA of padding": (open_request(3), lambda n: data(3, b"\x02\0\0", PADDED)),
+    "DATA of a byte": (open_request(3), lambda n: data(3, b"a")),
+    "DATA of a byte after a reset": (
+        headers(3, REQUEST[1:], END_HEADERS),
+        lambda n: data(3, b"a"),
+    ),
     "SETTINGS": (b"", lambda n: settings_frame((4, n))),
     "acknowledgements": (b"", lambda n: frame(SETTINGS, ACK)),
     "PING": (b"", lambda n: frame(PING, 0, 0, bytes(8))),

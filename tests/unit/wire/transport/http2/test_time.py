@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -176,6 +177,22 @@ def test_an_answer_that_is_read_a_byte_a_second_is_given_up() -> None:
 
     assert events == [Reset(1, ErrorCode.CANCEL)]
     assert peer.now < 65
+
+
+def test_an_answer_that_waits_for_its_turn_is_not_given_up() -> None:
+    limits = replace(LIMITS, max_take_bytes=10_000)
+    peer = Peer(limits, settings((4, 100_000)), window_update(0, 10**6))
+    peer.send(headers(1), headers(3))
+    peer.core.respond(1, ANSWER._replace(body=bytes(90_000)))
+    peer.core.respond(3, ANSWER._replace(body=bytes(90_000)))
+
+    takes = 0
+    while peer.core.open_requests:  # each take is a frame of one of them
+        assert peer.wait(50, tick_s=1.0) == []
+        peer.core.take()
+        takes += 1
+
+    assert takes > 10
 
 
 def test_a_socket_that_takes_nothing_ends_the_connection() -> None:
