@@ -78,6 +78,10 @@ test-real: $(READY) $(JS_BUILT) chromium ## Run the tests with sockets, real mod
 	@$(BIN)/python -m examples.panda.prepare
 	$(PYTEST) tests --ignore=tests/unit
 
+.PHONY: reliability
+reliability: $(READY) ## The long form of tests/reliability, which prints figures
+	SIGRUN_RELIABILITY=long $(PYTEST) tests/reliability -s
+
 # A browser where Debian's packages can be had; without one its tests say that they are skipped.
 .PHONY: chromium
 chromium:

@@ -72,6 +72,21 @@ class Comparison:
         return [figure(subject) / figure(reference) for subject, reference in pairs]
 
     @property
+    def cpu_us(self) -> tuple[float, float] | None:
+        """Return the median CPU times per request, whatever the case is about, if both are known.
+
+        On a machine that does other things as well they say more than requests per second do:
+        the system gives a server with many threads more of its time.
+        """
+        sides = [
+            [sample.cpu_us for sample in samples if sample.cpu_us is not None]
+            for samples in (self.subject, self.reference)
+        ]
+        if not all(sides):
+            return None
+        return statistics.median(sides[0]), statistics.median(sides[1])
+
+    @property
     def verdict(self) -> str:
         if self.ratio is None:
             return "failed" if self.is_failure else "not there"

@@ -46,7 +46,7 @@ async def inside(model: str) -> AsyncIterator[Inside]:
             names = tensor_names(signature, tuple(signature.outputs))
             yield Inside(
                 predict=lambda body: rpc(body, CONTEXT),
-                prepared_call=servable._calls.get(*names).call,
+                prepared_call=servable._model.calls.get(*names).call,
                 input_names=tuple(signature.inputs),
             )
     finally:

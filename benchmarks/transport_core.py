@@ -1,4 +1,4 @@
-"""What the HTTP/2 core costs for one request, sockets and application left out.
+"""What the cores of HTTP/2 and 1.1 cost for one request, sockets and application left out.
 
     python -m benchmarks.transport_core [--profile]
 
@@ -12,6 +12,15 @@ A client sends reads of 8 gRPC calls (HEADERS and DATA of 46 bytes each); each i
 
 Printed are microseconds of CPU for each request, the best of several rounds, and what the
 library hpack alone takes for the same header blocks.
+
+Over HTTP/1.1, clients send POSTs of 30 bytes with eight headers, one at a time:
+
+    same        the same head each time
+    lengths     bodies of 10 to 99 bytes
+    ids         an `X-Request-Id` of its own for each
+    other       another header that is new each time: nothing is known from before
+
+Printed beside them is what httptools takes alone, with its headers put into a dict.
 """
 
 from __future__ import annotations
@@ -23,8 +32,10 @@ import time
 from collections.abc import Callable, Iterator
 
 import hpack
+import httptools
 
 from sigrun.wire.transport.events import Data, Response
+from sigrun.wire.transport.http1 import Http1
 from sigrun.wire.transport.http2 import PREFACE, Http2
 from sigrun.wire.transport.http2.frames import (
     DATA,
@@ -145,6 +156,84 @@ def measure(varying: Varying) -> tuple[float, float]:
     return min(ours), min(library)
 
 
+HTTP1_CLIENTS: dict[str, Callable[[int], tuple[int, bytes]]] = {
+    "same": lambda number: (30, b"Accept-Language: en"),
+    "lengths": lambda number: (10 + number % 90, b"Accept-Language: en"),
+    "ids": lambda number: (30, b"X-Request-Id: 1f2e3d4c-%08x" % number),
+    "other": lambda number: (30, b"X-Other: 1f2e3d4c-%08x" % number),
+}
+_HTTP1_ANSWER = Response(200, ((b"content-type", b"application/json"),), bytes(30))
+
+
+def http1_reads(client: Callable[[int], tuple[int, bytes]], count: int) -> list[bytes]:
+    """Return the requests of one client of HTTP/1.1."""
+    found = []
+    for number in range(count):
+        length, header = client(number)
+        lines = (
+            b"POST /v1/models/half_plus_two:predict HTTP/1.1",
+            b"Host: 127.0.0.1:8501",
+            b"User-Agent: python-httpx/0.28.1",
+            b"Accept: */*",
+            b"Accept-Encoding: gzip, deflate",
+            b"Connection: keep-alive",
+            b"Content-Type: application/json",
+            b"Content-Length: %d" % length,
+            header,
+        )
+        found.append(b"\r\n".join((*lines, b"", bytes(length))))
+    return found
+
+
+def serve_http1(core: Http1, reads: list[bytes]) -> None:
+    """Answer all requests."""
+    for read in reads:
+        for event in core.receive(read, 1.0):
+            if type(event) is Data:
+                core.consumed(event.stream, event.credit)
+                core.respond(event.stream, _HTTP1_ANSWER)
+        core.take()
+
+
+class _Fields:
+    """What httptools calls, doing as little as a server must."""
+
+    def __init__(self) -> None:
+        self.headers: dict[bytes, bytes] = {}
+        self.url = self.body = b""
+
+    def on_message_begin(self) -> None:
+        self.headers = {}
+
+    def on_url(self, url: bytes) -> None:
+        self.url = url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers[name.lower()] = value
+
+    def on_headers_complete(self) -> None:
+        pass
+
+    def on_body(self, body: bytes) -> None:
+        self.body = body
+
+    def on_message_complete(self) -> None:
+        pass
+
+
+def measure_http1(client: Callable[[int], tuple[int, bytes]]) -> tuple[float, float]:
+    """Return what a request costs in the core, and in httptools alone."""
+    sent = http1_reads(client, _READS * _REQUESTS_OF_A_READ)
+    ours, library = [], []
+    for _ in range(_ROUNDS):
+        core, parser = Http1(Limits(), 0.0), httptools.HttpRequestParser(_Fields())
+        ours.append(microseconds(lambda core=core: serve_http1(core, sent)))  # type: ignore[misc]
+        library.append(
+            microseconds(lambda parser=parser: [parser.feed_data(read) for read in sent])  # type: ignore[misc]
+        )
+    return min(ours), min(library)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--profile", choices=CLIENTS, help="show where the time goes for a client")
@@ -157,6 +246,9 @@ def main() -> None:
     for name, varying in CLIENTS.items():
         ours, library = measure(varying)
         print(f"{name:10} {ours:6.1f} us a request; its header block by hpack alone {library:5.1f}")
+    for name, client in HTTP1_CLIENTS.items():
+        ours, library = measure_http1(client)
+        print(f"{name:10} {ours:6.1f} us a request of HTTP/1.1; by httptools alone {library:5.1f}")
 
 
 if __name__ == "__main__":

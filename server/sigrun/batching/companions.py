@@ -18,12 +18,18 @@ class CompanionEstimate:
     def __init__(self) -> None:
         self._lone = 0  # times in a row
 
-    def expects_any(self) -> bool:
-        """Return whether to wait for others this time; to be asked once for each request."""
-        if self._lone < _LONE_REQUESTS:
+    @property
+    def is_alone(self) -> bool:
+        """Whether requests have been alone for a while."""
+        return self._lone >= _LONE_REQUESTS
+
+    def expects_any(self, requests: int = 1) -> bool:
+        """Return whether to wait for others this time; `requests` came since it was last asked."""
+        if not self.is_alone:
             return True
-        self._lone += 1
-        return self._lone % _PROBE_EVERY == 0
+        before = self._lone
+        self._lone += requests
+        return self._lone // _PROBE_EVERY > before // _PROBE_EVERY
 
     def observed(self, requests: int) -> None:
         """Learn that so many requests came together, after waiting."""

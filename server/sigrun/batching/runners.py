@@ -3,9 +3,9 @@
 In: schedulers that say that something waits, and batches that end. Out: schedulers are told to
 start batches, on as many runners as `fairness` grants them.
 
-Runners are handed out one turn of the event loop after something came, so that requests which
-arrive together leave together. Nothing else holds a batch up: a runner that is free takes what is
-there.
+Runners that are free are handed out one turn of the event loop after something came, or a few if
+it keeps coming (see `gathering`), so that requests which arrive together leave together. Nothing
+else holds a batch up: a runner that becomes free takes what is there.
 """
 
 from __future__ import annotations
@@ -17,21 +17,22 @@ from collections.abc import Callable
 from typing import Protocol
 
 from sigrun.batching.fairness import Claim, Neighbours, Pace, choose, runners_for
+from sigrun.batching.gathering import Gathering
 
 _QUICK_S = 0.020  # a run that another model can wait for
-_STUCK_S = 0.250  # without the end of a run, after which a quick model counts as a slow one
+_STUCK_S = 0.250  # that a run goes on and no other one begins: a quick model counts as slow then
 _ACTIVE_S = 10.0  # after its last request, for which others leave a model a runner
 
 
 class ModelShare:
     """The runners that one model has, whatever its versions and signatures."""
 
-    __slots__ = ("__weakref__", "asked_at", "progress_at", "running")
+    __slots__ = ("__weakref__", "asked_at", "running", "started_at")
 
     def __init__(self) -> None:
         self.running = 0
         self.asked_at = float("-inf")  # when the last request came
-        self.progress_at = 0.0  # when a run ended, or began while no other one did
+        self.started_at = 0.0  # when the last run began
 
 
 class Scheduler(Protocol):
@@ -67,6 +68,7 @@ class BatchRunners:
         self._in_turn: dict[Scheduler, None] = {}
         self._afterwards: list[Callable[[], None]] = []
         self._is_dispatch_due = False
+        self._gathering = Gathering()
 
     def share(self, model: str) -> ModelShare:
         """Return the share of a model, the same one for all who ask while one of them keeps it."""
@@ -76,7 +78,11 @@ class BatchRunners:
         """Start what waits in `scheduler`, when its turn comes and a runner is free."""
         self._in_turn[scheduler] = None
         if self._idle:
-            self._dispatch_soon()
+            if not self._is_dispatch_due:
+                self._is_dispatch_due = True
+                self._gathering.begin(self.clock())
+                asyncio.get_running_loop().call_soon(self._dispatch_when_complete)
+            self._gathering.arrived()
 
     def take(self, scheduler: Scheduler, now: float) -> bool:
         """Take a runner for a request that does not wait, if one is free and nobody waits."""
@@ -84,16 +90,19 @@ class BatchRunners:
             return False
         if self._idle == 1 and not runners_for(self._claim(scheduler, now), 1):
             return False
-        self._hand_out(scheduler.share, 1, now)
+        share = scheduler.share
+        share.running += 1
+        share.started_at = now
+        self._idle -= 1
         return True
 
     def release(self, share: ModelShare) -> None:
         """Take a runner back whose run has ended."""
         self._idle += 1
         share.running -= 1
-        share.progress_at = self.clock()
-        if self._in_turn:
-            self._dispatch_soon()
+        if self._in_turn and not self._is_dispatch_due:
+            self._is_dispatch_due = True
+            asyncio.get_running_loop().call_soon(self.dispatch)
 
     def after_dispatch(self, call: Callable[[], None]) -> None:
         """Make `call` when what can start has been started: now if nothing can."""
@@ -115,23 +124,23 @@ class BatchRunners:
             scheduler = schedulers[index]
             del self._in_turn[scheduler]
             taken = scheduler.start_batches(now, runners)
-            self._hand_out(scheduler.share, taken, now)
-            if taken and scheduler.has_waiting:
+            if not taken:
+                continue
+            share = scheduler.share
+            share.running += taken
+            share.started_at = now
+            self._idle -= taken
+            if scheduler.has_waiting:
                 self._in_turn[scheduler] = None
         calls, self._afterwards = self._afterwards, []
         for call in calls:
             call()
 
-    def _hand_out(self, share: ModelShare, runners: int, now: float) -> None:
-        self._idle -= runners
-        if not share.running:
-            share.progress_at = now
-        share.running += runners
-
-    def _dispatch_soon(self) -> None:
-        if not self._is_dispatch_due:
-            self._is_dispatch_due = True
-            asyncio.get_running_loop().call_soon(self.dispatch)
+    def _dispatch_when_complete(self) -> None:
+        if self._gathering.is_complete(self.clock()):
+            self.dispatch()
+        else:
+            asyncio.get_running_loop().call_soon(self._dispatch_when_complete)
 
     def _claim(self, scheduler: Scheduler, now: float) -> Claim:
         share = scheduler.share
@@ -150,5 +159,5 @@ class BatchRunners:
 def _pace(share: ModelShare, mean_run_s: float | None, now: float) -> Pace:
     if mean_run_s is None:
         return Pace.UNKNOWN
-    is_stuck = share.running > 0 and now - share.progress_at > _STUCK_S
+    is_stuck = share.running > 0 and now - share.started_at > _STUCK_S
     return Pace.SLOW if mean_run_s > _QUICK_S or is_stuck else Pace.QUICK

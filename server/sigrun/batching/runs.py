@@ -30,12 +30,14 @@ _LARGE_BYTES = 4 << 20  # copying more than this would hold up the event loop fo
 class Route:
     """One of the ways in which requests ask for the same tensors.
 
-    `inputs` are the signature's aliases in the order of the fed tensors. `order` says where each
-    of the `outputs` is among the fetched tensors; None: they are in the same order.
+    `inputs` are the signature's aliases in the order of the fed tensors; `lead` is one of them that
+    has rows, if any has. `order` says where each of the `outputs` is among the fetched tensors;
+    None: they are in the same order.
     """
 
     signature: Signature
     inputs: tuple[str, ...]
+    lead: str
     outputs: tuple[str, ...]
     order: tuple[int, ...] | None
 
@@ -70,7 +72,7 @@ class Runs:
             signature, outputs, self.input_names, pad=options.pad_variable_length_inputs
         )
         self.cost = CostModel()
-        self._servable = servable
+        self.servable = servable
         self._signature = signature
         self._outputs = tuple(aliases.values())
         self._options = options
@@ -87,12 +89,10 @@ class Runs:
     ) -> Sequence[Array]:
         """Return the outputs of `route` for one request, run with its own arrays.
 
-        `rows` is 0 for one that the merge rule keeps apart.
+        `rows` is 0 for one that the merge rule keeps apart. Raises what `Servable.run` does.
         """
         started_at = self._clock()
-        outputs = await self._servable.run(
-            route.signature, inputs, route.outputs, deadline=deadline
-        )
+        outputs = await self.servable.run(route.signature, inputs, route.outputs, deadline=deadline)
         self.cost.observe(rows or 1, self._clock() - started_at)
         if rows:
             self._compare(outputs, rows)
@@ -141,9 +141,7 @@ class Runs:
         feeds = dict(zip(self.input_names, arrays, strict=True))
         inputs = {alias: feeds[spec.name] for alias, spec in self._signature.inputs.items()}
         started_at = self._clock()
-        outputs = await self._servable.run(
-            self._signature, inputs, self._outputs, deadline=deadline
-        )
+        outputs = await self.servable.run(self._signature, inputs, self._outputs, deadline=deadline)
         self.cost.observe(rows, self._clock() - started_at)
         return outputs
 

@@ -1,37 +1,37 @@
 """Run the requests for one set of tensors in batches, and give each caller its answer.
 
-In: the arrays of one request, from its caller's coroutine. Out: its outputs, as if it had
-been alone. Deciding is in `queue`, `merging`, `retry` and `fairness`, running in `runs`; here is
-the waiting.
+In: the inputs of one request, from its caller's coroutine. Out: its outputs, as if it had been
+alone. Deciding is in `queue`, `merging` and `fairness`, running in `runs` and `batch_tasks`; here
+is the waiting.
 
-A request goes one of three ways:
+A request goes one of four ways:
 
-1. At once, by its caller, with its own arrays: no task, no future, no copy. So goes one that gains
+1. Straight to the model, where that costs less than to look whether anybody else is about
+   (see `bypass`).
+2. At once, by its caller, with its own arrays: no task, no future, no copy. So goes one that gains
    nothing by company, or has had none for a while, if a runner is free.
-2. Through the queue, and then by its caller as well, if it is a batch by itself when it leaves.
-3. Through the queue, and then in a batch of several, which a task runs. The task outlives any of
-   the callers, and is cancelled when the last of them has gone.
-
-A task that has failed, or whose outputs cannot be divided, goes on with the parts of its batch on
-the same runner until every caller has an answer of its own (see `retry`).
+3. Through the queue, and then by its caller as well, if it is a batch by itself when it leaves.
+4. Through the queue, and then in a batch of several, which a task runs.
 """
 
 from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import Any
 
+from sigrun.batching.batch_tasks import BatchTasks, still_wanted
+from sigrun.batching.bypass import Bypass
 from sigrun.batching.companions import CompanionEstimate
 from sigrun.batching.pending import Batch, Pending
 from sigrun.batching.queue import BatchQueue, share_out
-from sigrun.batching.reply import Reply, ReplyState, RunningBatch
-from sigrun.batching.retry import next_parts
+from sigrun.batching.reply import Reply, ReplyState
 from sigrun.batching.runners import BatchRunners, ModelShare
 from sigrun.batching.runs import Route, Runs
 from sigrun.batching.statistics import BatchRecorder
 from sigrun.config.batching import BatchingOptions
-from sigrun.errors import DeadlineExceeded, SigrunError, Unavailable, error_for
+from sigrun.errors import DeadlineExceeded, Unavailable
 from sigrun.tensors.signature import Array
 
 
@@ -54,8 +54,9 @@ class BatchScheduler:
         self._recorder = recorder
         self._queue: BatchQueue[Reply] = BatchQueue(options)
         self._companions = CompanionEstimate()
+        self._bypass = Bypass()
         self._due: asyncio.TimerHandle | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = BatchTasks(runs, recorder)
         self._running = 0
         self._drained: asyncio.Event | None = None
         recorder.watch(self._queue)
@@ -70,14 +71,25 @@ class BatchScheduler:
         """How long a run took of late, or None if there was none."""
         return self.runs.cost.mean_s
 
-    async def run(
+    def run(
         self, route: Route, inputs: Mapping[str, Array], *, deadline: float | None
-    ) -> Sequence[Array]:
+    ) -> Coroutine[Any, Any, Sequence[Array]]:
         """Return the outputs of `route` for `inputs`. Raises what `Servable.run` does.
 
         Also raises `InvalidArgument` for more rows than are served, and `Unavailable` when too
         much waits already, or more than can be done before the deadline.
         """
+        if self._bypass.left:
+            shape = inputs[route.lead].shape
+            if self._bypass.takes(shape[0] if shape else 1):
+                self._recorder.ran_at_once(shape[0] if shape else 1)
+                servable = self.runs.servable
+                return servable.run(route.signature, inputs, route.outputs, deadline=deadline)
+        return self._run(route, inputs, deadline)
+
+    async def _run(
+        self, route: Route, inputs: Mapping[str, Array], deadline: float | None
+    ) -> Sequence[Array]:
         now = self._runners.clock()
         if deadline is not None and deadline <= now:
             raise DeadlineExceeded
@@ -88,9 +100,11 @@ class BatchScheduler:
             self._running += 1
             self._recorder.ran_at_once(rows or 1)
             try:
-                return await self.runs.as_sent(route, inputs, rows, deadline)
+                outputs = await self.runs.as_sent(route, inputs, rows, deadline)
             finally:
                 self._end_run()
+            self._renew_bypass()
+            return outputs
         pending = self._enqueue(arrays, rows, now, deadline)
         reply = pending.reply
         try:
@@ -103,9 +117,11 @@ class BatchScheduler:
                 reply.expiry.cancel()
         if reply.state is ReplyState.RUN_YOURSELF:
             try:
-                return await self.runs.as_batch(route, inputs, pending)
+                outputs = await self.runs.as_batch(route, inputs, pending)
             finally:
                 self._end_run()
+            self._renew_bypass()
+            return outputs
         return route.arranged(reply.outputs)
 
     def start_batches(self, now: float, runners: int) -> int:
@@ -136,8 +152,19 @@ class BatchScheduler:
             not options.batch_timeout_s
             and rows <= options.max_batch_rows
             and not self.runs.pads(rows)
-            and (self.runs.cost.is_short(rows) or not self._companions.expects_any())
+            and (rows <= self.runs.cost.short_rows() or not self._expects_company())
         )
+
+    def _expects_company(self) -> bool:
+        return self._companions.expects_any(1 + self._bypass.taken())
+
+    def _renew_bypass(self) -> None:
+        """Let the next requests past, if it is known that there is nothing to be done for them."""
+        options, cost = self._options, self.runs.cost
+        rows = 0
+        if not (options.batch_timeout_s or options.allowed_batch_rows or self._queue):
+            rows = cost.brief_rows() if self._companions.is_alone else cost.short_rows()
+        self._bypass.renew(min(rows, options.max_batch_rows) if self.runs.rule.merges else 0)
 
     def _enqueue(
         self, arrays: Sequence[Array], rows: int, now: float, deadline: float | None
@@ -229,7 +256,7 @@ class BatchScheduler:
             batch, expired = self._queue.take(now)
             for pending in expired:
                 self._expire(pending)
-            if wanted := _still_wanted(batch):
+            if wanted := still_wanted(batch):
                 self._companions.observed(len(wanted))
                 self._recorder.waits([now - pending.enqueued_at for pending in wanted])
                 return wanted
@@ -267,17 +294,7 @@ class BatchScheduler:
         if len(batch) == 1 and not first.reply.is_piece(first):
             first.reply.tell_to_run()
             return
-        running = RunningBatch(len(batch))
-        for pending in batch:
-            if pending.reply.is_piece(pending) and not pending.reply.batches:
-                self._recorder.split_requests += 1
-            pending.reply.batches = (*pending.reply.batches, running)
-        task = asyncio.create_task(
-            self._run_batch(batch), name=f"batch of {len(batch)} for {self.runs.name}"
-        )
-        running.task = task
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks.start(batch, self._end_run)
 
     def _end_run(self) -> None:
         self._running -= 1
@@ -287,61 +304,3 @@ class BatchScheduler:
     def _tell_if_drained(self) -> None:
         if self._drained is not None and not self._running and not self._queue:
             self._drained.set()
-
-    async def _run_batch(self, batch: Batch[Reply]) -> None:
-        try:
-            await self._run_and_answer(batch)
-        except BaseException:
-            _fail(batch, Unavailable("The server stops"))  # or nobody is left to be told
-            raise
-        finally:
-            self._end_run()
-
-    async def _run_and_answer(self, batch: Batch[Reply]) -> None:
-        batch = self._to_run(batch)
-        if not batch:
-            return
-        answers: Sequence[Sequence[Array]]
-        try:
-            if len(batch) == 1 and not self.runs.rule.merges:
-                answers = [await self.runs.alone(batch[0])]
-            else:
-                answers = await self.runs.merged(batch)
-        except Exception as error:
-            await self._retry_or_fail(batch, error)
-            return
-        for pending, outputs in zip(batch, answers, strict=True):
-            pending.reply.deliver(pending, outputs)
-
-    async def _retry_or_fail(self, batch: Batch[Reply], error: Exception) -> None:
-        parts = next_parts(_still_wanted(batch), error, failed_requests=len(batch))
-        if not parts:
-            _fail(batch, error)
-            return
-        self._recorder.retried_batches += 1
-        for part in parts:
-            await self._run_and_answer(part)
-
-    def _to_run(self, batch: Batch[Reply]) -> Batch[Reply]:
-        """Return what is still wanted of a batch; of what is not merged any more no pieces."""
-        wanted = _still_wanted(batch)
-        if self.runs.rule.merges:
-            return wanted
-        return [
-            pending.reply.rejoin(pending) if pending.reply.is_piece(pending) else pending
-            for pending in wanted
-        ]
-
-
-def _still_wanted(batch: Batch[Reply]) -> Batch[Reply]:
-    return [pending for pending in batch if pending.reply.accepts(pending)]
-
-
-def _fail(batch: Batch[Reply], error: Exception) -> None:
-    """Tell every caller that still waits; several get errors of their own."""
-    for pending in batch:
-        if len(batch) > 1 and isinstance(error, SigrunError):
-            # One error raised in many places would collect all their tracebacks.
-            pending.reply.fail(error_for(error.code, str(error)))
-        else:
-            pending.reply.fail(error)

@@ -24,6 +24,8 @@ from sigrun.tensors.signature import Array, Signature, TensorSpec
 
 logger = logging.getLogger(__name__)
 
+_identity = id  # which is also what a servable's name and version are called
+
 JOINED_SIGNATURES = "(joined)"
 """What signatures that are put together for a request are counted under."""
 
@@ -61,10 +63,12 @@ class BatchedServable:
         self._schedulers: weakref.WeakValueDictionary[Hashable, BatchScheduler] = (
             weakref.WeakValueDictionary()
         )
-        self._kept: dict[tuple[str, Sequence[str]], _Way] = {}
+        # By identity: these signatures live as long as this does, and hashing one takes long.
+        self._kept: dict[tuple[int, Sequence[str]], _Way] = {}
         for name, signature in self._signatures.items():
             outputs = tuple(signature.outputs)
-            self._kept[name, outputs] = way = self._make_way(signature, outputs)
+            way = self._make_way(signature, outputs)
+            self._kept[_identity(signature), outputs] = way
             if way is not None and (objection := way[0].runs.rule.objection) is not None:
                 logger.info("Requests for %s run one by one: %s", self._name(name), objection)
         self._extra: OrderedDict[Hashable, _Way] = OrderedDict()
@@ -74,7 +78,7 @@ class BatchedServable:
         """Every signature of the model by name, those that cannot be called included."""
         return self._signatures
 
-    # Not a coroutine function: it would only wait for the scheduler, for each request.
+    # Not a coroutine function: every request would pay for one more that only waits.
     def run(
         self,
         signature: Signature,
@@ -84,7 +88,9 @@ class BatchedServable:
         deadline: float | None,
     ) -> Coroutine[Any, Any, Sequence[Array]]:
         """Run `signature` together with others who ask for the same; see `Servable.run`."""
-        way = self._way(signature, tuple(outputs))
+        outputs = tuple(outputs)
+        key = (_identity(signature), outputs)
+        way = self._kept[key] if key in self._kept else self._extra_way(signature, outputs)
         if way is None:
             return self._servable.run(signature, inputs, outputs, deadline=deadline)
         scheduler, route = way
@@ -95,13 +101,9 @@ class BatchedServable:
         for scheduler in list(self._schedulers.values()):
             await scheduler.drain()
 
-    def _way(self, signature: Signature, outputs: tuple[str, ...]) -> _Way:
+    def _extra_way(self, signature: Signature, outputs: tuple[str, ...]) -> _Way:
         is_own = self._signatures.get(signature.name) is signature
-        key: Hashable = (signature.name, outputs)
-        if not is_own:
-            key = _contents(signature, outputs)
-        elif key in self._kept:
-            return self._kept[signature.name, outputs]
+        key = (signature.name, outputs) if is_own else _contents(signature, outputs)
         if key not in self._extra:
             self._extra[key] = self._make_way(signature, outputs)
             if len(self._extra) > _MAX_EXTRA_WAYS:
@@ -129,6 +131,7 @@ class BatchedServable:
         return scheduler, Route(
             signature=signature,
             inputs=tuple(aliases[name] for name in runs.input_names),
+            lead=next((alias for alias, spec in signature.inputs.items() if spec.shape != ()), ""),
             outputs=outputs,
             order=order if order != tuple(range(len(runs.output_names))) else None,
         )

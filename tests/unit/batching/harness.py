@@ -53,7 +53,10 @@ class IdleScheduler:
 
 
 class Batching:
-    """`batched` runs requests on `inner`, which takes `row_s` seconds for each row of a run."""
+    """`batched` runs requests on `inner`, which takes `row_s` seconds for each row of a run.
+
+    With `beside` it is another model, which shares time and runners with that one.
+    """
 
     def __init__(
         self,
@@ -63,18 +66,22 @@ class Batching:
         signatures: Sequence[Signature] = (HALF_PLUS_TWO,),
         compute: Compute = half_plus_two,
         row_s: float = 0.0,
+        beside: Batching | None = None,
     ) -> None:
-        self.clock = Clock()
+        self.clock: Clock = beside.clock if beside else Clock()
+        self.row_s = row_s
 
         def compute_slowly(inputs: Mapping[str, Array]) -> Mapping[str, Array]:
-            self.clock.now += row_s * len(next(iter(inputs.values())))
+            self.clock.now += self.row_s * len(next(iter(inputs.values())))
             return compute(inputs)
 
         self.inner = FakeServable(signatures, compute_slowly if row_s else compute)
         self.instruments = BatchingInstruments()
-        self.runners = BatchRunners(runners, clock=self.clock)
+        self.runners: BatchRunners = (
+            beside.runners if beside else BatchRunners(runners, clock=self.clock)
+        )
         self.batched = BatchedServable(
-            MNIST,
+            ServableId("neighbour", 1) if beside else MNIST,
             self.inner,
             options=options or BatchingOptions(),
             runners=self.runners,

@@ -43,3 +43,15 @@ def test_company_that_came_makes_it_likely_again() -> None:
     company.observed(2)
 
     assert looks(company, 3) == 3
+
+
+def test_requests_that_were_not_asked_about_count_as_well() -> None:
+    company = alone(4)
+
+    assert sum(company.expects_any(17) for _ in range(10)) == 10
+    assert 4 <= sum(company.expects_any(9) for _ in range(10)) <= 6
+
+
+def test_requests_are_alone_after_a_few_that_were() -> None:
+    assert not alone(3).is_alone
+    assert alone(4).is_alone

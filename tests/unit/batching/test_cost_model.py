@@ -71,18 +71,32 @@ def test_more_rows_are_worth_more_shares(rows: int) -> None:
     assert times.worthwhile_shares(2 * rows) >= times.worthwhile_shares(rows)
 
 
-def test_a_run_is_short_when_a_few_were() -> None:
-    assert not learned(*[(3, 10e-6)] * 4).is_short(3)
-    assert learned(*[(3, 10e-6)] * 5).is_short(3)
-    assert not learned(*[(3, 100e-6)] * 5).is_short(3)
+def test_runs_are_short_when_a_few_were() -> None:
+    assert learned(*[(3, 10e-6)] * 4).short_rows() == 0
+    assert learned(*[(3, 10e-6)] * 5).short_rows() >= 3
+    assert learned(*[(3, 100e-6)] * 5).short_rows() == 0
 
 
 def test_a_run_of_more_rows_is_taken_to_last_longer() -> None:
-    times = learned(*[(4, 10e-6)] * 5)
+    assert 8 <= learned(*[(4, 10e-6)] * 5).short_rows() < 16
 
-    assert times.is_short(1)
-    assert times.is_short(8)
-    assert not times.is_short(16)
+
+def test_one_slow_run_does_not_hide_that_runs_are_short() -> None:
+    times = learned(*[(1, 10e-6)] * 20, (1, 0.010))
+
+    assert times.short_rows() >= 1
+
+
+def test_short_runs_are_seen_soon_after_a_cold_start() -> None:
+    times = learned((1, 5.0), (1, 0.010), *[(1, 10e-6)] * 25)
+
+    assert times.short_rows() >= 1
+
+
+def test_runs_that_have_become_long_are_seen() -> None:
+    times = learned(*[(1, 10e-6)] * 20, *[(1, 0.001)] * 40)
+
+    assert times.short_rows() == 0
 
 
 def test_what_waits_takes_a_run_for_each_batch_and_a_time_for_each_row() -> None:

@@ -93,6 +93,54 @@ async def test_as_many_batches_run_at_once_as_there_are_runners() -> None:
     assert (at_once, len(batching.inner.runs)) == (2, 3)
 
 
+async def test_requests_that_arrive_in_one_turn_of_the_loop_share_one_run() -> None:
+    batching = Batching(runners=2)
+
+    await asyncio.gather(*[batching.ask(value) for value in range(64)])
+
+    assert batching.sizes == [64]
+
+
+async def test_requests_that_arrive_one_in_each_turn_share_runs() -> None:
+    batching = Batching(runners=2, row_s=3.5e-5)  # neither short nor a long turn of the loop
+    tasks = []
+
+    for value in range(64):
+        tasks.append(batching.ask(value))
+        await asyncio.sleep(0)
+
+    assert await answers(*tasks) == [[value / 2 + 2] for value in range(64)]
+    assert len(batching.sizes) <= 12
+
+
+async def test_a_flooded_slow_model_does_not_hold_up_its_neighbour() -> None:
+    slow = Batching(BatchingOptions(max_batch_rows=1, max_enqueued_batches=100), runners=2)
+    innocent = Batching(beside=slow)
+    assert await answers(innocent.ask(2)) == [[3]]
+    slow.inner.gate.clear()
+    flood = [slow.ask(value) for value in range(50)]
+    await let_others_run()
+
+    assert await answers(innocent.ask(4)) == [[4]]
+    assert len(slow.inner.runs) == 1
+    slow.inner.gate.set()
+    await asyncio.gather(*flood)
+
+
+async def test_an_endless_run_does_not_hold_up_a_model_that_is_asked_for_the_first_time() -> None:
+    endless = Batching(runners=2)
+    other = Batching(beside=endless)
+    endless.inner.gate.clear()
+    stuck = [endless.ask(1)]
+    await let_others_run()
+    stuck.append(endless.ask(2))
+    await let_others_run()
+
+    assert await answers(other.ask(4)) == [[4]]
+    endless.inner.gate.set()
+    await asyncio.gather(*stuck)
+
+
 async def test_a_timeout_lets_a_batch_wait_for_company() -> None:
     batching = Batching(BatchingOptions(batch_timeout_s=0.5))
 
@@ -589,7 +637,7 @@ async def test_a_request_that_runs_at_once_is_padded_where_sizes_are_prescribed(
 
 
 async def test_a_request_that_runs_at_once_keeps_its_runner_and_is_drained() -> None:
-    batching = Batching(row_s=1e-6)
+    batching = Batching(row_s=1e-3)
     for _ in range(5):
         await batching.ask(1)
     first = await occupy(batching)
@@ -603,3 +651,116 @@ async def test_a_request_that_runs_at_once_keeps_its_runner_and_is_drained() -> 
     batching.inner.gate.set()
     assert await answers(first, second) == [[2], [3]]
     await draining
+
+
+async def test_most_short_runs_need_no_runner() -> None:
+    batching = Batching(row_s=1e-6)
+    for _ in range(5):
+        await batching.ask(1)
+    first = await occupy(batching)
+
+    second = batching.ask(2)
+    await let_others_run()
+
+    assert batching.sizes == [1] * 7
+    batching.inner.gate.set()
+    assert await answers(first, second) == [[2], [3]]
+    assert batching.runners_are_idle()
+    assert batching.statistics().runs == 7
+    assert batching.statistics().request_rows.count == 7
+    assert batching.statistics().queue_wait_us.count == 7
+
+
+async def test_brief_runs_that_are_alone_need_no_runner_until_there_is_company() -> None:
+    batching = Batching(row_s=1e-4)
+    for _ in range(10):
+        await batching.ask(1)
+    first = await occupy(batching)
+    second = batching.ask(2)
+    await let_others_run()
+    alone = list(batching.sizes)
+
+    batching.inner.gate.set()
+    await asyncio.gather(first, second)
+    for _ in range(2):
+        await asyncio.gather(*[batching.ask(value) for value in range(32)])
+
+    assert alone == [1] * 12
+    assert batching.sizes[-1] == 32
+
+
+async def test_short_runs_that_become_long_are_noticed() -> None:
+    batching = Batching(row_s=1e-6)
+    for _ in range(30):
+        await batching.ask(1)
+
+    batching.row_s = 1e-3
+    for _ in range(800):
+        await batching.ask(1)
+    tasks = [batching.ask(value) for value in (1, 2, 3, 4)]
+
+    assert await answers(*tasks) == [[2.5], [3], [3.5], [4]]
+    assert batching.sizes[-1] > 1
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        BatchingOptions(batch_timeout_s=0.1),
+        BatchingOptions(max_batch_rows=4, allowed_batch_rows=(2, 4)),
+    ],
+)
+async def test_short_runs_go_through_the_queue_where_batches_are_prescribed(
+    options: BatchingOptions,
+) -> None:
+    batching = Batching(options, row_s=1e-6)
+
+    for _ in range(8):
+        tasks = [batching.ask(1), batching.ask(2)]
+        await let_others_run()
+        batching.clock.advance(0.2)
+        await asyncio.gather(*tasks)
+
+    assert batching.sizes == [2] * 8
+
+
+async def test_more_rows_than_are_short_go_through_the_scheduler() -> None:
+    batching = Batching(BatchingOptions(max_batch_rows=8), row_s=1e-6)
+    for _ in range(6):
+        await batching.ask(1)
+
+    assert await outcome(batching.ask(*range(9))) == (
+        "INVALID_ARGUMENT: Task size 9 is larger than maximum input batch size 8"
+    )
+
+
+async def test_a_request_that_cannot_be_served_before_its_deadline_is_refused() -> None:
+    batching = Batching(row_s=1.0)
+    for _ in range(2):
+        await batching.ask(1, 2)
+        await batching.ask(1, 2, 3, 4)
+        await batching.ask(1)
+    first = await occupy(batching)
+    waiting = batching.ask(*range(10))
+    await let_others_run()
+    now = batching.clock.now
+
+    late = batching.ask(1, deadline=now + 10)
+    in_time = batching.ask(1, deadline=now + 12)
+    await let_others_run()
+
+    assert await outcome(late) == (
+        "UNAVAILABLE: The request cannot be served before its deadline, which is in 10 s: what "
+        "waits takes 11 s or more (signature serving_default of mnist:3; 1 requests wait)"
+    )
+    assert batching.statistics().refused_requests == 1
+    batching.inner.gate.set()
+    await asyncio.gather(first, waiting, in_time)
+
+
+async def test_a_request_for_which_nothing_waits_is_taken_however_long_runs_were() -> None:
+    batching = Batching(row_s=1.0)
+    for _ in range(6):
+        await batching.ask(1)
+
+    assert await outcome(batching.ask(2, deadline=batching.clock.now + 0.5)) == [3]

@@ -50,6 +50,13 @@ class Echo:
         trailers = ((b"grpc-status", b"0"),) if exchange.head.version == b"2" else None
         exchange.respond(Response(200, TEXT, body, trailers))
 
+    async def _call(self, exchange: Exchange, _: int) -> None:
+        """Echo a message as gRPC has it."""
+        await asyncio.sleep(0.001)
+        body = await exchange.read(MAX_BODY_BYTES)
+        headers = ((b"content-type", b"application/grpc"),)
+        exchange.respond(Response(200, headers, body, ((b"grpc-status", b"0"),)))
+
     async def _peer(self, exchange: Exchange, _: int) -> None:
         text = f"{exchange.peer} {'secure' if exchange.is_secure else 'plain'}"
         exchange.respond(Response(200, TEXT, text.encode()))
@@ -101,6 +108,7 @@ def work(us: int) -> None:
 
 _PATHS: dict[bytes, Callable[[Echo, Exchange, int], Any]] = {
     b"/echo": Echo._echo,
+    b"/echo.Echo/Call": Echo._call,
     b"/peer": Echo._peer,
     b"/large": Echo._large,
     b"/slow": Echo._slow,

@@ -16,7 +16,7 @@ import h2.exceptions
 import h2.settings
 
 HOST = "127.0.0.1"
-PATIENCE_S = 8.0
+PATIENCE_S = 20.0
 _GOAWAY = 7
 
 

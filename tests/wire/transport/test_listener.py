@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import socket
+import weakref
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -20,7 +22,7 @@ from sigrun.wire.transport.limits import Limits
 from tests.wire.transport.desk import Desk, read_answer, request, until, watched
 from tests.wire.transport.h2_client import HOST, H2Client
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(60)]
 
 
 class TestHttp1:
@@ -385,7 +387,6 @@ class TestManyConnections:
         writer.write(request("/echo", b"abc"))
         assert await read_answer(reader) == (200, b"abc")
 
-    @pytest.mark.timeout(60)
     async def test_two_thousand_idle_ones_cost_nobody_anything(self, desk: Desk) -> None:
         listener = await desk.listen()
         idle = []
@@ -400,6 +401,26 @@ class TestManyConnections:
             for n in range(100):
                 assert (await client.ask("/echo", b"%d" % n)).body == b"%d" % n
                 await asyncio.sleep(0.005)
+
+    async def test_nothing_is_left_of_one_that_is_over(self, desk: Desk) -> None:
+        listener = await desk.listen()
+        client = await desk.http2(listener)
+        reader, writer = await desk.connect(listener)
+        gc.collect()
+        gc.disable()  # it would find what refers to itself, and look for long
+        try:
+            writer.write(request("/slow?1", b"abc"))
+            await read_answer(reader)
+            await client.ask("/slow?1", b"abc")
+            connections = [weakref.ref(each) for each in listener._connections]
+
+            writer.close()
+            await client.close()
+            await until(lambda: listener.statistics().connections == 0)
+
+            await until(lambda: [each() for each in connections] == [None, None])
+        finally:
+            gc.enable()
 
     async def test_numbers_say_what_there_is(self, desk: Desk) -> None:
         listener = await desk.listen()

@@ -15,7 +15,7 @@ from sigrun.wire.transport.limits import Limits
 from tests.wire.transport.desk import Desk, read_answer, request, until, watched
 from tests.wire.transport.h2_client import HOST
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(60)]
 
 MIB = 1024 * 1024
 ROOT = Path(__file__).resolve().parents[3]
@@ -142,7 +142,6 @@ class TestFairness:
             await sending
 
 
-@pytest.mark.timeout(60)
 class TestDescriptors:
     SERVER = textwrap.dedent(
         """

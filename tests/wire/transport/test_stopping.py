@@ -14,7 +14,7 @@ from sigrun.wire.transport.listener import Listener
 from tests.wire.transport.desk import Desk, Echo, read_answer, request, until
 from tests.wire.transport.h2_client import HOST, PATIENCE_S, H2Client
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(60)]
 
 LIMITS = Limits(tick_s=0.02, drain_idle_s=0.1, drain_ping_s=0.2)
 
@@ -58,11 +58,10 @@ class Callers:
             self.answered += answer.body == b"body"
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize("path", ["/echo", "/slow?5", "/busy_echo?200"])
 @pytest.mark.parametrize("spoken", ["http1", "http2", "both"])
 async def test_nothing_that_was_sent_is_lost(desk: Desk, spoken: str, path: str) -> None:
-    for _ in range(5):
+    for _ in range(3):
         listener = await desk.listen(limits=LIMITS)
         callers = Callers(listener, path)
         calls: list[Callable[[], Awaitable[None]]] = []

@@ -19,7 +19,7 @@ from tests.wire.test_tls import OPENSSL, Identity, make_identity
 from tests.wire.transport.desk import Desk, read_answer, request, until
 from tests.wire.transport.h2_client import HOST, PATIENCE_S
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(60)]
 
 needs_openssl = pytest.mark.skipif(
     OPENSSL is None, reason="certificates are made with the openssl command"

@@ -54,5 +54,5 @@ def _check(file: Path) -> None:
         raise InvalidArgument(
             f"{file} has {found.st_size} bytes, more than a protobuf message can have"
         )
-    if not os.access(file, os.R_OK):
+    if not os.access(file, os.R_OK, effective_ids=os.access in os.supports_effective_ids):
         raise PermissionDenied(f"{file} cannot be read: Permission denied")

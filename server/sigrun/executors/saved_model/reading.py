@@ -49,6 +49,7 @@ from sigrun.executors.saved_model.session import (
 )
 from sigrun.executors.saved_model.signatures import read_signature
 from sigrun.executors.saved_model.tensorflow_imports import loader_impl, tf
+from sigrun.executors.saved_model.value_sizes import sized_by_values
 from sigrun.tensors.signature import Array, Signature
 
 T = TypeVar("T")
@@ -279,10 +280,16 @@ class _Reader:
         tensors = frozenset(
             spec.name
             for signature in filter(is_callable, self._signatures.values())
-            if not may_hold_up(self._reach([signature]).operations)
+            if self._takes_what_its_inputs_take(signature)
             for spec in signature.outputs.values()
         )
         return tensors.issuperset
+
+    def _takes_what_its_inputs_take(self, signature: Signature) -> bool:
+        """Return whether runs with inputs of the same sizes take about the same time."""
+        reached = self._reach([signature])
+        fed = [spec.name for spec in signature.inputs.values()]
+        return not may_hold_up(reached.operations) and not sized_by_values(reached, fed)
 
     def _reach_all(self) -> Reached:
         return self._reach(filter(is_callable, self._signatures.values()))

@@ -19,13 +19,12 @@ from __future__ import annotations
 import asyncio
 import enum
 import logging
-import time
 from collections import deque
 from collections.abc import Callable
 from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol, cast
+from typing import Final, Protocol, cast
 
 from sigrun.wire.transport.events import (
     Core,
@@ -97,6 +96,13 @@ class _Stage(enum.Enum):
     LOST = enum.auto()
 
 
+# In Python 3.11, to look up the member of an enum costs as much as to call a function.
+_SPEAKING: Final = _Stage.SPEAKING
+_SENT: Final = Answer.SENT
+
+_HAS_LIMIT = (_Stage.SILENT, _Stage.CLOSING)
+
+
 class Connection(asyncio.Protocol):
     """One connection. `on_lost` is called with it when it is over."""
 
@@ -107,6 +113,8 @@ class Connection(asyncio.Protocol):
         self.loop = asyncio.get_running_loop()
         self._service = service
         self._serve = service.application.serve
+        self._turns, self._door = service.turns, service.door
+        self._clock = service.turns.clock
         self._on_lost = on_lost
         self._high_bytes = service.limits.max_pending_bytes // 2
         self._stage = _Stage.NEW
@@ -116,10 +124,11 @@ class Connection(asyncio.Protocol):
         self._exchanges: dict[int, Exchange] = {}
         self._ready: deque[Exchange] = deque()  # those of them that have not begun
         self._writers: dict[int, asyncio.Future[None]] = {}
+        self._look_at = 0.0  # at the core, however idle it is
         self._is_draining = False
         self._has_said_all = False
         self._is_queued = False  # for its turn
-        self._is_write_due = False
+        self.is_write_due = False  # it is said already that there is something to write
         self._is_full = False  # the socket is
         self._is_paused = False  # reading is
 
@@ -130,7 +139,7 @@ class Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         self._stage = _Stage.SILENT
         patience_s = self.limits.drain_idle_s if self._is_draining else self.limits.head_timeout_s
-        self._act_by = time.monotonic() + patience_s
+        self._act_by = self._clock() + patience_s
         tls = transport.get_extra_info("ssl_object")
         self.is_secure = tls is not None
         agreed = tls.selected_alpn_protocol() if tls is not None else None
@@ -141,17 +150,18 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what has come, and begin what it asks for if nobody else waits."""
-        if self._stage is not _Stage.SPEAKING:
+        if self._stage is not _SPEAKING:
             data = self._early + data
             if not self._knows_what_is_spoken(data):
                 return
         core = self.core
-        now = time.monotonic()
+        now = self._clock()
         events = core.receive(data, now)
         if events:
             self._take_in(events, now)
         if self._ready and not self._is_queued and core.pending_bytes < self._high_bytes:
-            self._ask_for_turn(now)
+            self._is_queued = True
+            self._turns.offer(self._door, self, now)
         else:
             self._go_on()
         if len(data) >= _MUCH_BYTES:
@@ -162,11 +172,11 @@ class Connection(asyncio.Protocol):
 
         Few close only their own side and wait; many leave when their time is over.
         """
-        if self._stage is _Stage.SPEAKING:
-            now = time.monotonic()
+        if self._stage is _SPEAKING:
+            now = self._clock()
             self._take_in(self.core.receive_eof(now), now)
             self._go_on()
-        if self._stage is _Stage.SPEAKING:
+        if self._stage is _SPEAKING:
             self._close()
         return False
 
@@ -177,7 +187,7 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Go on writing, and then with what waited for it."""
         self._is_full = False
-        if self._stage is _Stage.SPEAKING:
+        if self._stage is _SPEAKING:
             self._go_on()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -191,7 +201,7 @@ class Connection(asyncio.Protocol):
 
     def take_turn(self, until: float) -> bool:
         """Begin waiting requests until a time, at least one; return whether more wait."""
-        self._is_write_due = True  # at the end of this turn, for all that is answered in it
+        self.is_write_due = True  # at the end of this turn, for all that is answered in it
         ready, core, serve, high_bytes = self._ready, self.core, self._serve, self._high_bytes
         while ready and core.pending_bytes < high_bytes:
             exchange = ready.popleft()
@@ -200,13 +210,16 @@ class Connection(asyncio.Protocol):
             try:
                 awaited = context.run(coroutine.send, None)
             except StopIteration:
-                self._finish(exchange, None)
+                if exchange.answer is _SENT and not exchange.credit:
+                    del self._exchanges[exchange.stream]
+                else:
+                    self._finish(exchange, None)
             except (Exception, asyncio.CancelledError) as error:
                 self._finish(exchange, error)
             else:
                 exchange.task = make_task(self.loop, coroutine, awaited, context)
                 exchange.task.add_done_callback(partial(self._on_task_done, exchange))
-            if time.monotonic() >= until:
+            if not ready or self._clock() >= until:
                 break
         self._write_out()
         self._is_queued = bool(ready) and core.pending_bytes < high_bytes
@@ -216,7 +229,7 @@ class Connection(asyncio.Protocol):
 
     def answered(self) -> None:
         """Take note that an answer is whole, and send it with those that come beside it."""
-        if self._is_write_due:
+        if self.is_write_due:
             return
         if not self.core.open_requests:  # none can come beside it
             self._write_out()
@@ -225,8 +238,8 @@ class Connection(asyncio.Protocol):
 
     def write_soon(self) -> None:
         """Take note that there is something to write."""
-        if not self._is_write_due:
-            self._is_write_due = True
+        if not self.is_write_due:
+            self.is_write_due = True
             self.loop.call_soon(self._go_on)
 
     async def until_writable(self, stream: int) -> None:
@@ -242,28 +255,40 @@ class Connection(asyncio.Protocol):
     @property
     def open_requests(self) -> int:
         """How many requests are not answered yet."""
-        return self.core.open_requests if self._stage is _Stage.SPEAKING else 0
+        return self.core.open_requests if self._stage is _SPEAKING else 0
 
     @property
     def pending_bytes(self) -> int:
         """How much of the answers waits for the client, what the socket has taken aside."""
-        return self.core.pending_bytes if self._stage is _Stage.SPEAKING else 0
+        return self.core.pending_bytes if self._stage is _SPEAKING else 0
 
     def on_time(self, now: float) -> None:
-        """Do what hangs on time."""
-        if self._stage is _Stage.SPEAKING:
-            events = self.core.on_time(now)
-            if events:
-                self._take_in(events, now)
-            if events or self.core.has_output or self.core.is_ended:
-                self._go_on()
-        elif self._stage is not _Stage.NEW and now >= self._act_by:
+        """Do what hangs on time; while nothing goes on, look at every fourth call only."""
+        if self._stage is _SPEAKING:
+            if (
+                now >= self._look_at
+                or self._is_draining
+                or self._exchanges
+                or self.core.pending_bytes
+            ):
+                self._look_at = now + 4 * self.limits.tick_s
+                self._look(now)
+        elif self._stage in _HAS_LIMIT and now >= self._act_by:
             self._transport.abort()
+
+    def _look(self, now: float) -> None:
+        try:
+            self._take_in(self.core.on_time(now), now)
+        except Exception:
+            self._give_up()
+        self._go_on()
+        if self._pipelined is not None and self._pipelined.is_lingering:
+            self._say_no_more()
 
     def drain(self, now: float) -> None:
         """Answer what was sent, and end."""
         self._is_draining = True
-        if self._stage is _Stage.SPEAKING:
+        if self._stage is _SPEAKING:
             self.core.drain(now)
             self._go_on()
         elif self._stage is _Stage.SILENT:
@@ -273,7 +298,7 @@ class Connection(asyncio.Protocol):
         """End now; whose request is not answered is told so."""
         if self._stage is _Stage.SILENT:
             self._transport.abort()
-        if self._stage is not _Stage.SPEAKING:
+        if self._stage is not _SPEAKING:
             return
         core = self.core
         for exchange in self._leave():
@@ -291,6 +316,12 @@ class Connection(asyncio.Protocol):
         if self._stage not in (_Stage.NEW, _Stage.LOST):
             self._transport.abort()
 
+    def _say_no_more(self) -> None:
+        """Close our side: the client is only heard out."""
+        if not self._has_said_all and self._stage is _SPEAKING and self._transport.can_write_eof():
+            self._has_said_all = True
+            self._transport.write_eof()
+
     # Details: in.
 
     def _knows_what_is_spoken(self, data: bytes) -> bool:
@@ -307,7 +338,7 @@ class Connection(asyncio.Protocol):
         return True
 
     def _speak(self, spoken: Spoken) -> None:
-        now = time.monotonic()
+        now = self._clock()
         self.core = self._service.cores[spoken](self.limits, now)
         if spoken is Spoken.HTTP1:
             self._pipelined = cast("PipelinedCore", self.core)
@@ -318,20 +349,18 @@ class Connection(asyncio.Protocol):
 
     def _take_in(self, events: list[Event], now: float) -> None:
         """Tell exchanges what has come for them."""
-        core, exchanges = self.core, self._exchanges
+        exchanges = self._exchanges
         for event in events:
-            kind = type(event)
-            if kind is Head:
-                stream, head, has_whole_body = cast("Head", event)
-                exchange = Exchange(self, stream, head, has_whole_body, now)
-                exchanges[stream] = exchange
+            if isinstance(event, Head):
+                stream, head, has_whole_body = event
+                exchanges[stream] = exchange = Exchange(self, stream, head, has_whole_body, now)
                 self._ready.append(exchange)
-            elif kind is Data:
-                stream, data, credit, has_whole_body = cast("Data", event)
+            elif isinstance(event, Data):
+                stream, data, credit, has_whole_body = event
                 if stream in exchanges:
                     exchanges[stream].feed(data, credit, has_whole_body)
                 else:  # it was answered before it was here whole
-                    core.consumed(stream, credit)
+                    self.core.consumed(stream, credit)
             else:
                 self._take_in_rare(event)
 
@@ -371,7 +400,7 @@ class Connection(asyncio.Protocol):
         self.loop.call_soon(self._read_on)
 
     def _read_on(self) -> None:
-        if self._stage is _Stage.SPEAKING and not self._is_paused:
+        if self._stage is _SPEAKING and not self._is_paused:
             self._transport.resume_reading()
 
     # Details: out.
@@ -391,6 +420,7 @@ class Connection(asyncio.Protocol):
             self.core.reset(stream, _INTERNAL_ERROR)
 
     def _on_task_done(self, exchange: Exchange, task: asyncio.Task[None]) -> None:
+        exchange.task = None  # it knows frames by its exception, and they know the exchange
         self._finish(exchange, None if task.cancelled() else task.exception())
         self.write_soon()
 
@@ -400,45 +430,36 @@ class Connection(asyncio.Protocol):
         if (
             self._ready
             and not self._is_queued
-            and self._stage is _Stage.SPEAKING
+            and self._stage is _SPEAKING
             and self.core.pending_bytes < self._high_bytes
         ):
-            self._ask_for_turn(time.monotonic())
-
-    def _ask_for_turn(self, now: float) -> None:
-        self._is_queued = True
-        self._service.turns.offer(self._service.door, self, now)
+            self._is_queued = True
+            self._turns.offer(self._door, self, self._clock())
 
     def _write_out(self) -> None:
         """Give the socket what the core has for it, and do what hangs on that."""
-        self._is_write_due = False
-        if self._stage is not _Stage.SPEAKING:
+        self.is_write_due = False
+        if self._stage is not _SPEAKING:
             return
         core = self.core
-        for _ in range(_TAKES_AT_ONCE):
-            if self._is_full or not core.has_output:
-                break
-            self._transport.write(core.take())
-        else:
-            self.write_soon()
-        if self._writers:
-            self._wake_writers()
-        if self._pipelined is not None:
-            self._unblock(self._pipelined)
-        if core.is_ended and not core.has_output:
-            self._close()
-        elif self._is_paused is core.wants_data:
-            self._pause_or_resume()
-
-    def _unblock(self, core: PipelinedCore) -> None:
-        """Take in the requests that waited for an answer before theirs."""
-        if core.has_events:
-            now = time.monotonic()
-            self._take_in(core.receive(b"", now), now)
-        if core.is_lingering and not self._has_said_all:
-            self._has_said_all = True
-            if self._transport.can_write_eof():
-                self._transport.write_eof()
+        try:
+            for _ in range(_TAKES_AT_ONCE):
+                if self._is_full or not core.has_output:
+                    break
+                self._transport.write(core.take())
+            else:
+                self.write_soon()
+            if self._writers:
+                self._wake_writers()
+            if self._pipelined is not None and self._pipelined.has_events:
+                now = self._clock()
+                self._take_in(core.receive(b"", now), now)
+            if core.is_ended and not core.has_output:
+                self._close()
+            elif self._is_paused is core.wants_data:
+                self._pause_or_resume()
+        except Exception:
+            self._give_up()
 
     def _wake_writers(self) -> None:
         for stream, writable in self._writers.items():
@@ -456,10 +477,16 @@ class Connection(asyncio.Protocol):
     def _close(self) -> None:
         """Have the socket send what it was given, and end."""
         self._stage = _Stage.CLOSING
-        self._act_by = time.monotonic() + self.limits.linger_s
+        self._act_by = self._clock() + self.limits.linger_s
         for exchange in self._leave():
             exchange.abandon()
         self._transport.close()
+
+    def _give_up(self) -> None:
+        """End this connection for a fault of our own, so that it is the only one."""
+        logger.exception("%s: the connection has failed", self.peer)
+        self._close()
+        self._transport.abort()
 
     def _leave(self) -> list[Exchange]:
         """Forget all exchanges, and return them."""

@@ -27,8 +27,8 @@ class RequestHead:
     is free: the application may keep there what it derives from this head.
 
     Over HTTP/2, calls that differ in nothing but `VARYING` headers get a head each, with one `base`
-    in common, which lacks those headers. What does not depend on them is best kept in
-    `(head.base or head).memo`.
+    in common, which lacks those headers; over HTTP/1.1 so do those that differ in `content-length`.
+    What does not depend on them is best kept in `(head.base or head).memo`.
     """
 
     __slots__ = ("authority", "base", "headers", "memo", "method", "scheme", "target", "version")

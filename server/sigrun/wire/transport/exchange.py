@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import enum
 from collections.abc import AsyncIterator, Coroutine
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from sigrun.errors import ResourceExhausted
 from sigrun.wire.transport.events import Fields, Headers, Problem, RequestHead, Response
@@ -36,6 +36,13 @@ class Answer(enum.Enum):
     STARTED = enum.auto()
     SENT = enum.auto()
     GONE = enum.auto()  # the client has left, or has given the request up
+
+
+# In Python 3.11, to look up the member of an enum costs as much as to call a function.
+_NONE: Final = Answer.NONE
+_STARTED: Final = Answer.STARTED
+_SENT: Final = Answer.SENT
+_GONE: Final = Answer.GONE
 
 
 class Exchange:
@@ -67,7 +74,7 @@ class Exchange:
         self.head = head
         self.stream = stream
         self.arrived_at = now  # in the time of the loop
-        self.answer = Answer.NONE
+        self.answer = _NONE
         self.task: asyncio.Task[None] | None = None  # as long as it needs none: None
         self.trailers = _NO_HEADERS
         self.credit = 0  # bytes of the body that are not given back yet
@@ -92,7 +99,7 @@ class Exchange:
     @property
     def is_gone(self) -> bool:
         """Whether nobody waits for the answer any more."""
-        return self.answer is Answer.GONE
+        return self.answer is _GONE
 
     async def as_task(self) -> None:
         """Go on as a task, if this is the first step, which is none.
@@ -111,8 +118,10 @@ class Exchange:
             return await self._read_on(max_bytes)
         pieces = self._pieces
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        self._give_back()
-        _check_size(len(body), max_bytes)
+        if self.credit:
+            self._give_back()
+        if len(body) > max_bytes:
+            raise _too_large(max_bytes)
         return body
 
     async def pieces(self) -> AsyncIterator[bytes]:
@@ -132,19 +141,22 @@ class Exchange:
 
     def respond(self, response: Response) -> None:
         """Answer, with all there is to say."""
-        if self._may_answer(Answer.NONE, Answer.SENT):
+        if self.answer is _NONE or self._may_answer(_NONE):
+            self.answer = _SENT
             self._core.respond(self.stream, response, head_only=self.head.method == b"HEAD")
-            self._connection.answered()
+            if not self._connection.is_write_due:
+                self._connection.answered()
 
     async def start(self, status: int, headers: Fields) -> None:
         """Begin an answer that is written in pieces."""
-        if self._may_answer(Answer.NONE, Answer.STARTED):
+        if self._may_answer(_NONE):
+            self.answer = _STARTED
             self._core.start(self.stream, status, headers)
             self._connection.write_soon()
 
     async def write(self, data: bytes | bytearray | memoryview) -> None:
         """Add to the answer; wait while the client has too much to take already."""
-        if self._may_answer(Answer.STARTED, Answer.STARTED):
+        if self._may_answer(_STARTED):
             self._core.write(self.stream, data)
             self._connection.write_soon()
             if self._core.pending(self.stream) > self._connection.limits.stream_output_high_bytes:
@@ -152,9 +164,11 @@ class Exchange:
 
     def finish(self, trailers: Fields | None = None) -> None:
         """End an answer that was written in pieces."""
-        if self._may_answer(Answer.STARTED, Answer.SENT):
+        if self._may_answer(_STARTED):
+            self.answer = _SENT
             self._core.end(self.stream, trailers)
-            self._connection.answered()
+            if not self._connection.is_write_due:
+                self._connection.answered()
 
     # For the connection.
 
@@ -169,26 +183,26 @@ class Exchange:
 
     def abandon(self) -> None:
         """Give up, unless the answer is on its way: nobody waits for it any more."""
-        if self.answer is not Answer.SENT:
-            self.answer = Answer.GONE
+        if self.answer is not _SENT:
+            self.answer = _GONE
             if self.task is not None:
                 self.task.cancel()
 
     # Details.
 
-    def _may_answer(self, before: Answer, after: Answer) -> bool:
-        """Take one step of the answer; return False if there is nobody to take it."""
-        if self.answer is before:
-            self.answer = after
+    def _may_answer(self, expected: Answer) -> bool:
+        """Return whether there is somebody to take this step of the answer."""
+        if self.answer is expected:
             return True
-        if self.answer is Answer.GONE:
+        if self.answer is _GONE:
             return False
-        raise RuntimeError(f"an answer that is {self.answer.name} cannot be {after.name}")
+        raise RuntimeError(f"the answer is {self.answer.name} and not {expected.name}")
 
     async def _read_on(self, max_bytes: int) -> bytes | bytearray:
         """Read a body that is still coming."""
         length = self.head.headers.get(b"content-length", b"")
-        _check_size(int(length) if length.isdigit() else 0, max_bytes)
+        if length.isdigit() and int(length) > max_bytes:
+            raise _too_large(max_bytes)
         self._continue()
         body: bytes | bytearray = b""
         while True:
@@ -200,7 +214,8 @@ class Exchange:
                 else:
                     body = bytearray(body) + piece
             self._give_back()
-            _check_size(len(body), max_bytes)
+            if len(body) > max_bytes:
+                raise _too_large(max_bytes)
             if self._has_whole_body:
                 return body
             await self._wait_for_more()
@@ -221,15 +236,15 @@ class Exchange:
     def _give_back(self) -> None:
         """Let the client send as much as was taken."""
         self._pieces = []
-        credit, self.credit = self.credit, 0
-        if credit:
-            self._core.consumed(self.stream, credit)
-            self._connection.write_soon()
+        if self.credit:
+            self._core.consumed(self.stream, self.credit)
+            self.credit = 0
+            if not self._connection.is_write_due:
+                self._connection.write_soon()
 
 
-def _check_size(size: int, max_bytes: int) -> None:
-    if size > max_bytes:
-        raise BodyTooLarge(f"The body is larger than {max_bytes} bytes")
+def _too_large(max_bytes: int) -> BodyTooLarge:
+    return BodyTooLarge(f"The body is larger than {max_bytes} bytes")
 
 
 class Application(Protocol):

@@ -26,7 +26,7 @@ class Limits:
     max_body_bytes: int = 2**31 - 1
     body_grace_s: float = 20.0
     min_body_bytes_per_s: float = 1024.0
-    max_chunk_overhead_bytes: int = 1024 * 1024  # HTTP/1.1: of chunk heads beyond 1/16 of the data
+    max_chunk_overhead_bytes: int = 256 * 1024  # HTTP/1.1: of chunk heads beyond 1/16 of the data
 
     # Requests of one connection at a time.
     max_pipelined: int = 16  # HTTP/1.1: told to the application before the first is answered
@@ -60,7 +60,8 @@ class Limits:
     max_pings: int = 5000
     max_window_updates: int = 5000  # and as many as we sent DATA frames
     max_priorities: int = 5000
-    max_empty_frames: int = 1000  # of DATA, HEADERS and CONTINUATION, and unknown ones
+    max_useless_frames: int = 1000  # empty ones and unknown ones
+    max_small_frames: int = 10_000  # DATA of less than 64 bytes that does not end a body
     max_continuations: int = 32  # of one header block
 
     # How long a connection lasts.

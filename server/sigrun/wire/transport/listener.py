@@ -16,7 +16,6 @@ import errno
 import logging
 import socket
 import ssl
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -38,6 +37,7 @@ logger = logging.getLogger(__name__)
 CORES: Mapping[Spoken, MakeCore] = {Spoken.HTTP2: Http2, Spoken.HTTP1: Http1}
 
 _ACCEPTS_AT_ONCE = 64
+_TOLD_AT_ONCE = 200
 _NOTICE_INTERVAL_S = 10.0  # between two lines in the log about the same trouble
 _CUT_S = 0.8  # for those who are cut off to hear of it
 _NO_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
@@ -140,7 +140,7 @@ class Listener:
                 await asyncio.sleep(0)
         paths = self._close_sockets()
         for connection in tuple(self._connections):
-            connection.drain(time.monotonic())
+            connection.drain(self._turns.clock())
         await _remove(paths)
         if not await self._are_all_gone(grace_s):
             await self._cut_all()
@@ -177,12 +177,10 @@ class Listener:
             accepted.close()
             return
         accepted.setblocking(False)
-        if accepted.family != socket.AF_UNIX:
-            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection = Connection(self._service, peer, self._forget)
         self._connections.add(connection)
         if self._is_stopping:
-            connection.drain(time.monotonic())
+            connection.drain(self._turns.clock())
         task = self._loop.create_task(self._make(connection, accepted), name="connection")
         self._beginning.add(task)
         task.add_done_callback(self._beginning.discard)
@@ -196,7 +194,7 @@ class Listener:
                 ssl=self._context,
                 ssl_handshake_timeout=self._limits.head_timeout_s if self._context else None,
             )
-        except (OSError, asyncio.CancelledError) as error:  # TLS: what failed is the client's
+        except (Exception, asyncio.CancelledError) as error:  # most often, no TLS is spoken
             logger.debug("%s: no connection: %s", connection.peer, error)
             accepted.close()
             self._forget(connection)
@@ -212,7 +210,7 @@ class Listener:
             self._loop.remove_reader(listening)
 
     def _notice(self, text: str, *values: object) -> None:
-        now = time.monotonic()
+        now = self._turns.clock()
         if now >= self._notice_after:
             self._notice_after = now + _NOTICE_INTERVAL_S
             logger.warning(text, *values)
@@ -229,9 +227,16 @@ class Listener:
         if self._is_starved and not self._is_stopping:
             self._is_starved = False
             self._watch()
-        now = time.monotonic()
-        for connection in tuple(self._connections):
+        self._tell_time(list(self._connections))
+
+    def _tell_time(self, connections: list[Connection]) -> None:
+        """Tell some of them the time, and then, after a look at the sockets, the others."""
+        now = self._turns.clock()
+        for connection in connections[-_TOLD_AT_ONCE:]:
             connection.on_time(now)
+        del connections[-_TOLD_AT_ONCE:]
+        if connections:
+            self._loop.call_soon(self._tell_time, connections)
 
     def _close_sockets(self) -> Sequence[Address]:
         """Listen no more; return the addresses that were bound."""
@@ -245,7 +250,7 @@ class Listener:
     async def _cut_all(self) -> None:
         """End every connection, whatever the other side does."""
         for connection in tuple(self._connections):
-            connection.cut(time.monotonic())
+            connection.cut(self._turns.clock())
         if await self._are_all_gone(_CUT_S):
             return
         for task in tuple(self._beginning):

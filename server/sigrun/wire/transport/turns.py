@@ -95,10 +95,10 @@ class Turns:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = time.monotonic,  # for all connections as well
     ) -> None:
         self._loop = loop or asyncio.get_running_loop()
-        self._clock = clock
+        self.clock = clock
         self._queue: FairQueue[Runnable] = FairQueue()
         self._used_s = 0.0  # since the loop has last polled its sockets
         self._is_due = False
@@ -112,7 +112,7 @@ class Turns:
         """
         if not self._queue.size and self._used_s < TURN_S:
             has_more = connection.take_turn(since + SLICE_S)
-            used_s = self._clock() - since
+            used_s = self.clock() - since
             self._used_s += used_s
             door.used_s += used_s
             if not has_more:
@@ -124,16 +124,18 @@ class Turns:
 
     def _run(self) -> None:
         """Run what waits until the time of one turn is over, and go on after the next poll."""
-        queue, clock = self._queue, self._clock
+        queue, clock = self._queue, self.clock
         began = now = clock()
-        while now - began < TURN_S and (chosen := queue.take()) is not None:
-            door, connection = chosen
-            has_more = connection.take_turn(now + SLICE_S)
-            used_s = -now + (now := clock())
-            door.used_s += used_s
-            if has_more:
-                queue.add(door, connection)
-        self._used_s = 0.0
-        self._is_due = queue.size > 0
-        if self._is_due:
-            self._loop.call_soon(self._run)
+        try:
+            while now - began < TURN_S and (chosen := queue.take()) is not None:
+                door, connection = chosen
+                has_more = connection.take_turn(now + SLICE_S)
+                used_s = -now + (now := clock())
+                door.used_s += used_s
+                if has_more:
+                    queue.add(door, connection)
+        finally:  # whatever went wrong with one, the others have their turns
+            self._used_s = 0.0
+            self._is_due = queue.size > 0
+            if self._is_due:
+                self._loop.call_soon(self._run)

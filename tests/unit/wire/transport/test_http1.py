@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from collections.abc import Callable
 
 import pytest
 
@@ -101,24 +102,35 @@ class TestRequests:
     def test_heads_that_differ_in_the_length_of_the_body_have_a_base_in_common(self) -> None:
         peer = Http1Peer()
 
-        peer.send(post(b"1"), post(b"12"), post(b"123"))
+        peer.send(*(post(b"x" * length, "A: b") for length in (1, 2, 12, 2)))
 
-        assert [head.headers[b"content-length"] for head in peer.heads.values()] == [
-            b"1",
-            b"2",
-            b"3",
-        ]
-        assert peer.heads[2].base is peer.heads[3].base is peer.heads[1]
-        assert peer.bodies == {1: b"1", 2: b"12", 3: b"123"}
+        headers = [head.headers for head in peer.heads.values()]
+        for length, found in zip((b"1", b"2", b"12", b"2"), headers, strict=True):
+            assert found == {b"host": b"h", b"a": b"b", b"content-length": length}
+        base = peer.heads[2].base
+        assert base is not None
+        assert base is peer.heads[3].base
+        assert base.headers == {b"host": b"h", b"a": b"b"}
+        assert [len(body) for body in peer.bodies.values()] == [1, 2, 12, 2]
 
-    def test_many_different_heads_are_not_all_kept(self) -> None:
+    def test_a_length_after_a_known_head_is_checked_too(self) -> None:
+        peer = Http1Peer(max_body_bytes=20)
+
+        peer.send(post(b"x" * 10), post(b"x" * 20), post(b"x" * 21))
+
+        assert peer.whole == [1, 2]
+        assert peer.refusals == [Problem.BODY_TOO_LARGE]
+
+    @pytest.mark.parametrize("make", [lambda n: get(f"A: {n}"), lambda n: post(b"", f"A: {n}")])
+    def test_many_different_heads_are_not_all_kept(self, make: Callable[[int], bytes]) -> None:
         peer = Http1Peer()
 
         for number in range(100):
-            peer.send(get(f"A: {number}"))
+            peer.send(make(number))
             peer.respond(number + 1)
 
-        assert len(peer.core._known._requests) <= 16
+        known = peer.core._reader._known
+        assert max(len(known._same), len(known._alike)) <= 8
 
     def test_nothing_is_left_for_the_collector_of_cycles(self) -> None:
         gc.collect()
@@ -510,6 +522,25 @@ class TestEndOfTheConnection:
         assert peer.go_on() == [Ended(0, "enough")]
         assert peer.send(get()) == []
 
+    def test_what_is_cut_off_is_told_so_and_not_what_has_half_its_answer(self) -> None:
+        peer = Http1Peer()
+        peer.send(get() * 2 + post(b"hello")[:-1])
+        peer.core.respond(1, OK)
+        peer.core.respond(2, OK._replace(status=503))
+        peer.core.respond(3, OK._replace(status=503))
+
+        peer.core.close(0, "stopping")
+
+        assert peer.take().count(b"HTTP/1.1 503 ") == 2
+        assert peer.core.is_ended
+
+        peer = Http1Peer()
+        peer.send(get())
+        peer.core.start(1, 200, ())
+        peer.core.write(1, b"half")
+        peer.core.reset(1, 1)
+        assert peer.take() == b""
+
 
 class TestContinue:
     @pytest.fixture
@@ -580,12 +611,12 @@ class TestPipelining:
         peer = Http1Peer(max_pipelined=1)
         text = get() * 1000
         peer.send(text)
-        waiting = peer.core._input
+        waiting = peer.core._reader._input
 
         for stream in range(1, 999):
             peer.respond(stream)
             peer.go_on()
-            assert peer.core._input is waiting
+            assert peer.core._reader._input is waiting
 
         assert peer.whole[-1] == 999
 

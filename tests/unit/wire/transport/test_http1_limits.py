@@ -330,5 +330,5 @@ class TestWork:
         for _ in range(100):
             peer.send(bytes(100_000))
 
-        assert peer.core._input == b""
+        assert peer.core._reader._input == b""
         assert not any(isinstance(event, Head) for event in peer.events)

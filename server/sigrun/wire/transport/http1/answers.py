@@ -71,53 +71,29 @@ class Answer:
         return self.request is not None and self.request.is_http10
 
 
-class Answers:
+class Answers(deque[Answer]):
     """Those that are not taken whole, oldest first."""
 
-    __slots__ = ("_answers", "_streams", "pending_bytes", "taken_bytes", "unread_bytes")
+    __slots__ = ("pending_bytes", "streams", "taken_bytes", "unread_bytes")
 
     def __init__(self) -> None:
-        self._answers: deque[Answer] = deque()
-        self._streams = 0  # so many there have been
+        super().__init__()
+        self.streams = 0  # so many there have been
         self.pending_bytes = 0  # to be taken
         self.taken_bytes = 0  # ever
         self.unread_bytes = 0  # of the bodies of their requests
 
-    def __len__(self) -> int:
-        return len(self._answers)
-
-    @property
-    def oldest(self) -> Answer:
-        """The one that is taken next. There must be one."""
-        return self._answers[0]
-
-    @property
-    def newest(self) -> Answer:
-        """The one whose request has come last. There must be one."""
-        return self._answers[-1]
-
-    @property
-    def has_been_used(self) -> bool:
-        """Whether there has ever been one."""
-        return self._streams > 0
-
-    @property
-    def open_requests(self) -> int:
-        """How many are not whole."""
-        return sum(answer.stage is not Stage.WHOLE for answer in self._answers)
-
     def open(self, request: Request | None) -> Answer:
         """Add one to the end."""
-        self._streams += 1
-        answer = Answer(self._streams, request)
-        self._answers.append(answer)
+        self.streams += 1
+        answer = Answer(self.streams, request)
+        self.append(answer)
         return answer
 
     def find(self, stream: int) -> Answer | None:
         """Return the answer to a request, if it is still here."""
-        answers = self._answers
-        at = stream - answers[0].stream if answers else -1
-        return answers[at] if 0 <= at < len(answers) else None
+        at = stream - self[0].stream if self else -1
+        return self[at] if 0 <= at < len(self) else None
 
     def respond(
         self, answer: Answer, response: Response, *, closes: bool, leaves_body_out: bool
@@ -186,11 +162,10 @@ class Answers:
 
     def take(self, max_bytes: int) -> bytes:
         """Remove and return the bytes that are due next."""
-        answers = self._answers
         out: list[Piece] = []
         room = max_bytes
-        while answers and room:
-            answer = answers[0]
+        while self and room:
+            answer = self[0]
             if answer.pending_bytes <= room:
                 out += answer.pieces
                 room -= answer.pending_bytes
@@ -201,28 +176,27 @@ class Answers:
             if answer.pieces or answer.stage is not Stage.WHOLE:
                 break
             self.unread_bytes -= answer.unread_bytes
-            answers.popleft()
+            self.popleft()
         self.taken_bytes += max_bytes - room
         self.pending_bytes -= max_bytes - room
         return out[0] if len(out) == 1 and type(out[0]) is bytes else b"".join(out)
 
     def drop_taken(self) -> None:
         """Forget the oldest as long as they are whole with nothing left to be taken."""
-        answers = self._answers
-        while answers and answers[0].stage is Stage.WHOLE and not answers[0].pieces:
-            self.unread_bytes -= answers.popleft().unread_bytes
+        while self and self[0].stage is Stage.WHOLE and not self[0].pieces:
+            self.unread_bytes -= self.popleft().unread_bytes
 
     def drop_newest(self, number: int = 1) -> None:
         """Forget the newest, whatever is pending."""
         for _ in range(number):
-            answer = self._answers.pop()
+            answer = self.pop()
             self.pending_bytes -= answer.pending_bytes
             self.unread_bytes -= answer.unread_bytes
 
     def drop_unfinished(self) -> None:
         """Forget all but those that are whole and wait for no other."""
-        whole = itertools.takewhile(lambda answer: answer.stage is Stage.WHOLE, self._answers)
-        self.drop_newest(len(self._answers) - sum(1 for _ in whole))
+        whole = itertools.takewhile(lambda answer: answer.stage is Stage.WHOLE, self)
+        self.drop_newest(len(self) - sum(1 for _ in whole))
 
 
 def has_no_body(status: int) -> bool:

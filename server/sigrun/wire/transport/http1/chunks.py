@@ -18,7 +18,7 @@ from sigrun.wire.transport.limits import Limits
 _CHUNK_HEAD = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?\r\n")
 _PART_OF_CHUNK_HEAD = re.compile(rb"[0-9A-Fa-f]{1,15}(?:[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?)?\r?")
 _MAX_CHUNK_HEAD_BYTES = 4096
-_TRAILER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*")
+_TRAILER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*\r")
 
 
 class _Part(enum.IntEnum):
@@ -73,32 +73,32 @@ class Chunks:
         return at
 
     def _read_head(self, text: bytes, at: int, pieces: list[bytes]) -> int:
-        match = _CHUNK_HEAD.match(text, at)
-        if match is None:
-            self._check_partial_head(text, at)
-            return at
-        size, data_at = int(match[1], 16), match.end()
-        self._overhead_bytes += data_at - at + 2
-        self._check_sizes(size, data_at - at)
-        if size == 0:
-            self._part = _Part.TRAILERS
-            return data_at
-        data_end = data_at + size
-        if text.startswith(b"\r\n", data_end):  # all of it is here
-            pieces.append(text[data_at:data_end])
-            return data_end + 2
-        self._left, self._part = size, _Part.DATA
-        return data_at
+        """Read the head of a chunk, and as many whole chunks behind it as there are."""
+        while match := _CHUNK_HEAD.match(text, at):
+            size, data_at = int(match[1], 16), match.end()
+            self._announced_bytes += size
+            self._overhead_bytes += data_at - at + 2
+            self._check_sizes(data_at - at)
+            if size == 0:
+                self._part = _Part.TRAILERS
+                return data_at
+            at = data_at + size
+            if not text.startswith(b"\r\n", at):
+                self._left, self._part = size, _Part.DATA
+                return data_at
+            pieces.append(text[data_at:at])
+            at += 2
+        self._check_partial_head(text, at)
+        return at
 
     def _check_partial_head(self, text: bytes, at: int) -> None:
-        if not _PART_OF_CHUNK_HEAD.fullmatch(text, at):
+        if at < len(text) and not _PART_OF_CHUNK_HEAD.fullmatch(text, at):
             raise malformed("the body has a chunk without a valid size")
         if len(text) - at > _MAX_CHUNK_HEAD_BYTES:
             raise malformed("the head of a chunk is too large")
 
-    def _check_sizes(self, size: int, head_bytes: int) -> None:
+    def _check_sizes(self, head_bytes: int) -> None:
         limits = self._limits
-        self._announced_bytes += size
         if self._announced_bytes > limits.max_body_bytes:
             raise body_too_large(limits)
         if head_bytes > _MAX_CHUNK_HEAD_BYTES:
@@ -125,7 +125,7 @@ class Chunks:
     def _read_trailer(self, text: bytes, at: int, _pieces: list[bytes]) -> int:
         """Read one line of the trailers, and drop it."""
         limits = self._limits
-        end = text.find(b"\r\n", at)
+        end = text.find(b"\n", at)
         line_bytes = (end if end >= 0 else len(text)) - at
         if self._trailer_bytes + line_bytes > limits.max_trailer_bytes:
             raise Refusal(
@@ -134,9 +134,9 @@ class Chunks:
             )
         if end < 0:
             return at
-        if not line_bytes:
+        if text.startswith(b"\r\n", at):
             self._part = _Part.DONE
-            return end + 2
+            return end + 1
         self._trailer_bytes += line_bytes
         self._trailers += 1
         if self._trailers > limits.max_trailers:
@@ -145,7 +145,7 @@ class Chunks:
             )
         if not _TRAILER.fullmatch(text, at, end):
             raise malformed("a trailer is not valid")
-        return end + 2
+        return end + 1
 
     _READERS = {
         _Part.HEAD: _read_head,

@@ -8,6 +8,7 @@ what it calls does not know it, so that no reference cycle is left behind.
 from __future__ import annotations
 
 import re
+import string
 from typing import NamedTuple
 
 import httptools
@@ -16,14 +17,14 @@ from sigrun.wire.transport.events import Problem, RequestHead
 from sigrun.wire.transport.limits import Limits
 
 CHUNKED = -1
-_MAX_KNOWN = 16
+_MAX_KNOWN = 8
 _MAX_KNOWN_BYTES = 2048
-_CONTENT_LENGTH = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: ([0-9]{1,10})\r\n")
+_LENGTH = b"content-length"
+_LENGTH_FIELD = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: ([0-9]{1,10})\r\n")
 _HTTP = b"http"
-_HTTP_1_0, _HTTP_1_1 = b"1.0", b"1.1"
 _OWN_FIELDS = frozenset({b"upgrade", b"http2-settings", b"keep-alive", b"te"})
 
-_AUTHORITY = re.compile(rb"[\w.~!$&'()*+;=:%\[\]-]*", re.ASCII)  # no comma: that would be two
+_OF_AUTHORITY = (string.ascii_letters + string.digits + "-._~!$&'()*+;=:%[]").encode()
 _WHOLE_URL = re.compile(rb"(https?)://(?:[^/?@]*@)?([^/?@]+)(/[^?]*)?(\?.*)?", re.IGNORECASE)
 
 
@@ -46,22 +47,14 @@ class Request(NamedTuple):
     is_http10: bool
     is_head: bool
 
-    def with_length(self, digits: bytes) -> Request:
-        """Return the same request with another length of its body."""
-        head, _, keeps_alive, expects_continue, is_http10, is_head = self
-        head = head.varied({**head.headers, b"content-length": digits})
-        return Request(head, int(digits), keeps_alive, expects_continue, is_http10, is_head)
-
 
 def read_head(text: bytes, limits: Limits) -> Request:
     """Read a head, the empty line at its end included. Raises `Refusal`."""
     if len(text) > limits.max_head_bytes:
         raise head_too_large(limits)
-    number = text.count(b"\n") - 2
-    if number > limits.max_headers:
-        raise Refusal(
-            Problem.HEAD_TOO_LARGE, f"The request has more than {limits.max_headers} headers"
-        )
+    most = limits.max_headers
+    if len(text) > most * len(b"a:\r\n") and text.count(b"\n") - 2 > most:
+        raise Refusal(Problem.HEAD_TOO_LARGE, f"The request has more than {most} headers")
     fields = _Fields()
     parser = httptools.HttpRequestParser(fields)
     try:
@@ -70,46 +63,53 @@ def read_head(text: bytes, limits: Limits) -> Request:
         pass  # the head is whole, and nothing else was fed
     except httptools.HttpParserError as error:
         raise malformed(f"not a valid HTTP request: {error}") from None
-    headers = dict(zip(map(bytes.lower, fields.headers), fields.headers.values(), strict=True))
-    if len(headers) != number or b" \r\n" in text or b"\t\r\n" in text:
-        headers = _joined(text)
-    return _request(parser.get_method(), b"".join(fields.urls), headers, text)
+    return _request(parser.get_method(), fields.url, fields.headers, text)
 
 
 class KnownHeads:
-    """The last few heads of one connection: a client repeats them, but for the body's length."""
+    """The last few heads of one connection: clients repeat them, but for the body's length."""
 
-    __slots__ = ("_limits", "_requests")
+    __slots__ = ("_alike", "_limits", "_same")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        # By the whole head, and by what is left of it without the digits of the length.
-        self._requests: dict[bytes, Request] = {}
+        self._same: dict[bytes, Request] = {}
+        self._alike: dict[bytes, Request] = {}  # by heads without the digits of the length
 
     def read(self, text: bytes) -> Request:
         """Read a head as `read_head` does, but not again what has been read before."""
-        request = self._requests.get(text)
-        if request is not None:
-            return request
-        length = _CONTENT_LENGTH.search(text)
-        if length is None:
-            request = read_head(text, self._limits)
-        else:
-            rest = text[: length.start(1)] + text[length.end(1) :]
-            like = self._requests.get(rest)
-            if like is None:
+        request = self._same.get(text)
+        if request is None:
+            length = _LENGTH_FIELD.search(text)
+            if length is None:
                 request = read_head(text, self._limits)
-                self._remember(rest, request)
             else:
-                request = like.with_length(length[1])
-        self._remember(text, request)
+                rest = text[: length.start(1)] + text[length.end(1) :]
+                request = self._read_alike(text, rest, length[1])
+            _remember(self._same, text, request)
         return request
 
-    def _remember(self, text: bytes, request: Request) -> None:
-        if len(text) <= _MAX_KNOWN_BYTES:
-            if len(self._requests) >= _MAX_KNOWN:
-                self._requests.clear()
-            self._requests[text] = request
+    def _read_alike(self, text: bytes, rest: bytes, digits: bytes) -> Request:
+        alike = self._alike.get(rest)
+        if alike is None:
+            request = read_head(text, self._limits)
+            _remember(self._alike, rest, request)
+            return request
+        base = alike.head
+        if _LENGTH in base.headers:  # so far there has been one such head: make the base of all
+            base = base.varied({n: v for n, v in base.headers.items() if n != _LENGTH})
+            base.base = None
+            _remember(self._alike, rest, alike._replace(head=base))
+        head = base.varied({**base.headers, _LENGTH: digits})
+        _, _, keeps_alive, expects_continue, is_http10, is_head = alike
+        return Request(head, int(digits), keeps_alive, expects_continue, is_http10, is_head)
+
+
+def _remember(known: dict[bytes, Request], text: bytes, request: Request) -> None:
+    if len(text) <= _MAX_KNOWN_BYTES:
+        if len(known) >= _MAX_KNOWN:
+            known.clear()
+        known[text] = request
 
 
 def head_too_large(limits: Limits) -> Refusal:
@@ -126,32 +126,31 @@ def malformed(text: str) -> Refusal:
 
 
 class _Fields:
-    """What the parser finds. It calls methods of C alone; a field that is repeated gets lost."""
+    """What the parser finds."""
 
-    __slots__ = ("headers", "on_header", "on_url", "urls")
+    __slots__ = ("headers", "url")
 
     def __init__(self) -> None:
-        self.urls: list[bytes] = []
+        self.url = b""
         self.headers: dict[bytes, bytes] = {}
-        self.on_url = self.urls.append
-        self.on_header = self.headers.__setitem__
 
+    def on_url(self, url: bytes) -> None:
+        self.url += url
 
-def _joined(text: bytes) -> dict[bytes, bytes]:
-    """Return the fields of a valid head in which some are repeated, or end in white space."""
-    headers: dict[bytes, bytes] = {}
-    for line in text.split(b"\r\n")[1:-2]:
-        name, _, value = line.partition(b":")
-        name, value = name.lower(), value.strip(b" \t")
+    def on_header(self, name: bytes, value: bytes) -> None:
+        name, value, headers = name.lower(), value.rstrip(), self.headers
         if name in headers:
             value = headers[name] + (b"; " if name == b"cookie" else b", ") + value
         headers[name] = value
-    return headers
 
 
 def _request(method: bytes, url: bytes, headers: dict[bytes, bytes], text: bytes) -> Request:
-    version = _version(method, url, text)
-    is_http10 = version is _HTTP_1_0
+    # The parser takes RTSP, HTTP/0.9, and more than one space, too.
+    line = b"%b %b HTTP/1." % (method, url)
+    version = text[len(line) - 2 : len(line) + 1]
+    is_http10 = version == b"1.0"
+    if not text.startswith(line) or not (is_http10 or version == b"1.1"):
+        raise malformed("its first line is not that of HTTP/1.0 or 1.1")
     keeps_alive = _keeps_alive(headers, is_http10=is_http10)
     body_bytes = _body_bytes(headers, is_http10=is_http10)
     scheme, authority, target = _HTTP, headers.get(b"host"), url
@@ -159,7 +158,7 @@ def _request(method: bytes, url: bytes, headers: dict[bytes, bytes], text: bytes
         if not is_http10:
             raise malformed("there is no Host header")
         authority = b""
-    if _AUTHORITY.fullmatch(authority) is None:
+    if authority.translate(None, _OF_AUTHORITY):
         raise malformed("its host is not valid")
     if not url.startswith(b"/") or method == b"CONNECT":
         scheme, authority, target = _split_url(method, url, authority)
@@ -175,17 +174,6 @@ def _request(method: bytes, url: bytes, headers: dict[bytes, bytes], text: bytes
     return Request(head, body_bytes, keeps_alive, expects_continue, is_http10, method == b"HEAD")
 
 
-def _version(method: bytes, url: bytes, text: bytes) -> bytes:
-    """Return the version; the parser takes RTSP, HTTP/0.9, and more than one space."""
-    line = b"%b %b HTTP/1." % (method, url)
-    if text.startswith(line):
-        if text.startswith(b"1\r\n", len(line)):
-            return _HTTP_1_1
-        if text.startswith(b"0\r\n", len(line)):
-            return _HTTP_1_0
-    raise malformed("its first line is not that of HTTP/1.0 or 1.1")
-
-
 def _split_url(method: bytes, url: bytes, authority: bytes) -> tuple[bytes, bytes, bytes]:
     """Return scheme, authority and target of what is no path: whole URLs, as for proxies."""
     if method == b"CONNECT":
@@ -193,7 +181,7 @@ def _split_url(method: bytes, url: bytes, authority: bytes) -> tuple[bytes, byte
     if url == b"*" and method == b"OPTIONS":
         return _HTTP, authority, url
     match = _WHOLE_URL.fullmatch(url)
-    if match is None or not _AUTHORITY.fullmatch(match[2]):
+    if match is None or match[2].translate(None, _OF_AUTHORITY):
         raise malformed("its target is not valid")
     return match[1].lower(), match[2], (match[3] or b"/") + (match[4] or b"")
 

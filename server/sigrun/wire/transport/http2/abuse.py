@@ -22,7 +22,8 @@ class Kind(enum.Enum):
     PINGS = "PING frames"
     WINDOW_UPDATES = "WINDOW_UPDATE frames"
     PRIORITIES = "PRIORITY frames"
-    EMPTY_FRAMES = "empty frames"
+    SMALL = "small DATA frames"
+    USELESS = "frames that say nothing"
 
 
 class Abuse:
@@ -37,7 +38,8 @@ class Abuse:
             Kind.PINGS: limits.max_pings,
             Kind.WINDOW_UPDATES: limits.max_window_updates,
             Kind.PRIORITIES: limits.max_priorities,
-            Kind.EMPTY_FRAMES: limits.max_empty_frames,
+            Kind.SMALL: limits.max_small_frames,
+            Kind.USELESS: limits.max_useless_frames,
         }
         self.answers = 0  # given in this interval; whoever gives one adds it
         self.data_frames = 0  # sent in this interval in answers of several

@@ -19,7 +19,7 @@ from sigrun.wire.transport.http2.header_blocks import (
     encode,
 )
 from sigrun.wire.transport.http2.outbox import Buffer, Outbox
-from sigrun.wire.transport.http2.streams import Answer, Stream
+from sigrun.wire.transport.http2.stream import Answer, Stream
 
 _BODILESS = frozenset((204, 304))
 
@@ -40,21 +40,28 @@ class Answers:
         self._prefix = EMPTY_TABLE
 
     def respond(self, stream: Stream, response: Response, *, head_only: bool) -> bool:
-        """Write a whole answer."""
+        """Write a whole answer.
+
+        Most answers are small and go at once: that is the fast path, in one place.
+        """
         status, headers, body, trailers = response
-        size = len(body)
-        if status in _BODILESS:
-            size = 0
-        block = self._block(stream, status, headers)
+        size = 0 if status in _BODILESS else len(body)
+        block = answer_block(status, headers)
+        if stream.answer is not Answer.NONE or self._prefix:
+            block = self._block(stream, status, headers)
         if size and trailers is None:
             block += content_length(size)
         if head_only:
             size = 0
         last = encode(trailers) if trailers else b""
         outbox = self._outbox
-        if not (outbox.fits(stream, size) and len(block) <= DEFAULT_FRAME_BYTES >= len(last)):
+        if (
+            size > stream.window_out
+            or size > outbox.window
+            or max(size, len(block), len(last)) > DEFAULT_FRAME_BYTES
+            or outbox.is_full
+        ):
             return self._respond_slowly(stream, block, body[:size], last)
-        # The fast path, with everything in one place: most answers are small.
         id = stream.id
         out = outbox.frames
         flags = END_HEADERS if size or last else END_HEADERS | END_STREAM

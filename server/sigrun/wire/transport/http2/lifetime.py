@@ -36,16 +36,12 @@ class Step(enum.Enum):
 
 
 class Lifetime:
-    """The times of one connection.
-
-    The core keeps `heard_at`, when the peer last sent anything, and `used_at`, when a request
-    last began.
-    """
+    """The times of one connection. The core keeps `heard_at`, when the peer last sent anything."""
 
     def __init__(self, limits: Limits, now: float) -> None:
         self._limits = limits
         self.stage = Stage.OPEN
-        self.heard_at = self.used_at = now
+        self.heard_at = now
         self._pinged_at = -math.inf
         # Connections that were made together do not all end together.
         self._drain_at = now + limits.max_connection_age_s * random.uniform(0.9, 1.1)  # noqa: S311
@@ -56,24 +52,20 @@ class Lifetime:
         self.stage = Stage.DRAINING
         self._leave_at = now + self._limits.drain_ping_s
 
-    def next_step(self, now: float, *, is_idle: bool, was_used: bool) -> Step | None:
-        """Return what is due. `is_idle`: there is no request; `was_used`: there was one once."""
+    def next_step(self, now: float, *, used_at: float, was_used: bool) -> Step | None:
+        """Return what is due; `used_at`: when there last was a request, if `was_used`."""
         if now >= self._end_at:
             return Step.END
         if self.stage is Stage.DRAINING and now >= self._leave_at:
             return Step.LEAVE
-        if self.stage is Stage.OPEN and self._is_over(now, is_idle, was_used):
-            return Step.DRAIN
+        if self.stage is Stage.OPEN:
+            if now >= self._drain_at:
+                self._end_at = now + self._limits.max_connection_age_grace_s
+                return Step.DRAIN
+            limit_s = self._limits.max_connection_idle_s if was_used else self._limits.idle_s
+            if now - used_at >= limit_s:
+                return Step.DRAIN
         return self._keep_alive(now)
-
-    def _is_over(self, now: float, is_idle: bool, was_used: bool) -> bool:
-        if now >= self._drain_at:
-            self._end_at = now + self._limits.max_connection_age_grace_s
-            return True
-        if not is_idle:
-            self.used_at = now
-        limit_s = self._limits.max_connection_idle_s if was_used else self._limits.idle_s
-        return now - self.used_at >= limit_s
 
     def _keep_alive(self, now: float) -> Step | None:
         if self._pinged_at > self.heard_at:

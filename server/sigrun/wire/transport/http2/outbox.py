@@ -27,11 +27,13 @@ from sigrun.wire.transport.http2.frames import (
     header_frames,
     pack_head,
 )
-from sigrun.wire.transport.http2.streams import Output, Stream
+from sigrun.wire.transport.http2.stream import Output, Stream
 from sigrun.wire.transport.limits import Limits
 
 # Larger frames gain nothing, and one stream's turn would be long.
 LARGEST_FRAME_BYTES = 64 * 1024
+# A client that opens a window by a byte now and then is as good as one that does not.
+_FAIR_BYTES = 4096
 
 Buffer = bytes | bytearray | memoryview
 
@@ -57,9 +59,9 @@ class Outbox:
         return bool(self.frames) or (self.window > 0 and bool(self._turns))
 
     @property
-    def untaken_bytes(self) -> int:
-        """How much is ready for the socket."""
-        return self.pending_bytes - self._queued_bytes
+    def is_full(self) -> bool:
+        """Whether so much is ready for the socket that nothing should be added."""
+        return self.pending_bytes - self._queued_bytes > self._limits.max_untaken_bytes
 
     def is_stalled(self, now: float) -> bool:
         """Return whether the socket has taken nothing for too long, though there is something."""
@@ -83,7 +85,7 @@ class Outbox:
             and size <= self.window
             and size <= self.max_frame_bytes
             and stream.output is None
-            and self.untaken_bytes <= self._limits.max_untaken_bytes
+            and not self.is_full
         )
 
     def send_data(self, stream: Stream, data: Buffer) -> None:
@@ -149,7 +151,11 @@ class Outbox:
     def fill(self) -> list[Stream]:
         """Cut frames for one `take`; return the streams whose answers are whole by that."""
         finished = []
-        while self._turns and self.window > 0 and self.untaken_bytes < self._limits.max_take_bytes:
+        while (
+            self._turns
+            and self.window > 0
+            and self.pending_bytes - self._queued_bytes < self._limits.max_take_bytes
+        ):
             stream = self._turns.popleft()
             output = cast("Output", stream.output)
             self._cut(stream, output)
@@ -167,7 +173,10 @@ class Outbox:
         """Make one DATA frame, as large as the windows allow, and what ends the answer."""
         size = min(output.size, stream.window_out, self.window, self.max_frame_bytes)
         output.size -= size
-        output.moved_at = self.now
+        output.moved_bytes += size
+        if output.moved_bytes >= _FAIR_BYTES:
+            output.moved_at = self.now
+            output.moved_bytes = 0
         self._queued_bytes -= size
         stream.window_out -= size
         self.window -= size

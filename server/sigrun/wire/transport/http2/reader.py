@@ -33,6 +33,8 @@ from sigrun.wire.transport.limits import Limits
 
 Frame = tuple[int, int, int, bytes]  # type, flags, stream, payload
 
+_WHOLE = END_HEADERS | PADDED | WITH_PRIORITY
+
 
 class _Next(enum.Enum):
     PREFACE = enum.auto()
@@ -89,7 +91,8 @@ class FrameReader:
             stream_id &= MAX_STREAM
             if self._next is not _Next.FRAMES:
                 self._check_order(kind, flags)
-            if kind in (HEADERS, CONTINUATION):
+            is_plain = flags & _WHOLE == END_HEADERS and stream_id & 1
+            if kind == CONTINUATION or (kind == HEADERS and not is_plain):
                 whole = self._block_frame(kind, flags, stream_id, payload, now)
                 if whole is None:
                     continue
@@ -133,7 +136,7 @@ class FrameReader:
         if flags & END_HEADERS:
             return flags, payload
         if not payload:
-            self._abuse.count(Kind.EMPTY_FRAMES)
+            self._abuse.count(Kind.USELESS)
         self._block = _Block(flags, stream_id, payload, now)
         self._next = _Next.BLOCK
         return None
@@ -143,7 +146,7 @@ class FrameReader:
         if block is None or block.stream_id != stream_id:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a CONTINUATION of nothing")
         if not payload:
-            self._abuse.count(Kind.EMPTY_FRAMES)
+            self._abuse.count(Kind.USELESS)
         block.fragments.append(payload)
         block.size += len(payload)
         limits = self._limits

@@ -262,6 +262,10 @@ STREAM_FAULTS = {
         [data(1, b"12345", END_STREAM), data(1, b"6")],
         ErrorCode.STREAM_CLOSED,
     ),
+    "a request again": (
+        [data(1, b"12345", END_STREAM), headers(1)],
+        ErrorCode.STREAM_CLOSED,
+    ),
     "trailers after the end": (
         [data(1, b"12345", END_STREAM), headers(1, [(b"a", b"b")])],
         ErrorCode.STREAM_CLOSED,
@@ -388,6 +392,16 @@ def test_a_change_of_settings_that_overflows_an_open_window_ends_the_connection(
 
     assert end is not None
     assert end.code == ErrorCode.FLOW_CONTROL_ERROR
+
+
+@pytest.mark.parametrize("late", [data(1, b"late"), headers(1, [(b"late", b"trailers")])])
+def test_what_follows_a_reset_by_the_client_itself_is_answered_with_a_reset(late: bytes) -> None:
+    peer = Peer()
+    peer.send(open_request(1), rst(1))
+
+    assert peer.send(late) == []
+    (reset,) = peer.received()
+    assert (reset.kind, reset.code) == (RST_STREAM, ErrorCode.STREAM_CLOSED)
 
 
 # Limits of requests.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import hpack
 import pytest
 from hpack.huffman import HuffmanEncoder
 from hpack.huffman_constants import REQUEST_CODES, REQUEST_CODES_LENGTH
 from hpack.huffman_table import decode_huffman
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sigrun.wire.transport.http2 import huffman
@@ -18,6 +20,8 @@ from sigrun.wire.transport.http2.header_blocks import (
     content_length,
     encode,
 )
+
+_HUGE_INTEGER = re.compile(rb"[\x80-\xff]{5}")
 
 huffman_encode = HuffmanEncoder(REQUEST_CODES, REQUEST_CODES_LENGTH).encode
 
@@ -45,6 +49,7 @@ def our_decode(decoder: Decoder, block: bytes) -> list[tuple[bytes, bytes]] | No
         return None
 
 
+@settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.tuples(field_lists, st.booleans(), st.none() | st.integers(0, 4096)), max_size=12)
 )
@@ -59,17 +64,21 @@ def test_what_an_encoder_writes_is_read(
         assert decoder.decode(encoder.encode(headers, huffman=is_huffman)) == list(headers)
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.binary(max_size=40), max_size=6))
 def test_any_bytes_are_read_as_the_library_reads_them(blocks: list[bytes]) -> None:
     library, ours = hpack.Decoder(max_header_list_size=2**31), Decoder(4096)
 
     for block in blocks:
-        expected = hpack_decode(library, block)
-        assert our_decode(ours, block) == expected
+        expected, got = hpack_decode(library, block), our_decode(ours, block)
+        if got is None and _HUGE_INTEGER.search(block):
+            break  # the library takes integers of any length
+        assert got == expected
         if expected is None:
             break
 
 
+@settings(max_examples=60, deadline=None)
 @given(field_lists, st.integers(0, 200), st.integers(0, 255))
 def test_a_damaged_block_is_read_as_the_library_reads_it(
     headers: tuple[tuple[bytes, bytes], ...], at: int, byte: int
@@ -82,11 +91,18 @@ def test_a_damaged_block_is_read_as_the_library_reads_it(
     assert our_decode(Decoder(4096), bytes(block)) == expected
 
 
+def test_a_huge_integer_is_an_error() -> None:
+    with pytest.raises(ConnectionFault, match="huge integer"):
+        Decoder(4096).decode(b"\x3f" + b"\x80" * 10 + b"\x00")
+
+
+@settings(max_examples=60, deadline=None)
 @given(st.binary(max_size=40))
 def test_huffman_codes_are_read(text: bytes) -> None:
     assert huffman.decode(huffman_encode(text)) == text
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.binary(max_size=20))
 def test_any_bytes_are_read_as_huffman_codes_as_the_library_does(code: bytes) -> None:
     try:
@@ -98,6 +114,7 @@ def test_any_bytes_are_read_as_huffman_codes_as_the_library_does(code: bytes) ->
         assert huffman.decode(code) == expected
 
 
+@settings(max_examples=60, deadline=None)
 @given(field_lists)
 def test_what_is_written_can_be_read_with_any_table(
     headers: tuple[tuple[bytes, bytes], ...],
