@@ -22,7 +22,7 @@ def is_binary(request: HttpRequest) -> bool:
 def wants_binary(request: HttpRequest) -> bool:
     """Return whether the answer is to be a protobuf message.
 
-    The answer has the form of the request, unless `accept` names the other form alone.
+    The answer has the form of the request, unless `accept` names the other and not this one.
     Errors are always JSON.
     """
     own, other = (_PROTOBUF, _JSON) if is_binary(request) else (_JSON, _PROTOBUF)
