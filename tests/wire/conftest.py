@@ -19,7 +19,7 @@ def nothing_blocks_the_loop() -> Iterator[None]:
     with blockbuster_ctx("sigrun") as blockbuster:
         locks = blockbuster.functions["threading.Lock.acquire"]
         # A lock that is held for a few instructions; a thread that is being started.
-        locks.can_block_in("sigrun/executors/threads.py", ("__init__", "_enqueue", "_withdraw"))
+        locks.can_block_in("sigrun/concurrency/threads.py", ("__init__", "_enqueue", "_withdraw"))
         # gRPC waits for a thread of its own when the last server is garbage, whoever runs then.
         locks.can_block_in("threading.py", ("join",))
         yield

@@ -146,6 +146,8 @@ FLAGS: tuple[Flag, ...] = (
         "availability_preserving",
         "availability_preserving loads the new version first, resource_preserving unloads first",
     ),
+    Flag("grpc_transport", "own", "who speaks HTTP/2 on the gRPC port: own or grpcio"),
+    Flag("access_log", False, "log a line for every request"),
     Flag("log_format", "text", "text or json"),
 )
 

@@ -9,7 +9,7 @@ from sigrun.servables.labels import VersionLabels
 from sigrun.servables.manager import AspiredVersionsManager
 
 
-class Resolver:
+class Router:
     """Finds what a request names."""
 
     def __init__(self, manager: AspiredVersionsManager, labels: VersionLabels) -> None:
@@ -32,8 +32,5 @@ class Resolver:
 
 def resolved(spec: ModelSpec, handle: ServableHandle) -> ResolvedSpec:
     """Return the spec of an answer: the version that gave it, the default signature by name."""
-    return ResolvedSpec(
-        name=handle.id.name,
-        version=handle.id.version,
-        signature_name=spec.signature_name or DEFAULT_SIGNATURE,
-    )
+    id = handle.id
+    return ResolvedSpec(id.name, id.version, spec.signature_name or DEFAULT_SIGNATURE)

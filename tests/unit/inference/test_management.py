@@ -8,6 +8,7 @@ import pytest
 from sigrun.config.models import AllVersions, ModelSet
 from sigrun.errors import InvalidArgument, NotFound, Unknown
 from sigrun.inference.calls import ModelSpec, StatusCall
+from sigrun.inference.context import INTERNAL
 from sigrun.inference.management import ModelManagement
 from sigrun.servables.readiness import Readiness
 from sigrun.servables.state import State
@@ -46,7 +47,7 @@ async def test_status_has_every_version_highest_first(
 ) -> None:
     await serve_mnist(life)
 
-    status = await management.status(StatusCall(spec=ModelSpec(name="mnist")))
+    status = await management.status(StatusCall(spec=ModelSpec(name="mnist"), context=INTERNAL))
 
     assert [(version, state.state) for version, state in status.items()] == [
         (10, State.AVAILABLE),
@@ -61,7 +62,11 @@ async def test_status_of_one_version_has_that_one_alone(
 ) -> None:
     await serve_mnist(life)
 
-    assert list(await management.status(StatusCall(spec=ModelSpec(name="mnist", version=2)))) == [2]
+    assert list(
+        await management.status(
+            StatusCall(spec=ModelSpec(name="mnist", version=2), context=INTERNAL)
+        )
+    ) == [2]
 
 
 async def test_a_label_does_not_narrow_the_status(
@@ -70,7 +75,9 @@ async def test_a_label_does_not_narrow_the_status(
     await serve_mnist(life)
 
     assert list(
-        await management.status(StatusCall(spec=ModelSpec(name="mnist", label="stable")))
+        await management.status(
+            StatusCall(spec=ModelSpec(name="mnist", label="stable"), context=INTERNAL)
+        )
     ) == [10, 2, 1]
 
 
@@ -83,7 +90,7 @@ async def test_a_model_that_was_removed_still_has_a_status(
     await life.states.until("mnist:1 END")
     await life.states.until("mnist:10 END")
 
-    status = await management.status(StatusCall(spec=ModelSpec(name="mnist")))
+    status = await management.status(StatusCall(spec=ModelSpec(name="mnist"), context=INTERNAL))
     assert {state.state for state in status.values()} == {State.END}
 
 
@@ -102,7 +109,7 @@ async def test_there_is_no_status_of_what_was_never_heard_of(
     await serve_mnist(life)
 
     with pytest.raises(NotFound) as refused:
-        await management.status(StatusCall(spec=spec))
+        await management.status(StatusCall(spec=spec, context=INTERNAL))
 
     assert str(refused.value) == text
 
@@ -115,7 +122,7 @@ async def test_every_model_is_listed_with_its_versions(
 ) -> None:
     await serve_mnist(life)
 
-    listed = await management.models(None)
+    listed = await management.models(INTERNAL)
 
     assert {name: list(states) for name, states in listed.items()} == {"mnist": [10, 2, 1]}
 
@@ -126,7 +133,7 @@ async def test_a_model_that_has_no_version_yet_is_listed_as_well(
     life.add_version("mnist", 1)
     await life.models.start(models(life.model("mnist"), life.model("iris")))
 
-    assert (await management.models(None))["iris"] == {}
+    assert (await management.models(INTERNAL))["iris"] == {}
 
 
 async def test_what_keeps_the_server_from_being_ready_is_told(

@@ -4,7 +4,7 @@ import pytest
 
 from sigrun.errors import InvalidArgument, ServableNotFound, Unavailable
 from sigrun.inference.calls import ModelSpec, ResolvedSpec
-from sigrun.inference.router import Resolver, resolved
+from sigrun.inference.router import Router, resolved
 from sigrun.servables.labels import VersionLabels
 from sigrun.servables.servable import ServableId
 from tests.fakes.lifecycle import serve
@@ -13,11 +13,11 @@ from tests.fakes.servables import FakeLoader
 pytestmark = pytest.mark.asyncio
 
 
-async def resolver() -> Resolver:
+async def resolver() -> Router:
     """Return one over mnist 1 (stable), 2 (canary) and 10; the label `gone` means 3."""
     labels = VersionLabels()
     labels.replace({"mnist": {"stable": 1, "canary": 2, "gone": 3}})
-    return Resolver(await serve(*(FakeLoader(ServableId("mnist", v)) for v in (1, 2, 10))), labels)
+    return Router(await serve(*(FakeLoader(ServableId("mnist", v)) for v in (1, 2, 10))), labels)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ async def test_a_spec_that_names_nothing_is_refused(
 
 
 async def test_a_label_is_unavailable_before_the_first_models_are() -> None:
-    resolve = Resolver(await serve(), VersionLabels())
+    resolve = Router(await serve(), VersionLabels())
 
     with pytest.raises(Unavailable, match=r"^Model labels does not init yet.stable$"):
         resolve.pin(ModelSpec(name="mnist", label="stable"))
