@@ -22,7 +22,7 @@ from functools import partial
 
 from sigrun.config.server import TlsOptions
 from sigrun.wire.transport import addresses
-from sigrun.wire.transport.addresses import Address
+from sigrun.wire.transport.addresses import Address, Unix
 from sigrun.wire.transport.connection import Connection, MakeCore, Service, Spoken
 from sigrun.wire.transport.exchange import Application
 from sigrun.wire.transport.http1.core import Http1
@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 CORES: Mapping[Spoken, MakeCore] = {Spoken.HTTP2: Http2, Spoken.HTTP1: Http1}
 
-_ACCEPTS_AT_ONCE = 64
+_ACCEPTS_AT_ONCE = 32
 _TOLD_AT_ONCE = 200
 _NOTICE_INTERVAL_S = 10.0  # between two lines in the log about the same trouble
 _CUT_S = 0.8  # for those who are cut off to hear of it
@@ -125,7 +125,8 @@ class Listener:
                 listening = await asyncio.to_thread(addresses.listen, address, backlog)
                 self._sockets.append(listening)
         except BaseException:
-            await self._close_sockets()
+            await self._remove_paths()
+            self._close_sockets()
             self._turns.remove_door(self._service.door)
             raise
         self._watch()
@@ -139,10 +140,11 @@ class Listener:
         if self._tick is None or self._is_stopping:
             return
         self._is_stopping = True
+        await self._remove_paths()
         for listening in self._sockets:
-            while self._accept_some(listening):  # noqa: ASYNC110  # they have connected before
+            while self._accept_some(listening):  # noqa: ASYNC110  # who has connected before
                 await asyncio.sleep(0)
-        await self._close_sockets()
+        self._close_sockets()
         for connection in tuple(self._connections):
             connection.drain(self._turns.clock())
         if not await self._are_all_gone(grace_s):
@@ -241,14 +243,17 @@ class Listener:
         if connections:
             self._loop.call_soon(self._tell_time, connections)
 
-    async def _close_sockets(self) -> None:
-        bound = self._where[: len(self._sockets)]
+    async def _remove_paths(self) -> None:
+        """Remove our paths while they are ours: once a socket is closed, another may take it."""
+        for address in self._where[: len(self._sockets)]:
+            if isinstance(address, Unix):
+                await asyncio.to_thread(addresses.remove, address)
+
+    def _close_sockets(self) -> None:
         for listening in self._sockets:
             self._loop.remove_reader(listening)
             listening.close()
         self._sockets.clear()
-        for address in bound:
-            await asyncio.to_thread(addresses.remove, address)
 
     async def _cut_all(self) -> None:
         """End every connection, whatever the other side does."""
