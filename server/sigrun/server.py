@@ -18,15 +18,19 @@ from sigrun.batching.servable import BatchingLoader
 from sigrun.batching.statistics import BatchingInstruments
 from sigrun.concurrency.bodies import body_threads
 from sigrun.concurrency.cpus import available_cpus
+from sigrun.concurrency.load_threads import LoadThreads
 from sigrun.concurrency.threads import Threads
 from sigrun.config.batching import BatchingOptions
 from sigrun.config.lifecycle import LifecycleOptions, VersionTransition
+from sigrun.config.models import PLATFORM_TENSORFLOW
 from sigrun.config.server import ServerConfig
 from sigrun.executors.saved_model import SavedModelLoader
 from sigrun.inference.management import ModelManagement
 from sigrun.inference.router import Resolver
 from sigrun.inference.service import InferenceService
 from sigrun.servables.config_poller import ConfigFilePoller
+from sigrun.servables.file_source import FileSystemSource
+from sigrun.servables.folders import Revision
 from sigrun.servables.labels import VersionLabels
 from sigrun.servables.manager import AspiredVersionsManager
 from sigrun.servables.models import ServedModels
@@ -38,7 +42,7 @@ from sigrun.servables.policy import (
 )
 from sigrun.servables.readiness import Readiness
 from sigrun.servables.servable import Loader, ServableId
-from sigrun.servables.source import FileSystemSource, MakeLoader, Revision
+from sigrun.servables.source import MakeLoader
 from sigrun.servables.state import ServableState, State, StateStream
 from sigrun.telemetry.loop_lag import LoopLag
 from sigrun.telemetry.metrics import Metrics
@@ -53,10 +57,10 @@ from sigrun.wire.unary import Services
 
 logger = logging.getLogger(__name__)
 
-_MAX_WAITING_LOADS = 100_000
 # Whoever watches our health sends requests elsewhere from now on. Those that are on their way
 # are still taken: gRPC would cut them off.
 _NOTICE_S = 0.2
+_UNLOAD_WITHIN_S = 2.0  # when all requests have ended; what takes longer is left to the system
 
 
 class ModelServer:
@@ -68,7 +72,7 @@ class ModelServer:
     def __init__(self, config: ServerConfig, make_loader: MakeLoader | None = None) -> None:
         self._config = config
         self._tasks: list[asyncio.Task[None]] = []
-        self._threads: list[Threads] = []
+        self._threads: list[Threads | LoadThreads] = []
         self._loop_lag = LoopLag()
         self._metrics = Metrics()
         self._metrics.add(self._loop_lag.readings)
@@ -88,9 +92,7 @@ class ModelServer:
             count=options.choose_runner_threads(cpus),
             max_waiting=options.max_waiting_runs,
         )
-        loading = Threads(
-            name="load", count=options.choose_load_threads(cpus), max_waiting=_MAX_WAITING_LOADS
-        )
+        loading = LoadThreads(options.choose_load_threads(cpus))
         self._threads += [runners, loading]
 
         def make_loader(id: ServableId, path: Path, revision: Revision) -> SavedModelLoader:
@@ -128,10 +130,11 @@ class ModelServer:
             policy=_policy(options), states=states, options=options
         )
         self._source = FileSystemSource(
-            make_loader=make_loader,
+            loaders={PLATFORM_TENSORFLOW: make_loader},
             target=self.manager,
-            has_failed=self.monitor.has_failed,
+            states=self.monitor,
             poll_wait_s=options.poll_wait_s,
+            quiet_s=options.quiet_s,
         )
         self.models = ServedModels(
             source=self._source,
@@ -139,7 +142,9 @@ class ModelServer:
             monitor=self.monitor,
             labels=self.labels,
             options=options,
+            states=states,
         )
+        self.models.expect(self._config.models)
         self.readiness = Readiness(self.models, self.monitor)
         for listener in (self.monitor.update, self.readiness.update, _log_state):
             states.subscribe(listener)
@@ -147,7 +152,8 @@ class ModelServer:
     def _build_wire(self) -> None:
         config = self._config
         inference = InferenceService(
-            Resolver(self.manager, self.labels), check_method_names=config.check_method_names
+            Resolver(self.manager, self.labels, self.models.absence),
+            check_method_names=config.check_method_names,
         )
         self._management = ModelManagement(self.models, self.monitor, self.readiness)
         bodies = body_threads()
@@ -195,8 +201,6 @@ class ModelServer:
             await self.http.start()
         await self.models.start(config.models)
         await self.grpc.start()
-        if config.lifecycle.poll_wait_s > 0:
-            self._run_in_background(self._source.run(), "base paths")
         if config.config_file is not None and config.config_file_poll_wait_s > 0:
             self._run_in_background(self._follow(config.config_file), "model config file")
         self.readiness.started()
@@ -204,14 +208,15 @@ class ModelServer:
     async def stop(self, grace_s: float) -> None:
         """Drain for up to `grace_s` seconds, then unload everything."""
         self.readiness.draining()
+        await self._management.close()
+        await self._source.close()
         await asyncio.sleep(min(grace_s, _NOTICE_S))
         servers = [server for server in (self.grpc, self.http) if server is not None]
         await asyncio.gather(*(server.stop(grace_s) for server in servers))
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._management.close()
-        await self.manager.close()
+        await self.manager.close(_UNLOAD_WITHIN_S)
         for threads in self._threads:
             await asyncio.to_thread(threads.close)
 

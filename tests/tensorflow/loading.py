@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sigrun.concurrency.load_threads import LoadThreads
 from sigrun.concurrency.threads import Threads
 from sigrun.config.execution import ExecutionOptions
 from sigrun.executors.saved_model import SavedModelLoader
@@ -46,14 +47,12 @@ async def threads_for(
 ) -> AsyncIterator[tuple[SavedModelLoader, Threads]]:
     """Give a loader of `path` that has not loaded, and its runner threads."""
     options = options or ExecutionOptions()
-    with (
-        Threads(
-            name="runner",
-            count=options.choose_runner_threads(2),
-            max_waiting=options.max_waiting_runs,
-        ) as runners,
-        Threads(name="load", count=options.choose_load_threads(2), max_waiting=4) as load_threads,
-    ):
+    load_threads = LoadThreads(options.choose_load_threads(2))
+    with Threads(
+        name="runner",
+        count=options.choose_runner_threads(2),
+        max_waiting=options.max_waiting_runs,
+    ) as runners:
         yield (
             SavedModelLoader(
                 ServableId("model", 1),
@@ -66,7 +65,7 @@ async def threads_for(
             runners,
         )
         runners.close(grace_s=END_S)
-        load_threads.close(grace_s=END_S)
+        load_threads.close()
 
 
 @asynccontextmanager

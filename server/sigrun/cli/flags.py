@@ -96,7 +96,7 @@ FLAGS: tuple[Flag, ...] = (
     Flag(
         "file_system_poll_wait_seconds",
         1,
-        "how often base paths are looked at; 0 or less: only at start and on reload",
+        "how often base paths are looked at; 0 or less: only until their versions are loaded",
     ),
     Flag("tensorflow_session_parallelism", 0, "intra-op and inter-op threads; 0: chosen"),
     Flag("tensorflow_intra_op_parallelism", 0, "intra-op threads; 0: chosen"),
@@ -122,7 +122,12 @@ FLAGS: tuple[Flag, ...] = (
     Flag(
         "load_timeout_seconds",
         600.0,
-        "time for models to become available at start and on reload",
+        "time for a load, and for models to become available at start and on reload",
+    ),
+    Flag(
+        "version_settle_seconds",
+        2.0,
+        "how long young files of a version must stay the same before it is loaded",
     ),
     Flag(
         "aspired_version_policy",

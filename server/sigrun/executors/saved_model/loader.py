@@ -7,12 +7,15 @@ the event loop waits for it.
 from __future__ import annotations
 
 from collections.abc import Hashable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sigrun.concurrency.load_threads import LoadThreads
 from sigrun.concurrency.threads import Threads
 from sigrun.config.execution import ExecutionOptions
 from sigrun.executors.memory import give_back_memory
 from sigrun.executors.saved_model.servable import SavedModelServable
+from sigrun.servables.folders import check_loadable
 from sigrun.servables.servable import ServableId
 
 if TYPE_CHECKING:
@@ -34,7 +37,7 @@ class SavedModelLoader:
         *,
         options: ExecutionOptions,
         runners: Threads,
-        load_threads: Threads,
+        load_threads: LoadThreads,
     ) -> None:
         self._id = id
         self._path = path
@@ -56,7 +59,8 @@ class SavedModelLoader:
 
     async def load(self) -> SavedModelServable:
         """Load the version. Raises a `SigrunError` that says why it cannot be served."""
-        self._model = model = await self._load_threads.run(_read, self._path, self._options)
+        load = self._load_threads.load
+        self._model = model = await load(_read, self._path, self._options, what=str(self._id))
         return SavedModelServable(model.signatures, model.calls, self._runners)
 
     async def unload(self) -> None:
@@ -67,12 +71,13 @@ class SavedModelLoader:
         """
         model, self._model = self._model, None
         if model is not None:
-            await self._load_threads.run(_close, model)
+            await self._load_threads.unload(_close, model)
             del model
-            await self._load_threads.run(give_back_memory)
+            await self._load_threads.unload(give_back_memory)
 
 
 def _read(path: str, options: ExecutionOptions) -> LoadedModel:
+    check_loadable(Path(path))  # before TensorFlow opens what may never answer
     # Imports TensorFlow.
     from sigrun.executors.saved_model.reading import read_saved_model  # noqa: PLC0415
 

@@ -46,7 +46,7 @@ class ModelService:
     async def HandleReloadConfigRequest(
         self, request: ReloadConfigRequest, deadline: float | None
     ) -> ReloadConfigResponse:
-        await self._management.reload(model_config.from_reload(request.config))
+        await self._management.reload(model_config.from_reload(request.config), deadline)
         # No counter goes by TensorFlow Serving's slash-form names, and 0 is its answer for
         # a metric it does not know.
         return ReloadConfigResponse(
