@@ -21,6 +21,7 @@ from sigrun.concurrency.offload import Offload
 from sigrun.concurrency.threads import Limits, Threads
 from sigrun.config.batching import BatchingOptions
 from sigrun.config.lifecycle import LifecycleOptions, VersionTransition
+from sigrun.config.models import PLATFORM_TENSORFLOW
 from sigrun.config.server import ServerConfig
 from sigrun.executors.running import RunningModels
 from sigrun.executors.saved_model import SavedModelLoader
@@ -30,6 +31,8 @@ from sigrun.inference.observed import Observed
 from sigrun.inference.router import Router
 from sigrun.inference.service import InferenceService
 from sigrun.servables.config_poller import ConfigFilePoller
+from sigrun.servables.file_source import FileSystemSource
+from sigrun.servables.folders import Revision
 from sigrun.servables.labels import VersionLabels
 from sigrun.servables.manager import AspiredVersionsManager
 from sigrun.servables.models import ServedModels
@@ -41,7 +44,7 @@ from sigrun.servables.policy import (
 )
 from sigrun.servables.readiness import Readiness
 from sigrun.servables.servable import Loader, ServableId
-from sigrun.servables.source import FileSystemSource, MakeLoader, Revision
+from sigrun.servables.source import MakeLoader
 from sigrun.servables.state import ServableState, State, StateStream
 from sigrun.telemetry.loop_lag import LoopLag
 from sigrun.telemetry.metrics import Metrics
@@ -65,6 +68,7 @@ _LOAD_OVERTIME_S = 1.0
 # Whoever watches our health sends requests elsewhere from now on. Those that are on their way
 # are still taken: gRPC would cut them off.
 _NOTICE_S = 0.2
+_UNLOAD_WITHIN_S = 2.0  # when all requests have ended; what takes longer is left to the system
 
 
 class ModelServer:
@@ -149,10 +153,11 @@ class ModelServer:
             policy=_policy(options), states=states, options=options
         )
         self._source = FileSystemSource(
-            make_loader=make_loader,
+            loaders={PLATFORM_TENSORFLOW: make_loader},
             target=self.manager,
-            has_failed=self.monitor.has_failed,
+            states=self.monitor,
             poll_wait_s=options.poll_wait_s,
+            quiet_s=options.quiet_s,
         )
         self.models = ServedModels(
             source=self._source,
@@ -160,7 +165,9 @@ class ModelServer:
             monitor=self.monitor,
             labels=self.labels,
             options=options,
+            states=states,
         )
+        self.models.expect(self._config.models)
         self.readiness = Readiness(self.models, self.monitor)
         for listener in (self.monitor.update, self.readiness.update, _log_state):
             states.subscribe(listener)
@@ -169,7 +176,7 @@ class ModelServer:
         config = self._config
         self._offload = Offload()
         service = InferenceService(
-            Router(self.manager, self.labels),
+            Router(self.manager, self.labels, self.models.absence),
             self._offload,
             check_method_names=config.check_method_names,
         )
@@ -230,8 +237,6 @@ class ModelServer:
             await self.http.start()
         await self.models.start(config.models)
         await self.grpc.start()
-        if config.lifecycle.poll_wait_s > 0:
-            self._run_in_background(self._source.run(), "base paths")
         if config.config_file is not None and config.config_file_poll_wait_s > 0:
             self._run_in_background(self._follow(config.config_file), "model config file")
         self.readiness.started()
@@ -239,14 +244,15 @@ class ModelServer:
     async def stop(self, grace_s: float) -> None:
         """Drain for up to `grace_s` seconds, then unload everything."""
         self.readiness.draining()
+        await self._management.close()
+        await self._source.close()
         await asyncio.sleep(min(grace_s, _NOTICE_S))
         servers = [server for server in (self.grpc, self.http) if server is not None]
         await asyncio.gather(*(server.stop(grace_s) for server in servers))
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._management.close()
-        await self.manager.close()
+        await self.manager.close(_UNLOAD_WITHIN_S)
         await asyncio.to_thread(self._offload.close)
         for threads in self._threads:
             await asyncio.to_thread(threads.close)

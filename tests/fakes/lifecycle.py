@@ -8,15 +8,23 @@ from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
 
 from sigrun.config.lifecycle import LifecycleOptions
-from sigrun.config.models import LatestVersions, ModelConfig, ModelSet, VersionPolicy
+from sigrun.config.models import (
+    PLATFORM_TENSORFLOW,
+    LatestVersions,
+    ModelConfig,
+    ModelSet,
+    VersionPolicy,
+)
 from sigrun.errors import SigrunError
+from sigrun.servables.absence import Absence
+from sigrun.servables.file_source import FileSystemSource
 from sigrun.servables.labels import VersionLabels
+from sigrun.servables.looks import Look
 from sigrun.servables.manager import AspiredVersionsManager
 from sigrun.servables.models import ServedModels
 from sigrun.servables.monitor import ServableStateMonitor
 from sigrun.servables.policy import AspiredVersionPolicy, AvailabilityPreservingPolicy
 from sigrun.servables.servable import ServableId
-from sigrun.servables.source import FileSystemSource
 from sigrun.servables.state import ServableState, StateStream
 from tests.fakes.servables import FakeLoader
 
@@ -53,6 +61,43 @@ class FakeSleep:
         """End the sleep."""
         self._asleep.clear()
         self._woken.set()
+
+
+class FakeClock:
+    """Time that moves when the test says so; `sleep` stands in for `asyncio.sleep`.
+
+    `naps` lists the seconds for which somebody slept or sleeps.
+    """
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.naps: list[float] = []
+        self._sleepers: list[tuple[float, asyncio.Event]] = []
+
+    def __call__(self) -> float:
+        return self.now
+
+    async def sleep(self, delay_s: float) -> None:
+        """Return when the time has come."""
+        self.naps.append(delay_s)
+        sleeper = (self.now + delay_s, asyncio.Event())
+        self._sleepers.append(sleeper)
+        try:
+            await sleeper[1].wait()
+        finally:
+            self._sleepers.remove(sleeper)
+
+    async def advance(self, seconds: float) -> None:
+        """Let so many seconds pass, and everything happen that is due in them, in order."""
+        await let_others_run()
+        end = self.now + seconds
+        while due := [at for at, _ in self._sleepers if at <= end]:
+            self.now = min(due)
+            for at, woken in list(self._sleepers):
+                if at <= self.now:
+                    woken.set()
+            await let_others_run()
+        self.now = end
 
 
 class RecordedStates:
@@ -97,7 +142,8 @@ class Lifecycle:
     """Everything that `ModelServer` builds below the wire, on loaders that obey the test.
 
     Base paths lie in `folder`. `errors` and `held` say what becomes of a version when it is
-    loaded, by its id (`mnist:3`); `loaders` has the newest loader of each id.
+    loaded, by its id (`mnist:3`); `loaders` has the newest loader of each id. Looks are taken
+    by the fake clock, at once and without a thread.
     """
 
     def __init__(
@@ -106,7 +152,6 @@ class Lifecycle:
         *,
         policy: AspiredVersionPolicy | None = None,
         options: LifecycleOptions | None = None,
-        sleep: FakeSleep | None = None,
     ) -> None:
         self.folder = folder
         self.options = options or LifecycleOptions()
@@ -115,7 +160,7 @@ class Lifecycle:
         self.loaders: dict[str, FakeLoader] = {}
         # What the source takes every file for, at least: settled at the first look.
         self.files_age_s = 3600.0
-        self.sleep = sleep or FakeSleep(_nobody_may_sleep)
+        self.clock = FakeClock()
         states = StateStream()
         self.stream = states
         self.monitor = ServableStateMonitor()
@@ -126,11 +171,14 @@ class Lifecycle:
             policy=policy or AvailabilityPreservingPolicy(), states=states, options=self.options
         )
         self.source = FileSystemSource(
-            make_loader=self._make_loader,
+            loaders={PLATFORM_TENSORFLOW: self._make_loader},
             target=self.manager,
-            has_failed=self.monitor.has_failed,
+            states=self.monitor,
             poll_wait_s=self.options.poll_wait_s,
+            clock=self.clock,
             wall_clock=lambda: time.time() + self.files_age_s,
+            sleep=self.clock.sleep,
+            take=take_at_once,
         )
         self.models = ServedModels(
             source=self.source,
@@ -138,8 +186,9 @@ class Lifecycle:
             monitor=self.monitor,
             labels=self.labels,
             options=self.options,
-            sleep=self.sleep,
+            states=states,
         )
+        self.absence = Absence(self.models, self.monitor, self.labels)
 
     def add_version(self, name: str, version: int) -> Path:
         """Put a version of model `name` under its base path, and return its directory."""
@@ -193,5 +242,6 @@ def models(*configs: ModelConfig) -> ModelSet:
     return ModelSet(configs)
 
 
-def _nobody_may_sleep() -> None:
-    raise AssertionError("this test expects nobody to wait for the file system")
+async def take_at_once(look: Callable[[], Look]) -> Look:
+    """Take a look on the event loop, where nothing can come in between."""
+    return look()

@@ -59,6 +59,14 @@ async def test_what_is_wrong_on_disk_is_told(
     assert text.replace("{path}", str(path)) in str(raised.value)
 
 
+async def test_a_file_that_may_never_answer_is_refused_before_it_is_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "saved_model.pb")
+
+    async with threads_for(tmp_path) as (loader, _):
+        with pytest.raises(InvalidArgument, match=r"saved_model\.pb is a named pipe"):
+            await loader.load()
+
+
 async def test_a_session_config_that_is_none_is_refused(saved_model: SavedModel) -> None:
     options = ExecutionOptions(session_config=b"\xff\xff")
 

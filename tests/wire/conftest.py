@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 from blockbuster import blockbuster_ctx
 
-from sigrun.servables import models
+from sigrun.servables import file_source
 from tests.wire.rig import Rig
 
 
@@ -20,6 +20,7 @@ def nothing_blocks_the_loop() -> Iterator[None]:
         locks = blockbuster.functions["threading.Lock.acquire"]
         # A lock that is held for a few instructions; a thread that is being started.
         locks.can_block_in("sigrun/concurrency/threads.py", ("__init__", "_enqueue", "_withdraw"))
+        locks.can_block_in("sigrun/concurrency/daemons.py", ("_start",))
         # gRPC waits for a thread of its own when the last server is garbage, whoever runs then.
         locks.can_block_in("threading.py", ("join",))
         yield
@@ -28,7 +29,7 @@ def nothing_blocks_the_loop() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look again at once for versions that have just been put there."""
-    monkeypatch.setattr(models, "_LOOK_AGAIN_S", 0.01)
+    monkeypatch.setattr(file_source, "_QUICK_S", 0.01)
 
 
 @pytest_asyncio.fixture

@@ -535,6 +535,10 @@ def _misrouted(method: str, target: str, status: int, text: str, body: str = "")
     return Case(method, target, body, status, text)
 
 
+def _absent(method: str, target: str, status: int, text: str, body: str = "") -> Case:
+    return Case(method, target, body, status, f"{text}; ", begins=True)
+
+
 _PREDICTED = {"predictions": [2.5]}
 ROUTES = [
     _routed("/v1/models/rest:predict", _PREDICTED, 2),
@@ -575,7 +579,7 @@ ROUTES = [
             ("GET", "/v1/"),
         ]
     ),
-    _misrouted("GET", "/v1/models/rest?x=1", 404, "Could not find any versions of model rest?x=1"),
+    _absent("GET", "/v1/models/rest?x=1", 404, "Could not find any versions of model rest?x=1"),
     _misrouted("GET", "/v1/models/versions/1", 400, "Missing model name in request."),
     _misrouted("GET", "/v1/models/labels/stable", 400, "Missing model name in request."),
     _misrouted("GET", "/v1", 404, "Nothing is served at GET /v1"),
@@ -598,7 +602,7 @@ ROUTES = [
 # Models, versions and labels that are not there; over gRPC it is the same text.
 _EXAMPLES = '{"examples": [{"a": 1}]}'
 NOT_FOUND = [
-    _misrouted(method, target, status, text, body)
+    _absent(method, target, status, text, body)
     for verb, body in [("predict", _BODY), ("classify", _EXAMPLES), ("regress", _EXAMPLES)]
     for method, target, status, text in [
         ("POST", f"/v1/models/other:{verb}", 404, "Servable not found for request: Latest(other)"),
@@ -622,18 +626,18 @@ NOT_FOUND = [
         ),
     ]
 ] + [
-    _misrouted("GET", "/v1/models/other", 404, "Could not find any versions of model other"),
-    _misrouted("GET", "/v1/models/rest/versions/7", 404, "Could not find version 7 of model rest"),
-    _misrouted(
+    _absent("GET", "/v1/models/other", 404, "Could not find any versions of model other"),
+    _absent("GET", "/v1/models/rest/versions/7", 404, "Could not find version 7 of model rest"),
+    _absent(
         "GET", "/v1/models/other/metadata", 404, "Servable not found for request: Latest(other)"
     ),
-    _misrouted(
+    _absent(
         "GET",
         "/v1/models/rest/versions/7/metadata",
         404,
         "Servable not found for request: Specific(rest, 7)",
     ),
-    _misrouted(
+    _absent(
         "GET",
         "/v1/models/rest/labels/canary/metadata",
         400,
@@ -644,7 +648,7 @@ NOT_FOUND = [
 # Syntax comes first, then the name of the signature, the model, the signature, the tensors;
 # but of examples everything comes before the model.
 ORDER = [
-    _misrouted(
+    _absent(
         "POST",
         "/v1/models/other:predict",
         404,
@@ -930,7 +934,12 @@ MODEL_STATUS = [
     _status("/v1/models/rest/versions/1", _VERSION_1),
     _status("/v1/models/rest/versions/3", _VERSION_3),
     _status("/v1/models/rest/labels/stable", _VERSION_3, _VERSION_2, _VERSION_1),
-    _status("/v1/models/rest/labels/unknown", _VERSION_3, _VERSION_2, _VERSION_1),
+    _absent(
+        "GET",
+        "/v1/models/rest/labels/unknown",
+        404,
+        "Unrecognized servable version label: unknown",
+    ),
     _status("/V1/Models/rest/Versions/2", _VERSION_2),
     _status("/v1/models/a%2Fb%3Ac%20%C3%A4", _VERSION_1),
 ]

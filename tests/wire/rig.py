@@ -26,7 +26,9 @@ HOST = "127.0.0.1"
 GRPC = GrpcOptions(host=HOST, port=0)
 HTTP = HttpOptions(host=HOST, port=0)
 NO_HTTP = HttpOptions(port=None)
-LIFECYCLE = LifecycleOptions(poll_wait_s=0.02, max_num_load_retries=0, settle_timeout_s=PATIENCE_S)
+LIFECYCLE = LifecycleOptions(
+    poll_wait_s=0.02, quiet_s=0, max_num_load_retries=0, settle_timeout_s=PATIENCE_S
+)
 
 
 class Rig:

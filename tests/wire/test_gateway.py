@@ -232,7 +232,9 @@ class TestVersions:
             back = await http.post(path, json={"inputs": {"x": [1]}})
 
         assert gone.status_code == 404
-        assert gone.json()["error"] == f"Servable not found for request: Specific({NAME}, 1)"
+        assert gone.json()["error"].startswith(
+            f"Servable not found for request: Specific({NAME}, 1); "
+        )
         assert back.json() == {"outputs": [1]}
 
     async def test_a_request_that_is_wrong_costs_one_look_at_the_signatures(

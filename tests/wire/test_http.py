@@ -204,7 +204,13 @@ class TestErrors:
             ("DELETE", PREDICT): (400, f"Malformed request: DELETE {PREDICT}"),
             ("POST", f"{PREDICT}?a=b"): (400, f"Malformed request: POST {PREDICT}?a=b"),
             ("POST", PREDICT): (400, "JSON Parse error: The document is empty"),
-            ("GET", "/v1/models/other"): (404, "Could not find any versions of model other"),
+            ("GET", "/v1/models/other"): (
+                404,
+                (
+                    "Could not find any versions of model other; there is no model other, "
+                    f"this server has model {NAME}"
+                ),
+            ),
             ("GET", f"/v1/models/{NAME}/versions/{too_long}"): (
                 400,
                 f"Failed to convert version: {too_long} to numeric.",
@@ -416,7 +422,10 @@ class TestProbes:
         assert alive.status_code == 200
         assert ready.status_code == 503
         assert ready.json()["reasons"] == ["the initial models are not settled yet"]
-        assert predicted.status_code == 404
+        assert predicted.status_code == 503
+        assert predicted.json()["error"] == (
+            f"Servable not found for request: Latest({NAME}); version 1 is loading"
+        )
         assert labelled.status_code == 503
         assert labelled.json()["error"] == "Model labels does not init yet.stable"
         assert status.json()["model_version_status"][0]["state"] == "LOADING"

@@ -70,7 +70,9 @@ class TestGetModelStatus:
     async def test_a_label_does_not_narrow_it(self, rig: Rig) -> None:
         client = await rig.start(1, 2)
 
-        assert len(await status(client, label="whatever")) == 2
+        await client.call(reload_to(config_of(rig, NAME, version_labels={"stable": 1})))
+
+        assert len(await status(client, label="stable")) == 2
 
     async def test_a_version_that_failed_tells_why(self, rig: Rig) -> None:
         rig.errors[f"{NAME}:2"] = DataLoss("the file is cut short")
@@ -100,15 +102,25 @@ class TestGetModelStatus:
         )
         assert await failure(status(client, name="other")) == (
             "NOT_FOUND",
-            "Could not find any versions of model other",
+            (
+                "Could not find any versions of model other; there is no model other, this server "
+                "has model half_plus_two"
+            ),
         )
         assert await failure(status(client, name="")) == (
             "NOT_FOUND",
-            "Could not find any versions of model ",
+            (
+                "Could not find any versions of model ; no model is named, this server has model "
+                "half_plus_two"
+            ),
         )
         assert await failure(status(client, version=7)) == (
             "NOT_FOUND",
-            "Could not find version 7 of model half_plus_two",
+            "Could not find version 7 of model half_plus_two; half_plus_two has version 1",
+        )
+        assert await failure(status(client, label="nightly")) == (
+            "NOT_FOUND",
+            "Unrecognized servable version label: nightly; half_plus_two has no labels",
         )
 
 
@@ -133,7 +145,10 @@ class TestReload:
 
         assert await failure(client.predict(1)) == (
             "NOT_FOUND",
-            "Servable not found for request: Latest(half_plus_two)",
+            (
+                "Servable not found for request: Latest(half_plus_two); there is no model "
+                "half_plus_two, this server has model other"
+            ),
         )
 
     async def test_an_empty_list_unloads_everything(self, rig: Rig) -> None:
@@ -296,7 +311,7 @@ class TestReload:
         )
         await client.predict(1)
 
-    async def test_a_reload_goes_on_when_its_caller_leaves(self, rig: Rig) -> None:
+    async def test_a_reload_ends_when_its_caller_leaves(self, rig: Rig) -> None:
         rig.held.add(f"{OTHER}:5")
         client = await rig.start()
         rig.add_version(5, OTHER)
@@ -304,24 +319,38 @@ class TestReload:
         call = client.begin(reload_to(config_of(rig, OTHER)))
         await rig.until_states({5: State.LOADING}, OTHER)
         call.cancel()
+        await soon(client.call(reload_to(config_of(rig, NAME))))
         rig.loaders[f"{OTHER}:5"].release.set()
 
-        await rig.until_states({1: State.END})
-        assert rig.server.models.current.names == {OTHER}
+        await rig.until_states({5: State.END}, OTHER)
+        assert rig.server.models.current.names == {NAME}
 
-    async def test_reloads_wait_for_each_other(self, rig: Rig) -> None:
+    async def test_a_reload_ends_at_its_deadline(self, rig: Rig) -> None:
+        rig.held.add(f"{OTHER}:5")
+        client = await rig.start()
+        rig.add_version(5, OTHER)
+
+        code, _ = await failure(client.call(reload_to(config_of(rig, OTHER)), timeout_s=0.5))
+        rig.loaders[f"{OTHER}:5"].release.set()
+
+        assert code == "DEADLINE_EXCEEDED"
+        await rig.until_states({5: State.END}, OTHER)
+        assert rig.server.models.current.names == {NAME}
+
+    async def test_a_newer_reload_takes_the_place_of_an_older_one(self, rig: Rig) -> None:
         rig.held.add(f"{OTHER}:5")
         client = await rig.start()
         rig.add_version(5, OTHER)
 
         first = client.begin(reload_to(config_of(rig, OTHER)))
         await rig.until_states({5: State.LOADING}, OTHER)
-        second = client.begin(reload_to(config_of(rig, NAME)))
-        await client.predict(1)  # which is answered while both wait
+        await soon(client.call(reload_to(config_of(rig, NAME))))
         rig.loaders[f"{OTHER}:5"].release.set()
-        await soon(first)
-        await soon(second)
 
+        assert await failure(first) == (
+            "ABORTED",
+            "The reload was given up, as a newer one has come",
+        )
         assert rig.server.models.current.names == {NAME}
         await rig.until_states({5: State.END}, OTHER)
 

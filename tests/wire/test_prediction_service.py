@@ -171,6 +171,7 @@ def with_x(tensor: TensorProto) -> PredictRequest:
     return PredictRequest(model_spec=spec_of(), inputs={"x": tensor})
 
 
+NO_OTHER = "; there is no model other, this server has model half_plus_two"
 PREDICT_REFUSALS: dict[str, tuple[PredictRequest, str, str]] = {
     "no spec": (PredictRequest(), "INVALID_ARGUMENT", "Missing ModelSpec"),
     "no name": (
@@ -181,27 +182,33 @@ PREDICT_REFUSALS: dict[str, tuple[PredictRequest, str, str]] = {
     "an unknown model": (
         predict_request(1, name="other"),
         "NOT_FOUND",
-        "Servable not found for request: Latest(other)",
+        (
+            "Servable not found for request: Latest(other)"
+            "; there is no model other, this server has model half_plus_two"
+        ),
     ),
     "an unknown version": (
         predict_request(1, version=9),
         "NOT_FOUND",
-        "Servable not found for request: Specific(half_plus_two, 9)",
+        ("Servable not found for request: Specific(half_plus_two, 9); half_plus_two has version 1"),
     ),
     "version 0": (
         predict_request(1, version=0),
         "NOT_FOUND",
-        "Servable not found for request: Specific(half_plus_two, 0)",
+        ("Servable not found for request: Specific(half_plus_two, 0); half_plus_two has version 1"),
     ),
     "a negative version": (
         predict_request(1, version=-1),
         "NOT_FOUND",
-        "Servable not found for request: Specific(half_plus_two, -1)",
+        (
+            "Servable not found for request: Specific(half_plus_two, -1)"
+            "; half_plus_two has version 1"
+        ),
     ),
     "an unknown label": (
         predict_request(1, label="canary"),
         "INVALID_ARGUMENT",
-        "Unrecognized servable version label: canary",
+        ("Unrecognized servable version label: canary; half_plus_two has no labels"),
     ),
     "an unknown signature": (
         predict_request(1, signature="other"),
@@ -538,7 +545,7 @@ class TestMultiInference:
             ),
             "an unknown model": (
                 tasks(ok, name="other"),
-                ("NOT_FOUND", "Servable not found for request: Latest(other)"),
+                ("NOT_FOUND", f"Servable not found for request: Latest(other){NO_OTHER}"),
             ),
             "a second task without model": (
                 no_model,
@@ -616,7 +623,7 @@ class TestGetModelMetadata:
         )
         assert await told("signature_def", name="other") == (
             "NOT_FOUND",
-            "Servable not found for request: Latest(other)",
+            f"Servable not found for request: Latest(other){NO_OTHER}",
         )
 
 

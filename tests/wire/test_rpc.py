@@ -139,7 +139,10 @@ class TestAnswers:
         over_connect = await connect(http, f"{PREDICTION}/Predict", request)
         over_grpc_web = await grpc_web(http, f"{PREDICTION}/Predict", request)
 
-        text = "Servable not found for request: Latest(nothing)"
+        text = (
+            "Servable not found for request: Latest(nothing); there is no model nothing, this "
+            f"server has model {NAME}"
+        )
         assert over_connect.status_code == 404
         assert over_connect.json() == {"code": "not_found", "message": text}
         assert over_grpc_web == [f"grpc-status: 5\r\ngrpc-message: {text}\r\n".encode()]

@@ -96,7 +96,7 @@ FLAGS: tuple[Flag, ...] = (
     Flag(
         "file_system_poll_wait_seconds",
         1,
-        "how often base paths are looked at; 0 or less: only at start and on reload",
+        "how often base paths are looked at; 0 or less: only until their versions are loaded",
     ),
     Flag(
         "max_load_seconds",
@@ -139,7 +139,12 @@ FLAGS: tuple[Flag, ...] = (
     Flag(
         "load_timeout_seconds",
         600.0,
-        "time for models to become available at start and on reload",
+        "time for a load, and for models to become available at start and on reload",
+    ),
+    Flag(
+        "version_settle_seconds",
+        2.0,
+        "how long young files of a version must stay the same before it is loaded",
     ),
     Flag(
         "aspired_version_policy",

@@ -25,6 +25,7 @@ from sigrun.config.gateway import GatewayConfig
 from sigrun.config.server import ServerConfig
 from sigrun.errors import InvalidArgument, NotFound, SigrunError
 from sigrun.gateway import Gateway
+from sigrun.servables.folders import list_versions
 from sigrun.server import ModelServer
 from sigrun.telemetry.logs import configure_logs
 
@@ -168,10 +169,12 @@ def _with_friendly_defaults(arguments: Arguments) -> Arguments:
 
 def _checked_base_path(base_path: str) -> str:
     """Return the path. Raises `NotFound` at once for the mistakes newcomers make."""
+    if "://" in base_path:  # the configuration says which of these can be read
+        return base_path
     path = Path(base_path)
     if not path.is_dir():
         raise NotFound(f"The base path {base_path} is not a directory")
-    if not any(child.name.isdecimal() for child in path.iterdir()):
+    if not list_versions(path).versions:
         raise NotFound(
             f"No versions found under base path {base_path}. "
             "Did you forget to name your leaf directory as a number (eg. '/1/')?"

@@ -155,6 +155,7 @@ def _lifecycle(arguments: Arguments) -> LifecycleOptions:
         max_num_load_retries=arguments.integer("max_num_load_retries"),
         load_retry_interval_s=arguments.integer("load_retry_interval_micros") / 1e6,
         settle_timeout_s=arguments.number("load_timeout_seconds"),
+        quiet_s=arguments.number("version_settle_seconds"),
         transition=VersionTransition(transition),
         allow_labels_for_unavailable=arguments.is_set(
             "allow_version_labels_for_unavailable_models"

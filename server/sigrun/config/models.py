@@ -14,7 +14,11 @@ from types import MappingProxyType
 from sigrun.errors import InvalidArgument
 
 PLATFORM_TENSORFLOW = "tensorflow"
-_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+PLATFORMS = frozenset({PLATFORM_TENSORFLOW})
+"""What models may be made of; the server has a way to load each."""
+
+_URI = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://")
+_LOCAL_FILE = re.compile(r"file://(?:localhost)?(?P<path>/.*)", re.IGNORECASE | re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +59,8 @@ VersionPolicy = LatestVersions | AllVersions | SpecificVersions
 class ModelConfig:
     """One model: where its numbered versions lie, which are served, and under which labels.
 
-    Raises `InvalidArgument` for a base path that is neither absolute nor a URI, and for
-    a platform other than TensorFlow's.
+    Raises `InvalidArgument` for a base path that is neither absolute nor a `file://` URI,
+    and for a platform that is not one of `PLATFORMS`.
     """
 
     name: str
@@ -66,15 +70,41 @@ class ModelConfig:
     version_labels: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
 
     def __post_init__(self) -> None:
-        if not (self.base_path.startswith("/") or _URI.match(self.base_path)):
-            raise InvalidArgument(
-                f"Expected model {self.name} to have an absolute path or URI; "
-                f"got base_path()={self.base_path}"
-            )
-        if self.platform != PLATFORM_TENSORFLOW:
+        _check_base_path(self.name, self.base_path)
+        if self.platform not in PLATFORMS:
             raise InvalidArgument(
                 f"Model {self.name} requests unsupported platform {self.platform}"
             )
+
+    @property
+    def folder(self) -> str:
+        """The base path as a path of the local file system."""
+        local = _LOCAL_FILE.fullmatch(self.base_path)
+        return local["path"] if local else self.base_path
+
+    def select(self, present: Collection[int]) -> frozenset[int]:
+        """Return the versions to serve of those that are `present`.
+
+        Next to the latest versions those stay that a label names: requests for the label
+        would fail the moment a newer version replaces them.
+        """
+        selected = self.version_policy.select(present)
+        if isinstance(self.version_policy, LatestVersions):
+            selected |= frozenset(self.version_labels.values()).intersection(present)
+        return selected
+
+
+def _check_base_path(name: str, base_path: str) -> None:
+    if base_path.startswith("/") or _LOCAL_FILE.fullmatch(base_path):
+        return
+    if (uri := _URI.match(base_path)) is None:
+        raise InvalidArgument(
+            f"Expected model {name} to have an absolute path or URI; got base_path()={base_path}"
+        )
+    raise InvalidArgument(
+        f"Model {name} has base_path()={base_path}, but models are read from the local file "
+        f"system only, as /path or file:///path; {uri['scheme']}:// is not supported"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +127,10 @@ class ModelSet:
 
     def __iter__(self) -> Iterator[ModelConfig]:
         return iter(self.models)
+
+    def get(self, name: str) -> ModelConfig | None:
+        """Return the model of that name, None if there is none."""
+        return next((model for model in self.models if model.name == name), None)
 
     @property
     def names(self) -> frozenset[str]:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
+import time
 from collections.abc import Mapping, Sequence
 
 from sigrun.config.models import ModelSet
-from sigrun.errors import NotFound, SigrunError
+from sigrun.errors import DeadlineExceeded, NotFound, SigrunError
 from sigrun.inference.calls import StatusCall
 from sigrun.inference.context import CallContext
 from sigrun.servables.models import ServedModels
 from sigrun.servables.monitor import ServableStateMonitor
 from sigrun.servables.readiness import Readiness
-from sigrun.servables.state import ServableState
+from sigrun.servables.servable import ServableId
+from sigrun.servables.state import ServableState, State
 
 logger = logging.getLogger(__name__)
 
@@ -27,56 +30,74 @@ class ModelManagement:
         self._models = models
         self._monitor = monitor
         self._readiness = readiness
-        self._reloads: set[asyncio.Task[None]] = set()
 
     async def status(self, call: StatusCall) -> Mapping[int, ServableState]:
         """Return the state of every version, or of the one in the spec, highest first.
 
-        Labels do not narrow it. Raises `NotFound` for a model or version never heard of.
+        A label that the model has does not narrow it. Raises `NotFound` for a model, version
+        or label never heard of, `Unavailable` for a model that is still being looked for.
         """
         spec = call.spec
-        states = self._monitor.states(spec.name)
+        states = self._states(spec.name)
         if not states:
-            raise NotFound(f"Could not find any versions of model {spec.name}")
+            raise self._models.absence.of_status(spec.name, None)
+        absence = self._models.absence
+        if spec.label is not None and not absence.has_label(spec.name, spec.label):
+            raise NotFound(str(absence.of_label(spec.name, spec.label)))
         if spec.version is None:
             return states
         if spec.version not in states:
-            raise NotFound(f"Could not find version {spec.version} of model {spec.name}")
+            raise self._models.absence.of_status(spec.name, spec.version)
         return {spec.version: states[spec.version]}
 
     async def models(self, context: CallContext) -> Mapping[str, Mapping[int, ServableState]]:
         """Return the states of the versions of every model known, by name."""
-        return {name: self._monitor.states(name) for name in self._readiness.models()}
+        return {name: self._states(name) for name in self._readiness.models()}
 
     async def blockers(self) -> Sequence[str]:
         """Return what keeps traffic from being sent here, empty if nothing does."""
         return self._readiness.blockers()
 
-    async def reload(self, wanted: ModelSet) -> None:
+    async def reload(self, wanted: ModelSet, deadline: float | None = None) -> None:
         """Serve `wanted` instead of the current set; see `ServedModels.reload`.
 
-        It goes on when the caller leaves: models may take longer to load than the deadline
-        of whoever asked, and half a reload is of no use to anybody.
+        It is taken back when the caller is cancelled or the `deadline` (`time.monotonic`
+        seconds) passes: then nobody would learn what came of it.
         """
-        task = asyncio.create_task(self._models.reload(wanted), name="reload")
-        self._reloads.add(task)
-        task.add_done_callback(self._note)
-        await asyncio.shield(task)
+        try:
+            left_s = None if deadline is None else deadline - time.monotonic()
+            async with asyncio.timeout(left_s) as limit:
+                await self._models.reload(wanted)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            logger.warning("a reload was taken back, as its deadline has passed")
+            raise DeadlineExceeded(
+                "The deadline passed before the new models were available; the ones before "
+                "are served. Give the call more time"
+            ) from None
+        except asyncio.CancelledError:
+            logger.warning("a reload was taken back, as its caller has left")
+            raise
+        except SigrunError as error:
+            logger.warning("a reload was refused: %s: %s", error.code.name, error)
+            raise
+        logger.info("reloaded: now serving %s", ", ".join(sorted(self._models.current.names)))
 
     async def close(self) -> None:
         """Give up reloads that are under way; the set in force before them stays."""
-        for task in self._reloads:
-            task.cancel()
-        if self._reloads:
-            await asyncio.wait(self._reloads)
+        await self._models.close()
 
-    def _note(self, task: asyncio.Task[None]) -> None:
-        self._reloads.discard(task)
-        if task.cancelled():
-            logger.warning("a reload was given up")
-        elif isinstance(error := task.exception(), SigrunError):
-            logger.warning("a reload was refused: %s: %s", error.code.name, error)
-        elif error is not None:
-            logger.error("a reload failed unexpectedly", exc_info=error)
-        else:
-            logger.info("reloaded: now serving %s", ", ".join(sorted(self._models.current.names)))
+    def _states(self, name: str) -> Mapping[int, ServableState]:
+        """Return the states of a model's versions, with what is known of their files."""
+        states = dict(self._monitor.states(name))
+        finding = self._models.finding(name)
+        if finding is None:
+            return states
+        for version, reason in finding.settling.items():
+            start = ServableState(ServableId(name, version), State.START)
+            states[version] = dataclasses.replace(states.get(version, start), note=reason)
+        for version in finding.changed.keys() & states.keys():
+            note = f"{finding.changed[version]} has changed since this version was loaded"
+            states[version] = dataclasses.replace(states[version], note=note)
+        return dict(sorted(states.items(), reverse=True))

@@ -16,6 +16,14 @@ LabelMap = Mapping[str, Mapping[str, int]]
 IsAvailable = Callable[[str, int], bool]
 
 
+class UnknownLabel(InvalidArgument):
+    """A model has no such label; the text is TensorFlow Serving's."""
+
+    def __init__(self, label: str) -> None:
+        super().__init__(f"Unrecognized servable version label: {label}")
+        self.label = label
+
+
 class VersionLabels:
     """The labels in force.
 
@@ -34,7 +42,7 @@ class VersionLabels:
     def resolve(self, name: str, label: str) -> int:
         """Return the version that `label` stands for.
 
-        Raises `InvalidArgument` for an unknown label, `Unavailable` before the first
+        Raises `UnknownLabel`, which is an `InvalidArgument`, `Unavailable` before the first
         `replace`.
         """
         if self._labels is None:
@@ -42,13 +50,13 @@ class VersionLabels:
         try:
             return self._labels[name][label]
         except KeyError:
-            raise InvalidArgument(f"Unrecognized servable version label: {label}") from None
+            raise UnknownLabel(label) from None
 
     def check(self, wanted: LabelMap, is_available: IsAvailable) -> None:
         """Raise `FailedPrecondition` if a label in `wanted` may not be assigned now."""
         for name, labels in wanted.items():
             for label, version in labels.items():
-                if not (is_available(name, version) or self._may_wait(name, label, version)):
+                if not (is_available(name, version) or self.may_wait(name, label, version)):
                     raise FailedPrecondition(
                         f"Request to assign label to version {version} of model {name}, "
                         "which is not currently available for inference"
@@ -58,5 +66,6 @@ class VersionLabels:
         """Put `wanted` in the place of all labels; what it leaves out is gone."""
         self._labels = {name: dict(labels) for name, labels in wanted.items()}
 
-    def _may_wait(self, name: str, label: str, version: int) -> bool:
+    def may_wait(self, name: str, label: str, version: int) -> bool:
+        """Return whether a label may be assigned before its version is available."""
         return self._allow_unavailable and self.of(name).get(label, version) == version

@@ -10,12 +10,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 from collections.abc import Collection, Coroutine, Iterable, Iterator, Mapping
 
 from sigrun.config.lifecycle import LifecycleOptions
-from sigrun.errors import Cancelled, Code, Internal, ServableNotFound, SigrunError
+from sigrun.errors import (
+    Cancelled,
+    Code,
+    DeadlineExceeded,
+    Internal,
+    ServableNotFound,
+    SigrunError,
+)
 from sigrun.servables.handle import Pins, ServableHandle
-from sigrun.servables.policy import AspiredVersionPolicy, Load, Phase, Unload, VersionSnapshot
+from sigrun.servables.policy import (
+    CAN_ANSWER,
+    AspiredVersionPolicy,
+    Load,
+    Phase,
+    Replace,
+    Unload,
+    VersionSnapshot,
+)
 from sigrun.servables.servable import Loader, Servable, ServableId
 from sigrun.servables.state import ServableState, State, StateStream
 
@@ -27,12 +43,20 @@ _WORTH_A_RETRY = frozenset(
     {Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED, Code.ABORTED, Code.DEADLINE_EXCEEDED}
 )
 _SLOW_REQUEST_S = 60.0
+_LAST_STEPS_S = 0.5  # for tasks that are cancelled at the end to let go
+
+
+_ON_ITS_WAY = frozenset({Phase.NEW, Phase.LOADING, Phase.UNLOADING})
+
+
+class _TooSlowError(DeadlineExceeded):
+    """A load took so long that it was given up; another try would only add to it."""
 
 
 class _Harness:
     """One version inside the manager: its loader, its phase and what came of it."""
 
-    __slots__ = ("loader", "next_loader", "phase", "pins", "servable", "unwanted")
+    __slots__ = ("loader", "next_loader", "phase", "pins", "refused", "servable", "unwanted")
 
     def __init__(self, loader: Loader) -> None:
         self.loader = loader
@@ -40,13 +64,34 @@ class _Harness:
         self.servable: Servable | None = None
         self.pins = Pins()
         self.unwanted = asyncio.Event()
-        # Set when the version is aspired again while it still unloads.
+        # The one that is aspired, where that is not `loader`: the version still unloads, or
+        # the files have changed since it was made.
         self.next_loader: Loader | None = None
+        self.refused: Loader | None = None  # was to take the place of `loader`, and failed
 
     @property
     def is_aspired(self) -> bool:
         """Whether the version is wanted, be it after an unload that is under way."""
-        return self.next_loader is not None or not self.unwanted.is_set()
+        if self.phase is Phase.UNLOADING:
+            return self.next_loader is not None
+        return not self.unwanted.is_set()
+
+    def aspire(self, loader: Loader) -> None:
+        """Note that the version is wanted as `loader` would load it."""
+        if self.phase is Phase.UNLOADING:
+            self.next_loader = loader
+            return
+        self.unwanted.clear()
+        is_known = any(
+            known is not None and known.revision == loader.revision
+            for known in (self.loader, self.refused)
+        )
+        self.next_loader = None if is_known else loader
+
+    def give_up(self) -> None:
+        """Note that the version is not wanted."""
+        self.unwanted.set()
+        self.next_loader = None
 
 
 class _Served:
@@ -75,14 +120,16 @@ class AspiredVersionsManager:
         self._models: dict[str, dict[int, _Harness]] = {}
         self._serving: dict[str, _Served] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._loads: set[asyncio.Task[None]] = set()  # those of the tasks that load
         self._changed = asyncio.Event()
         self._may_unload = True
 
     def set_aspired_versions(self, name: str, loaders: Iterable[Loader]) -> None:
         """Make these the versions of model `name`; what is omitted is unloaded.
 
-        A version that is known already keeps its loader, except one that failed to load
-        when the new loader has another `revision`.
+        A version that is known already keeps its loader, except when the new one has another
+        `revision`: one that failed is tried again, and one that is loaded is loaded next to
+        itself and replaced, or unloaded first, as the policy says.
         """
         wanted = {loader.id.version: loader for loader in loaders}
         versions = self._models.setdefault(name, {})
@@ -111,9 +158,14 @@ class AspiredVersionsManager:
         served = self._serving.get(name)
         return sorted(served.by_version) if served else ()
 
+    def is_settled(self, name: str) -> bool:
+        """Return whether each aspired version of a model is available or has failed."""
+        aspired = [h for h in self._models.get(name, {}).values() if h.is_aspired]
+        return not any(h.phase in _ON_ITS_WAY for h in aspired)
+
     async def wait_until_settled(self, names: Collection[str]) -> None:
         """Return when each aspired version of these models is available or has failed."""
-        while not all(self._is_settled(name) for name in names):
+        while not all(self.is_settled(name) for name in names):
             await self._changed.wait()
 
     @contextlib.contextmanager
@@ -130,31 +182,41 @@ class AspiredVersionsManager:
             for name in list(self._models):
                 self._move(name)
 
-    async def close(self) -> None:
-        """Unload everything and return when it is gone. Handles are waited for."""
+    async def close(self, within_s: float = math.inf) -> None:
+        """Unload everything, and return when it is gone or the time is up.
+
+        Handles are waited for. Loads are given up: one that hangs holds up nothing.
+        """
         for name in list(self._models):
             self.set_aspired_versions(name, ())
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        for task in self._loads:
+            task.cancel()
+        loop = asyncio.get_running_loop()
+        ends_at = loop.time() + within_s
+        while self._tasks and loop.time() < ends_at:
+            left_s = ends_at - loop.time()
+            await asyncio.wait(self._tasks, timeout=None if left_s == math.inf else left_s)
+        if self._tasks:
+            await self._abandon(self._tasks)
+
+    async def _abandon(self, tasks: Collection[asyncio.Task[None]]) -> None:
+        names = ", ".join(sorted(task.get_name() for task in tasks))
+        logger.warning("these did not end in time and are left: %s", names)
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks, timeout=_LAST_STEPS_S)
 
     def _aspire(self, versions: dict[int, _Harness], loader: Loader) -> None:
         known = versions.get(loader.id.version)
-        if known is not None and known.phase is Phase.UNLOADING:
-            known.next_loader = loader
-            return
-        if known is not None and not self._is_outdated(known, loader):
-            known.unwanted.clear()
-            return
+        if known is not None:
+            known.aspire(loader)
+            if known.phase is not Phase.FAILED or known.next_loader is None:
+                return
         versions[loader.id.version] = _Harness(loader)
         self._announce(loader.id, State.START)
 
-    @staticmethod
-    def _is_outdated(known: _Harness, loader: Loader) -> bool:
-        return known.phase is Phase.FAILED and known.loader.revision != loader.revision
-
     def _give_up(self, versions: dict[int, _Harness], harness: _Harness) -> None:
-        harness.unwanted.set()
-        harness.next_loader = None
+        harness.give_up()
         if harness.phase in (Phase.NEW, Phase.FAILED):
             del versions[harness.loader.id.version]
         if harness.phase is Phase.NEW:
@@ -169,7 +231,11 @@ class AspiredVersionsManager:
                 case Load():
                     harness.phase = Phase.LOADING
                     self._announce(harness.loader.id, State.LOADING)
-                    self._start(self._load(harness), f"load {harness.loader.id}")
+                    self._start_load(self._load(harness), f"load {harness.loader.id}")
+                case Replace():
+                    harness.phase = Phase.REPLACING
+                    logger.info("%s is loaded again, as its files have changed", harness.loader.id)
+                    self._start_load(self._replace(harness), f"load {harness.loader.id} again")
                 case Unload():
                     harness.phase = Phase.UNLOADING
                     self._announce(harness.loader.id, State.UNLOADING)
@@ -180,29 +246,88 @@ class AspiredVersionsManager:
     async def _load(self, harness: _Harness) -> None:
         id = harness.loader.id
         try:
-            harness.servable = await self._load_with_retries(harness)
+            harness.servable = await self._load_with_retries(harness, harness.loader)
         except SigrunError as error:
             self._fail(harness, error)
             return
+        except asyncio.CancelledError:
+            self._fail(harness, Cancelled("Loading of servable cancelled"))
+            raise
         harness.phase = Phase.READY
         self._publish_serving(id.name)
         self._announce(id, State.AVAILABLE)
         self._move(id.name)
 
-    async def _load_with_retries(self, harness: _Harness) -> Servable:
+    async def _replace(self, harness: _Harness) -> None:
+        """Load what is on disk now, and put it in the place of what was loaded before."""
+        loader = harness.next_loader or harness.loader  # the first, or nothing were outdated
+        id = loader.id
+        try:
+            servable = await self._load_with_retries(harness, loader)
+        except SigrunError as error:
+            harness.phase = Phase.READY
+            self._keep(harness, loader, error)
+            self._move(id.name)
+            return
+        except asyncio.CancelledError:
+            harness.phase = Phase.READY
+            self._move(id.name)
+            raise
+        self._models[id.name][id.version] = self._successor(harness, loader, servable)
+        self._publish_serving(id.name)
+        self._announce(id, State.AVAILABLE)
+        self._start(self._retire(harness), f"unload {id} as it was before")
+        self._move(id.name)
+
+    @staticmethod
+    def _successor(harness: _Harness, loader: Loader, servable: Servable) -> _Harness:
+        successor = _Harness(loader)
+        successor.phase, successor.servable = Phase.READY, servable
+        if not harness.is_aspired:
+            successor.give_up()
+        elif harness.next_loader is not None:
+            successor.aspire(harness.next_loader)
+        return successor
+
+    def _keep(self, harness: _Harness, loader: Loader, error: SigrunError) -> None:
+        """Go on with what was loaded before the files changed."""
+        harness.refused = loader
+        if harness.next_loader is not None:
+            harness.aspire(harness.next_loader)
+        if harness.is_aspired:
+            note = (
+                "it is served as it was loaded before its files changed; loading them failed: "
+                f"{error.code.name}: {error}"
+            )
+            logger.error("%s: %s", loader.id, note)
+            self._announce(loader.id, State.AVAILABLE, note=note)
+
+    async def _load_with_retries(self, harness: _Harness, loader: Loader) -> Servable:
         for attempt in range(self._options.max_num_load_retries + 1):
             try:
-                return await harness.loader.load()
+                return await self._load_in_time(loader)
+            except _TooSlowError:
+                raise
             except SigrunError as error:
                 is_last = attempt == self._options.max_num_load_retries
                 if is_last or error.code not in _WORTH_A_RETRY:
                     raise
-                logger.warning("loading %s failed, will retry: %s", harness.loader.id, error)
+                logger.warning("loading %s failed, will retry: %s", loader.id, error)
             except Exception as error:
-                logger.exception("loading %s failed unexpectedly", harness.loader.id)
+                logger.exception("loading %s failed unexpectedly", loader.id)
                 raise Internal(f"{type(error).__name__}: {error}") from error
             await self._pause_unless_unwanted(harness)
         raise AssertionError("the last attempt returns or raises")
+
+    async def _load_in_time(self, loader: Loader) -> Servable:
+        limit_s = self._options.settle_timeout_s
+        try:
+            async with asyncio.timeout(limit_s) as limit:
+                return await loader.load()
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise _TooSlowError(f"Loading has not ended after {limit_s:g} s") from None
 
     async def _pause_unless_unwanted(self, harness: _Harness) -> None:
         with contextlib.suppress(TimeoutError):
@@ -213,26 +338,33 @@ class AspiredVersionsManager:
 
     def _fail(self, harness: _Harness, error: SigrunError) -> None:
         id = harness.loader.id
+        versions = self._models[id.name]
         harness.phase = Phase.FAILED
         if not harness.is_aspired:
-            del self._models[id.name][id.version]
+            del versions[id.version]
         self._announce(id, State.END, error)
+        if harness.next_loader is not None:  # the files changed while they were being loaded
+            self._aspire(versions, harness.next_loader)
         self._move(id.name)
 
     async def _unload(self, harness: _Harness) -> None:
         id = harness.loader.id
-        await self._wait_for_requests(harness)
-        harness.servable = None
-        try:
-            await harness.loader.unload()
-        except Exception:
-            logger.exception("unloading %s failed", id)
+        await self._retire(harness)
         versions = self._models[id.name]
         del versions[id.version]
         self._announce(id, State.END)
         if harness.next_loader is not None:
             self._aspire(versions, harness.next_loader)
         self._move(id.name)
+
+    async def _retire(self, harness: _Harness) -> None:
+        """Give back what was loaded when the last handle on it is gone."""
+        await self._wait_for_requests(harness)
+        harness.servable = None
+        try:
+            await harness.loader.unload()
+        except Exception:
+            logger.exception("unloading %s failed", harness.loader.id)
 
     @staticmethod
     async def _wait_for_requests(harness: _Harness) -> None:
@@ -247,26 +379,30 @@ class AspiredVersionsManager:
                 )
 
     def _publish_serving(self, name: str) -> None:
-        ready = {v: h for v, h in self._models[name].items() if h.phase is Phase.READY}
+        ready = {v: h for v, h in self._models[name].items() if h.phase in CAN_ANSWER}
         others = {n: served for n, served in self._serving.items() if n != name}
         self._serving = {**others, name: _Served(ready)} if ready else others
 
-    def _is_settled(self, name: str) -> bool:
-        aspired = [h for h in self._models.get(name, {}).values() if h.is_aspired]
-        return all(h.phase in (Phase.READY, Phase.FAILED) for h in aspired)
-
-    def _announce(self, id: ServableId, state: State, error: SigrunError | None = None) -> None:
-        self._states.publish(ServableState(id, state, error))
+    def _announce(
+        self, id: ServableId, state: State, error: SigrunError | None = None, note: str = ""
+    ) -> None:
+        self._states.publish(ServableState(id, state, error, note))
         self._notify()
 
     def _notify(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
 
-    def _start(self, work: Coroutine[None, None, None], name: str) -> None:
+    def _start_load(self, work: Coroutine[None, None, None], name: str) -> None:
+        task = self._start(work, name)
+        self._loads.add(task)
+        task.add_done_callback(self._loads.discard)
+
+    def _start(self, work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._finish)
+        return task
 
     def _finish(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -276,5 +412,6 @@ class AspiredVersionsManager:
 
 def _snapshot(versions: Mapping[int, _Harness]) -> list[VersionSnapshot]:
     return [
-        VersionSnapshot(v, harness.phase, harness.is_aspired) for v, harness in versions.items()
+        VersionSnapshot(v, harness.phase, harness.is_aspired, harness.next_loader is not None)
+        for v, harness in versions.items()
     ]

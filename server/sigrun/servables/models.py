@@ -1,54 +1,67 @@
 """Replace the set of served models as a whole: at start, by request, from a changed file.
 
 A new set is tried next to the old one. It takes over, with its labels, when every newly
-named model has a version that can be acquired; else the old set goes on as if nothing had
-been asked. Old versions are kept in memory until that is known.
+named model has a version that can be acquired, every changed base path holds one, and every
+version that a label names is there; else the old set goes on as if nothing had been asked.
+Nothing else is waited for. Old versions are kept in memory until that is known.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Callable, Collection
 
 from sigrun.config.lifecycle import LifecycleOptions
-from sigrun.config.models import ModelSet
-from sigrun.errors import DeadlineExceeded, SigrunError, Unknown
+from sigrun.config.models import ModelConfig, ModelSet
+from sigrun.errors import Aborted, DeadlineExceeded, SigrunError, Unavailable, Unknown
+from sigrun.servables.absence import Absence
 from sigrun.servables.labels import VersionLabels
 from sigrun.servables.manager import AspiredVersionsManager
 from sigrun.servables.monitor import ServableStateMonitor
-from sigrun.servables.source import FileSystemSource
-from sigrun.servables.state import State
+from sigrun.servables.servable import ServableId
+from sigrun.servables.source import Finding, Source
+from sigrun.servables.state import ServableState, State, StateStream
 
 logger = logging.getLogger(__name__)
 
-_LOOK_AGAIN_S = 0.25
-
-IsFound = Callable[[Collection[str]], bool]
+Awaited = dict[str, str]
+"""Model name -> what it is waited for."""
 
 
 class ServedModels:
-    """The models that are served now. `start` once, then `reload`, one at a time."""
+    """The models that are served now. `start` once, then `reload`; `close` at the end.
+
+    A reload that comes while another is under way takes its place. `absence` says why
+    something that is asked for is not there.
+    """
 
     def __init__(
         self,
         *,
-        source: FileSystemSource,
+        source: Source,
         manager: AspiredVersionsManager,
         monitor: ServableStateMonitor,
         labels: VersionLabels,
         options: LifecycleOptions,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        states: StateStream,
     ) -> None:
         self._source = source
         self._manager = manager
         self._monitor = monitor
         self._labels = labels
         self._options = options
-        self._sleep = sleep
+        self.absence = Absence(self, monitor, labels)
         self._current = ModelSet()
+        self._expected = ModelSet()
+        self._has_started = False
+        self._is_closed = False
         self._listeners: list[Callable[[], None]] = []
+        self._changed = asyncio.Event()
         self._replacing = asyncio.Lock()
+        self._trials: set[asyncio.Task[None]] = set()
+        source.subscribe(self._changed.set)
+        states.subscribe(self._note)
 
     def subscribe(self, listener: Callable[[], None]) -> None:
         """Call `listener` whenever another set is in force."""
@@ -59,19 +72,43 @@ class ServedModels:
         """The set in force."""
         return self._current
 
+    @property
+    def configured(self) -> ModelSet:
+        """The set in force or, until there is one, the one that is being started."""
+        return self._current if self._has_started else self._expected
+
+    @property
+    def has_started(self) -> bool:
+        """Whether the first set is in force."""
+        return self._has_started
+
+    def finding(self, name: str) -> Finding | None:
+        """Return what the source has found of a model, None if it has not looked."""
+        return self._source.finding(name)
+
+    def expect(self, wanted: ModelSet) -> None:
+        """Make known which models `start` will be asked for, before anybody can ask for them."""
+        self._expected = wanted
+
     async def start(self, wanted: ModelSet) -> None:
         """Load the first set and return when every model of it is settled.
 
         While no base path holds a version, that is waited for. Otherwise a model without
-        versions, or whose versions fail, is logged and leaves the others alone; the source
-        goes on looking for it.
+        versions, or whose versions fail or take too long, is logged and leaves the others
+        alone; the source goes on looking for it.
 
         Raises `Unknown` if there are models and all of them fail, `DeadlineExceeded` if
-        one is not settled in time, `FailedPrecondition` for a label on a version that is
-        not available.
+        none is available in time, `FailedPrecondition` for a label on a version that is not
+        available.
         """
+        self.expect(wanted)
         self._source.watch(wanted)
-        await self._settle(wanted.names, self._any_found)
+        try:
+            await self._until_none(lambda: self._awaited_at_start(wanted))
+        except DeadlineExceeded as late:
+            if not any(map(self._monitor.is_available, wanted.names)):
+                raise
+            logger.warning("%s", late)
         failed = {name for name in wanted.names if not self._monitor.is_available(name)}
         if failed:
             error = self._not_available(failed, "servable(s)")
@@ -84,71 +121,152 @@ class ServedModels:
         )
         self._take_over(wanted)
 
-    async def reload(self, wanted: ModelSet) -> None:
+    async def reload(self, wanted: ModelSet, *, takes_over: bool = True) -> None:
         """Put `wanted` in the place of the current set.
 
+        A reload that is under way ends, unless `takes_over` is False: then it is waited for.
+        Cancelling takes back what has been done.
+
         Raises `Unknown` if a newly named model fails to load, `InvalidArgument` or
-        `NotFound` if it has no base path or no versions, `FailedPrecondition` for a label
-        that may not be assigned, `DeadlineExceeded` if loading takes too long. After an
+        `NotFound` if a base path is missing or has no versions, `FailedPrecondition` for a
+        label that may not be assigned, `DeadlineExceeded` if loading takes too long,
+        `Aborted` if a newer reload has come, `Unavailable` if the server stops. After an
         error the old set and its labels are in force.
         """
+        if self._is_closed or not self._has_started:
+            raise Unavailable(f"The server is {'stopping' if self._is_closed else 'starting'}")
+        if takes_over:
+            self._give_up_trials()
+        trial = asyncio.create_task(self._replace(wanted), name="reload")
+        self._trials.add(trial)
+        trial.add_done_callback(self._trials.discard)
+        try:
+            await asyncio.wait([trial])
+        except asyncio.CancelledError:
+            trial.cancel()
+            await asyncio.wait([trial])
+            raise
+        if trial.cancelled():
+            if self._is_closed:
+                raise Unavailable("The reload was given up, as the server is stopping")
+            raise Aborted("The reload was given up, as a newer one has come")
+        trial.result()
+
+    async def close(self) -> None:
+        """Give up reloads that are under way; the set in force before them stays."""
+        self._is_closed = True
+        trials = self._give_up_trials()
+        if trials:
+            await asyncio.wait(trials)
+
+    def _give_up_trials(self) -> list[asyncio.Task[None]]:
+        trials = list(self._trials)
+        for trial in trials:
+            trial.cancel()
+        return trials
+
+    async def _replace(self, wanted: ModelSet) -> None:
         async with self._replacing:
             with self._manager.unloads_held():
-                before = self._source.watch(wanted)
+                go_back = self._source.watch(wanted)
                 try:
-                    await self._try(wanted)
+                    await self._until_none(lambda: self._awaited_by_reload(wanted))
+                    self._labels.check(wanted.labels, self._monitor.is_available)
                 except BaseException:
-                    self._source.watch_again(before)
+                    go_back()
                     raise
                 self._take_over(wanted)
 
     def _take_over(self, wanted: ModelSet) -> None:
         self._labels.replace(wanted.labels)
         self._current = wanted
+        self._has_started = True
         for listener in self._listeners:
             listener()
 
-    async def _try(self, wanted: ModelSet) -> None:
-        added = wanted.names - self._current.names
-        await self._settle(added | wanted.labels.keys(), self._all_written)
-        for name in sorted(added):
-            if problem := self._source.problem(name):
-                raise problem
-        if failed := {name for name in added if not self._monitor.is_available(name)}:
-            raise self._not_available(failed, "model(s)")
-        self._labels.check(wanted.labels, self._monitor.is_available)
-
-    async def _settle(self, names: Collection[str], is_found: IsFound) -> None:
-        """Wait until the models are found, and each of their versions available or failed."""
+    async def _until_none(self, awaited: Callable[[], Awaited]) -> None:
+        """Return when nothing is awaited any more, or raise what `awaited` raises."""
         limit_s = self._options.settle_timeout_s
         try:
             async with asyncio.timeout(limit_s):
-                await self._source.look()
-                while not is_found(names):
-                    await self._sleep(_LOOK_AGAIN_S)
-                    await self._source.look()
-                await self._manager.wait_until_settled(names)
+                while awaited():
+                    self._changed.clear()
+                    await self._changed.wait()
         except TimeoutError:
+            reasons = "; ".join(f"{name} ({reason})" for name, reason in awaited().items())
             raise DeadlineExceeded(
-                f"After {limit_s:g} s these models were not settled: {self._unsettled(names)}"
+                f"After {limit_s:g} s these models were not settled: {reasons}"
             ) from None
 
-    def _any_found(self, names: Collection[str]) -> bool:
-        """Whether a version of some model is there; the rest need not be waited for."""
-        problems = [self._source.problem(name) for name in names]
-        return None in problems or not problems
+    def _awaited_at_start(self, wanted: ModelSet) -> Awaited:
+        findings = {name: self._source.finding(name) for name in sorted(wanted.names)}
+        if findings and not any(finding and finding.chosen for finding in findings.values()):
+            return {name: _why_none(finding) for name, finding in findings.items()}
+        awaited: Awaited = {}
+        for model in wanted:
+            finding = findings[model.name]
+            if finding is None or not self._manager.is_settled(model.name):
+                awaited[model.name] = _why_none(finding)
+            elif not finding.is_overdue:  # else one model would keep all others waiting
+                if finding.is_settling:
+                    awaited[model.name] = _why_none(finding)
+                awaited |= self._awaited_by_labels(model)
+        return awaited
 
-    def _all_written(self, names: Collection[str]) -> bool:
-        """Whether what is there of each model is complete, and may be judged."""
-        return not any(self._source.is_settling(name) for name in names)
+    def _awaited_by_reload(self, wanted: ModelSet) -> Awaited:
+        """Return what keeps `wanted` from being judged. Raises if it cannot be taken over."""
+        awaited: Awaited = {}
+        for model in wanted:
+            before = self._current.get(model.name)
+            if model != before:
+                awaited |= self._awaited_of_changed(model, before)
+            if model.name not in awaited:
+                awaited |= self._awaited_by_labels(model)
+        added = wanted.names - self._current.names - awaited.keys()
+        if failed := {name for name in added if not self._monitor.is_available(name)}:
+            raise self._not_available(failed, "model(s)")
+        return awaited
 
-    def _unsettled(self, names: Collection[str]) -> str:
-        reasons = {name: self._source.problem(name) or "still loading" for name in sorted(names)}
-        return "; ".join(
-            f"{name} ({reason})"
-            for name, reason in reasons.items()
-            if not self._monitor.is_available(name)
-        )
+    def _awaited_of_changed(self, model: ModelConfig, before: ModelConfig | None) -> Awaited:
+        finding = self._source.finding(model.name)
+        if finding is None:
+            return {model.name: _why_none(None)}
+        problem = None if finding.is_settling else finding.problem
+        if problem is not None and _looks_elsewhere(model, before):
+            raise problem
+        if before is None and (finding.is_settling or not self._manager.is_settled(model.name)):
+            return {model.name: _why_none(finding)}
+        return {}
+
+    def _awaited_by_labels(self, model: ModelConfig) -> Awaited:
+        finding = self._source.finding(model.name)
+        settling = finding.settling if finding else {}
+        for label, version in model.version_labels.items():
+            if self._labels.may_wait(model.name, label, version):
+                continue
+            if self._monitor.is_available(model.name, version):
+                continue
+            if version in settling:
+                return {model.name: settling[version]}
+            state = self._monitor.state(ServableId(model.name, version))
+            if state is not None and state.state in (State.START, State.LOADING):
+                return {model.name: f"version {version} is still loading"}
+        return {}
+
+    def _note(self, state: ServableState) -> None:
+        """Wake whoever waits, and warn of labels that lead nowhere from now on."""
+        self._changed.set()
+        if state.state is not State.UNLOADING or self._is_closed:
+            return
+        for label, version in self._labels.of(state.id.name).items():
+            if version == state.id.version:
+                logger.warning(
+                    "label %s of servable %s is version %d, which is being unloaded: requests "
+                    "for it are refused until the label names another",
+                    label,
+                    state.id.name,
+                    version,
+                )
 
     def _not_available(self, names: Collection[str], what: str) -> SigrunError:
         reasons = "".join(f"{self._reason(name)}, " for name in sorted(names))
@@ -162,4 +280,18 @@ class ServedModels:
                     f"{{name: {name} version: {version}}} due to error: "
                     f"{error.code.name}: {error}}}"
                 )
-        return f"{{name: {name}}} due to error: {self._source.problem(name)}}}"
+        return f"{{name: {name}}} due to error: {_why_none(self._source.finding(name))}}}"
+
+
+def _looks_elsewhere(model: ModelConfig, before: ModelConfig | None) -> bool:
+    """Return whether other versions are asked for than before."""
+    return before is None or (
+        (model.base_path, model.version_policy) != (before.base_path, before.version_policy)
+    )
+
+
+def _why_none(finding: Finding | None) -> str:
+    """Say why no version of a model can be acquired yet."""
+    if finding is None:
+        return "its base path has not answered yet"
+    return str(finding.problem or "still loading")

@@ -18,8 +18,12 @@ class Phase(enum.Enum):
     NEW = enum.auto()
     LOADING = enum.auto()
     READY = enum.auto()
+    REPLACING = enum.auto()  # ready, while its successor of the same number loads
     UNLOADING = enum.auto()
     FAILED = enum.auto()
+
+
+CAN_ANSWER = frozenset({Phase.READY, Phase.REPLACING})
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,7 @@ class VersionSnapshot:
     version: int
     phase: Phase
     is_aspired: bool
+    is_outdated: bool = False  # what is on disk now differs from what was loaded
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +50,14 @@ class Unload:
     version: int
 
 
-Action = Load | Unload
+@dataclass(frozen=True, slots=True)
+class Replace:
+    """Load this version from what is on disk now, and let that take its place."""
+
+    version: int
+
+
+Action = Load | Unload | Replace
 
 
 class AspiredVersionPolicy(Protocol):
@@ -70,9 +82,12 @@ class AvailabilityPreservingPolicy:
         """Return the next step; see `AspiredVersionPolicy`."""
         aspired = [v for v in versions if v.is_aspired]
         leaving = [v.version for v in versions if not v.is_aspired and v.phase is Phase.READY]
-        replaced = not aspired or any(v.phase is Phase.READY for v in aspired)
+        replaced = not aspired or any(v.phase in CAN_ANSWER for v in aspired)
         if may_unload and leaving and (replaced or len(leaving) > 1):
             return Unload(min(leaving))
+        outdated = [v.version for v in aspired if v.phase is Phase.READY and v.is_outdated]
+        if may_unload and outdated:
+            return Replace(max(outdated))
         return _load_highest(aspired)
 
 
@@ -87,7 +102,11 @@ class ResourcePreservingPolicy:
     ) -> Action | None:
         """Return the next step; see `AspiredVersionPolicy`."""
         leaving = [v for v in versions if not v.is_aspired]
-        ready = [v.version for v in leaving if v.phase is Phase.READY]
+        ready = [
+            v.version
+            for v in versions
+            if v.phase is Phase.READY and (v.is_outdated or not v.is_aspired)
+        ]
         if ready:
             return Unload(min(ready))
         # One that unloads may be aspired again, and takes its memory all the same.

@@ -58,7 +58,7 @@ class Readiness:
 
     def models(self) -> Mapping[str, bool]:
         """Return for every model known whether a version of it is available."""
-        names = {*self._monitor.models(), *self._models.current.names}
+        names = {*self._monitor.models(), *self._models.configured.names}
         return {name: self._monitor.is_available(name) for name in sorted(names)}
 
     def blockers(self) -> Sequence[str]:

@@ -33,16 +33,15 @@ class State(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class ServableState:
-    """One change: this servable is now in that state; END carries the error, if any."""
+    """One change: this servable is now in that state; END carries the error, if any.
+
+    `note` is for people: what else there is to know, such as why a version does not load yet.
+    """
 
     id: ServableId
     state: State
     error: SigrunError | None = None
-
-    @property
-    def is_settled(self) -> bool:
-        """Whether loading is over, well or badly."""
-        return self.state in (State.AVAILABLE, State.END)
+    note: str = ""
 
 
 Listener = Callable[[ServableState], None]

@@ -42,7 +42,7 @@ def test_one_model_can_be_named_on_the_command_line() -> None:
         ("/models/mnist/", "/models/mnist"),
         ("mnist", "HERE/mnist"),
         ("./mnist", "HERE/mnist"),
-        ("gs://bucket/mnist", "gs://bucket/mnist"),
+        ("file:///models/mnist", "file:///models/mnist"),
     ],
 )
 def test_a_relative_base_path_is_taken_from_here(
@@ -175,6 +175,7 @@ def test_settings_of_the_lifecycle_are_handed_on_in_seconds() -> None:
         "--max_num_load_retries=2",
         "--load_retry_interval_micros=1500000",
         "--load_timeout_seconds=90",
+        "--version_settle_seconds=7",
         "--aspired_version_policy=resource_preserving",
         "--allow_version_labels_for_unavailable_models",
     ).lifecycle
@@ -184,6 +185,7 @@ def test_settings_of_the_lifecycle_are_handed_on_in_seconds() -> None:
         max_num_load_retries=2,
         load_retry_interval_s=1.5,
         settle_timeout_s=90,
+        quiet_s=7,
         transition=VersionTransition.RESOURCE_PRESERVING,
         allow_labels_for_unavailable=True,
     )

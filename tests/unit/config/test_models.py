@@ -50,9 +50,55 @@ def test_a_model_serves_its_latest_version_unless_it_says_otherwise() -> None:
     assert model("mnist").version_policy == LatestVersions(1)
 
 
-@pytest.mark.parametrize("base_path", ["/models/mnist", "/", "gs://bucket/mnist", "s3+x://bucket"])
-def test_a_base_path_is_absolute_or_a_uri(base_path: str) -> None:
-    assert ModelConfig(name="mnist", base_path=base_path).base_path == base_path
+@pytest.mark.parametrize(
+    ("base_path", "folder"),
+    [
+        ("/models/mnist", "/models/mnist"),
+        ("/", "/"),
+        ("file:///models/mnist", "/models/mnist"),
+        ("FILE://localhost/models/a b%20c", "/models/a b%20c"),
+    ],
+)
+def test_a_base_path_is_absolute_or_the_uri_of_a_file(base_path: str, folder: str) -> None:
+    model = ModelConfig(name="mnist", base_path=base_path)
+
+    assert (model.base_path, model.folder) == (base_path, folder)
+
+
+@pytest.mark.parametrize("scheme", ["gs", "s3", "hdfs", "s3+x", "http", "ram"])
+def test_a_base_path_elsewhere_than_in_the_file_system_is_refused(scheme: str) -> None:
+    with pytest.raises(InvalidArgument) as refused:
+        ModelConfig(name="mnist", base_path=f"{scheme}://bucket/mnist")
+
+    assert str(refused.value) == (
+        f"Model mnist has base_path()={scheme}://bucket/mnist, but models are read from the local "
+        f"file system only, as /path or file:///path; {scheme}:// is not supported"
+    )
+
+
+def test_a_file_on_another_host_is_refused() -> None:
+    with pytest.raises(InvalidArgument, match="local file system only"):
+        ModelConfig(name="mnist", base_path="file://models/mnist")
+
+
+@pytest.mark.parametrize(
+    ("policy", "selected"),
+    [
+        (LatestVersions(), {2, 9}),
+        (LatestVersions(2), {2, 5, 9}),
+        (AllVersions(), {2, 5, 9}),
+        (SpecificVersions(frozenset({5})), {5}),
+    ],
+)
+def test_versions_that_labels_name_stay_next_to_the_latest(
+    policy: VersionPolicy, selected: set[int]
+) -> None:
+    labels = {"stable": 2, "gone": 1}
+    model = ModelConfig(
+        name="mnist", base_path="/models/mnist", version_policy=policy, version_labels=labels
+    )
+
+    assert model.select([2, 5, 9]) == selected
 
 
 @pytest.mark.parametrize("base_path", ["", "models/mnist", "./mnist", "~/mnist", "://x", "1s://x"])

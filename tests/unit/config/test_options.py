@@ -21,6 +21,11 @@ def test_no_time_to_wait_for_models_is_refused(timeout_s: float) -> None:
         LifecycleOptions(settle_timeout_s=timeout_s)
 
 
+def test_a_negative_time_for_files_to_stay_the_same_is_refused() -> None:
+    with pytest.raises(InvalidArgument, match=r"^the time for which files must stay the same"):
+        LifecycleOptions(quiet_s=-1)
+
+
 @pytest.mark.parametrize(
     "name", ["intra_op_threads", "inter_op_threads", "runner_threads", "load_threads"]
 )

@@ -1,25 +1,27 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 
 import pytest
 
+from sigrun.config.lifecycle import LifecycleOptions
 from sigrun.config.models import AllVersions, ModelSet
-from sigrun.errors import InvalidArgument, NotFound, Unknown
+from sigrun.errors import DeadlineExceeded, InvalidArgument, NotFound, Unavailable, Unknown
 from sigrun.inference.calls import ModelSpec, StatusCall
 from sigrun.inference.context import INTERNAL
 from sigrun.inference.management import ModelManagement
 from sigrun.servables.readiness import Readiness
 from sigrun.servables.state import State
-from tests.fakes.lifecycle import Lifecycle, let_others_run, models
+from tests.fakes.lifecycle import Lifecycle, models
 
 pytestmark = pytest.mark.asyncio
 
 
 @pytest.fixture
 def life(tmp_path: Path) -> Lifecycle:
-    return Lifecycle(tmp_path)
+    return Lifecycle(tmp_path, options=LifecycleOptions(poll_wait_s=30))
 
 
 @pytest.fixture
@@ -97,10 +99,21 @@ async def test_a_model_that_was_removed_still_has_a_status(
 @pytest.mark.parametrize(
     ("spec", "text"),
     [
-        (ModelSpec(name="iris"), "Could not find any versions of model iris"),
-        (ModelSpec(name="iris", version=1), "Could not find any versions of model iris"),
-        (ModelSpec(name=""), "Could not find any versions of model "),
-        (ModelSpec(name="mnist", version=3), "Could not find version 3 of model mnist"),
+        (ModelSpec(name="iris"), "Could not find any versions of model iris; there is no"),
+        (ModelSpec(name="iris", version=1), "Could not find any versions of model iris; there is"),
+        (ModelSpec(name=""), "Could not find any versions of model ; no model is named, this"),
+        (
+            ModelSpec(name="mnist", version=3),
+            "Could not find version 3 of model mnist; mnist has versions 10, 1",
+        ),
+        (
+            ModelSpec(name="mnist", label="nightly"),
+            "Unrecognized servable version label: nightly; mnist has label stable",
+        ),
+        (
+            ModelSpec(name="mnist", version=1, label="nightly"),
+            "Unrecognized servable version label: nightly; mnist has label stable",
+        ),
     ],
 )
 async def test_there_is_no_status_of_what_was_never_heard_of(
@@ -111,7 +124,45 @@ async def test_there_is_no_status_of_what_was_never_heard_of(
     with pytest.raises(NotFound) as refused:
         await management.status(StatusCall(spec=spec, context=INTERNAL))
 
-    assert str(refused.value) == text
+    assert str(refused.value).startswith(text)
+
+
+async def test_the_status_of_a_configured_model_is_unavailable_until_it_is_found(
+    life: Lifecycle, management: ModelManagement
+) -> None:
+    life.models.expect(models(life.model("mnist")))
+
+    with pytest.raises(Unavailable, match=r"^Could not find any versions of model mnist; the base"):
+        await management.status(StatusCall(spec=ModelSpec(name="mnist"), context=INTERNAL))
+
+
+async def test_a_version_that_is_being_written_has_a_status_that_says_so(
+    life: Lifecycle, management: ModelManagement
+) -> None:
+    await serve_mnist(life)
+    life.files_age_s = -3600
+    path = life.add_version("mnist", 11)
+    await life.clock.advance(30)
+
+    status = await management.status(StatusCall(spec=ModelSpec(name="mnist"), context=INTERNAL))
+
+    assert list(status) == [11, 10, 2, 1]
+    assert status[11].state is State.START
+    assert status[11].note == f"version 11 in {path} is being written, last saved_model.pb"
+
+
+async def test_a_version_that_was_overwritten_has_a_status_that_says_so(
+    life: Lifecycle, management: ModelManagement
+) -> None:
+    await serve_mnist(life)
+    await life.clock.advance(660)
+    (life.folder / "mnist" / "10" / "saved_model.pb").write_text("another model")
+    await life.clock.advance(60)
+
+    status = await management.status(StatusCall(spec=ModelSpec(name="mnist"), context=INTERNAL))
+
+    assert status[10].state is State.AVAILABLE
+    assert status[10].note == "saved_model.pb has changed since this version was loaded"
 
 
 # All models, and whether they are ready
@@ -171,10 +222,10 @@ async def test_a_reload_that_is_refused_raises_and_is_logged(
     assert "a reload was refused: UNKNOWN: 1 model(s) did not become available" in caplog.text
 
 
-async def test_a_reload_goes_on_when_its_caller_leaves(
-    life: Lifecycle, management: ModelManagement
+async def test_a_reload_ends_with_its_caller(
+    life: Lifecycle, management: ModelManagement, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await serve_mnist(life)
+    started = await serve_mnist(life)
     life.add_version("iris", 1)
     life.held.add("iris:1")
     asking = asyncio.create_task(management.reload(models(life.model("iris"))))
@@ -183,29 +234,24 @@ async def test_a_reload_goes_on_when_its_caller_leaves(
     asking.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asking
-    life.loaders["iris:1"].release.set()
-    await life.states.until("mnist:1 END")
 
-    assert life.models.current.names == {"iris"}
+    assert life.models.current == started
+    assert "a reload was taken back, as its caller has left" in caplog.text
+    await asyncio.wait_for(management.reload(models()), 5)  # nobody has to wait for it
 
 
-async def test_a_reload_without_caller_that_fails_is_logged(
+async def test_a_reload_ends_at_its_deadline(
     life: Lifecycle, management: ModelManagement, caplog: pytest.LogCaptureFixture
 ) -> None:
     started = await serve_mnist(life)
     life.add_version("iris", 1)
     life.held.add("iris:1")
-    life.errors["iris:1"] = InvalidArgument("no graph")
-    asking = asyncio.create_task(management.reload(models(life.model("iris"))))
-    await life.states.until("iris:1 LOADING")
 
-    asking.cancel()
-    life.loaders["iris:1"].release.set()
-    await life.states.until("iris:1 END")
-    await let_others_run()
+    with pytest.raises(DeadlineExceeded, match="The deadline passed before the new models"):
+        await management.reload(models(life.model("iris")), time.monotonic() + 0.05)
 
     assert life.models.current == started
-    assert "a reload was refused: UNKNOWN" in caplog.text
+    assert "a reload was taken back, as its deadline has passed" in caplog.text
 
 
 async def test_closing_gives_up_a_reload_that_is_under_way(
@@ -218,11 +264,11 @@ async def test_closing_gives_up_a_reload_that_is_under_way(
     await life.states.until("iris:1 LOADING")
 
     await management.close()
-    with pytest.raises(asyncio.CancelledError):
+    with pytest.raises(Unavailable, match="the server is stopping"):
         await asking
 
     assert life.models.current == started
-    assert "a reload was given up" in caplog.text
+    assert "a reload was refused: UNAVAILABLE" in caplog.text
 
 
 async def test_closing_is_over_at_once_when_nothing_is_under_way(

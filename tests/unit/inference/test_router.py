@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from sigrun.errors import InvalidArgument, ServableNotFound, Unavailable
+from sigrun.errors import InvalidArgument, ServableNotFound, SigrunError, Unavailable
 from sigrun.inference.calls import ModelSpec, ResolvedSpec
 from sigrun.inference.router import Router, resolved
 from sigrun.servables.labels import VersionLabels
 from sigrun.servables.servable import ServableId
-from tests.fakes.lifecycle import serve
+from tests.fakes.lifecycle import Lifecycle, models, serve
 from tests.fakes.servables import FakeLoader
 
 pytestmark = pytest.mark.asyncio
@@ -99,3 +101,26 @@ async def test_an_answer_names_the_version_and_the_signature_that_gave_it(
         answer = resolved(spec, handle)
 
     assert answer == ResolvedSpec(name="mnist", version=2, signature_name=answered)
+
+
+async def test_what_is_not_there_is_answered_with_what_is(tmp_path: Path) -> None:
+    life = Lifecycle(tmp_path)
+    life.add_version("mnist", 1)
+    await life.models.start(models(life.model("mnist", labels={"stable": 1})))
+    resolver = Router(life.manager, life.labels, life.models.absence)
+
+    told: dict[str, str] = {}
+    for spec in (
+        ModelSpec(name="iris"),
+        ModelSpec(name="mnist", version=2),
+        ModelSpec(name="mnist", label="canary"),
+    ):
+        with pytest.raises(SigrunError) as refused:
+            resolver.pin(spec)
+        told[f"{spec.name} {spec.version or spec.label}"] = str(refused.value).split("; ")[1]
+
+    assert told == {
+        "iris None": "there is no model iris, this server has model mnist",
+        "mnist 2": "mnist has version 1",
+        "mnist canary": "mnist has label stable",
+    }

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 import pytest
 
 from sigrun.config.models import ModelConfig, ModelSet
-from sigrun.errors import InvalidArgument, NotFound, Unknown
+from sigrun.errors import Aborted, InvalidArgument, NotFound, Unknown
 from sigrun.servables.config_poller import ConfigFilePoller
 from tests.fakes.lifecycle import FakeSleep
 
@@ -22,6 +23,10 @@ class Rig:
         self.file: ModelSet | Exception = FIRST
         self.refusal: Exception | None = None
         self.applied: list[ModelSet] = []
+        self.took_over: list[bool] = []
+        self.reads = 0
+        self.answers = threading.Event()
+        self.answers.set()
         self.sleep = FakeSleep()
         self.poller = ConfigFilePoller(
             read=self._read,
@@ -29,15 +34,19 @@ class Rig:
             applied=FIRST,
             poll_wait_s=5,
             sleep=self.sleep,
+            answer_within_s=0.05,
         )
 
     def _read(self) -> ModelSet:
+        self.reads += 1
+        assert self.answers.wait(8)
         if isinstance(self.file, Exception):
             raise self.file
         return self.file
 
-    async def _apply(self, wanted: ModelSet) -> None:
+    async def _apply(self, wanted: ModelSet, *, takes_over: bool) -> None:
         self.applied.append(wanted)
+        self.took_over.append(takes_over)
         if self.refusal is not None:
             raise self.refusal
 
@@ -151,3 +160,43 @@ async def test_the_file_is_read_once_in_every_period(rig: Rig) -> None:
 
     assert (applied_before_the_first_period, rig.applied) == ([], [SECOND])
     assert rig.sleep.naps == [5, 5]
+
+
+async def test_only_what_is_new_takes_the_place_of_a_reload_that_is_under_way(rig: Rig) -> None:
+    rig.file, rig.refusal = SECOND, Unknown("some model failed")
+
+    await rig.poller.poll()
+    await rig.poller.poll()
+
+    assert rig.took_over == [True, False]
+
+
+async def test_a_set_that_a_newer_reload_has_overtaken_is_not_tried_again(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    rig.file, rig.refusal = SECOND, Aborted("a newer one has come")
+
+    await rig.poller.poll()
+    await rig.poller.poll()
+
+    assert rig.applied == [SECOND]
+    assert "is not taken over until it changes: a newer one has come" in caplog.text
+
+
+async def test_a_file_that_does_not_answer_is_read_once_and_waited_for(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    rig.file = SECOND
+    rig.answers.clear()
+    for _ in range(2):
+        await rig.poller.poll()
+    reads = rig.reads
+
+    rig.answers.set()
+    while not rig.applied:
+        await rig.poller.poll()
+
+    assert reads == 1
+    assert caplog.messages[0] == (
+        "Failed to read ModelServerConfig file: its file system does not answer"
+    )

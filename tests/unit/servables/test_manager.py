@@ -128,7 +128,7 @@ async def test_a_load_of_one_model_holds_no_other_up() -> None:
 
 
 async def test_a_version_that_is_known_keeps_its_loader() -> None:
-    rig, first, second = Rig(), loader(1), loader(1, revision=1)
+    rig, first, second = Rig(), loader(1), loader(1)
     await rig.serve(first)
 
     await rig.serve(second)
@@ -587,16 +587,201 @@ async def test_closing_waits_for_handles_and_unloads_everything() -> None:
     assert (first.unloads, other.unloads) == (1, 1)
 
 
-async def test_closing_waits_for_a_load_and_unloads_what_came_of_it() -> None:
-    rig, held = Rig(), loader(1, is_held=True)
+async def test_closing_waits_for_no_load() -> None:
+    rig, held, other = Rig(), loader(1, is_held=True), loader(1, name="iris")
+    await rig.serve(other)
     rig.manager.set_aspired_versions("mnist", [held])
     await rig.states.until("mnist:1 LOADING")
 
-    closing = asyncio.create_task(rig.manager.close())
-    held.release.set()
-    await closing
+    await asyncio.wait_for(rig.manager.close(), 5)
 
+    assert rig.states.of("mnist:1")[-1] == "END"
+    assert isinstance(rig.error(1), Cancelled)
+    assert other.unloads == 1
+
+
+async def test_closing_leaves_what_does_not_end_in_time(caplog: pytest.LogCaptureFixture) -> None:
+    rig, other = Rig(), loader(1, name="iris")
+    await rig.serve(loader(1), other)
+
+    with rig.manager.acquire("mnist"):
+        closing = asyncio.create_task(rig.manager.close(within_s=60))
+        await rig.states.until("iris:1 END")
+        advance_clock(60)
+        await asyncio.wait_for(closing, 5)
+
+    assert "these did not end in time and are left: unload mnist:1" in caplog.text
+
+
+async def test_a_load_that_takes_too_long_is_given_up_and_not_tried_again() -> None:
+    rig, held = Rig(options=LifecycleOptions(settle_timeout_s=60)), loader(1, is_held=True)
+    rig.manager.set_aspired_versions("mnist", [held])
+
+    await rig.states.until("mnist:1 LOADING")
+    await let_others_run()
+    advance_clock(60)
+    await rig.states.until("mnist:1 END")
+
+    assert isinstance(rig.error(1), DeadlineExceeded)
+    assert str(rig.error(1)) == "Loading has not ended after 60 s"
+    assert held.loads == 1
+
+
+async def test_a_time_limit_that_the_loader_itself_ran_into_is_another_matter() -> None:
+    rig, timed_out = Rig(), loader(1, errors=[TimeoutError("the file system")])
+
+    await rig.serve(timed_out)
+
+    assert isinstance(rig.error(1), Internal)
+
+
+# Versions whose files have changed
+
+
+async def test_a_loaded_version_is_replaced_when_its_files_have_changed() -> None:
+    rig, old, new = Rig(), loader(1), loader(1, revision=1)
+    await rig.serve(old)
+
+    await rig.serve(new)
+
+    assert rig.answers() is new.servable
+    assert (old.unloads, new.unloads) == (1, 0)
+    assert rig.states.of("mnist:1") == ["START", "LOADING", "AVAILABLE", "AVAILABLE"]
+
+
+async def test_a_version_answers_while_it_is_replaced() -> None:
+    rig, old, new = Rig(), loader(1), loader(1, revision=1, is_held=True)
+    await rig.serve(old)
+    rig.manager.set_aspired_versions("mnist", [new])
+    await let_others_run()
+
+    with rig.manager.acquire("mnist") as handle:
+        new.release.set()
+        await let_others_run()
+        held, unloads_while_held = handle.servable, old.unloads
+        after = rig.answers()
+    await let_others_run()
+
+    assert held is old.servable
+    assert after is new.servable
+    assert (unloads_while_held, old.unloads) == (0, 1)
+
+
+async def test_a_version_stays_as_it_was_when_its_changed_files_do_not_load(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    rig, old = Rig(), loader(1)
+    broken = loader(1, revision=1, errors=[InvalidArgument("no graph")] * 9)
+    await rig.serve(old)
+
+    await rig.serve(broken)
+    await rig.serve(broken)
+
+    assert rig.answers() is old.servable
+    assert (broken.loads, old.unloads) == (1, 0)
+    state = rig.monitor.state(ServableId("mnist", 1))
+    assert state is not None
+    assert (state.state, state.error) == (State.AVAILABLE, None)
+    assert "loading them failed: INVALID_ARGUMENT: no graph" in state.note
+    assert "loading them failed" in caplog.text
+
+
+async def test_a_version_whose_files_change_again_after_a_failure_is_tried_again() -> None:
+    rig, good = Rig(), loader(1, revision=2)
+    await rig.serve(loader(1))
+    await rig.serve(loader(1, revision=1, errors=[InvalidArgument("no graph")]))
+
+    await rig.serve(good)
+
+    assert rig.answers() is good.servable
+
+
+async def test_files_that_change_while_a_version_loads_are_loaded_next() -> None:
+    rig, held, new = Rig(), loader(1, is_held=True), loader(1, revision=1)
+    rig.manager.set_aspired_versions("mnist", [held])
+    await rig.states.until("mnist:1 LOADING")
+
+    rig.manager.set_aspired_versions("mnist", [new])
+    held.release.set()
+    await rig.serve(new)
+
+    assert rig.answers() is new.servable
     assert held.unloads == 1
+
+
+async def test_files_that_change_while_a_version_fails_to_load_are_tried_next() -> None:
+    rig, new = Rig(), loader(1, revision=1)
+    held = loader(1, is_held=True, errors=[InvalidArgument("no graph")])
+    rig.manager.set_aspired_versions("mnist", [held])
+    await rig.states.until("mnist:1 LOADING")
+
+    rig.manager.set_aspired_versions("mnist", [new])
+    held.release.set()
+    await rig.states.until("mnist:1 AVAILABLE")
+
+    assert rig.answers() is new.servable
+
+
+async def test_files_that_change_while_a_version_is_replaced_are_loaded_next() -> None:
+    rig, held, newest = Rig(), loader(1, revision=1, is_held=True), loader(1, revision=2)
+    await rig.serve(loader(1))
+    rig.manager.set_aspired_versions("mnist", [held])
+    await let_others_run()
+
+    rig.manager.set_aspired_versions("mnist", [newest])
+    held.release.set()
+    await let_others_run()
+
+    assert rig.answers() is newest.servable
+    assert held.unloads == 1
+
+
+async def test_a_version_that_is_dropped_while_it_is_replaced_leaves_nothing_behind() -> None:
+    rig, old, held = Rig(), loader(1), loader(1, revision=1, is_held=True)
+    await rig.serve(old)
+    rig.manager.set_aspired_versions("mnist", [held])
+    await let_others_run()
+
+    rig.manager.set_aspired_versions("mnist", [])
+    held.release.set()
+    await rig.states.until("mnist:1 END")
+
+    assert rig.answers() is None
+    assert (old.unloads, held.unloads) == (1, 1)
+
+
+async def test_nothing_is_replaced_while_unloads_are_held() -> None:
+    rig, old, new = Rig(), loader(1), loader(1, revision=1)
+    await rig.serve(old)
+
+    with rig.manager.unloads_held():
+        rig.manager.set_aspired_versions("mnist", [new])
+        rig.manager.set_aspired_versions("mnist", [loader(1)])
+    await let_others_run()
+
+    assert rig.answers() is old.servable
+    assert new.loads == 0
+
+
+async def test_where_memory_is_short_a_version_leaves_before_its_successor_loads() -> None:
+    rig, old, new = Rig(policy=ResourcePreservingPolicy()), loader(1), loader(1, revision=1)
+    await rig.serve(old)
+
+    await rig.serve(new)
+
+    assert rig.answers() is new.servable
+    assert rig.states.of("mnist:1")[3:] == ["UNLOADING", "END", "START", "LOADING", "AVAILABLE"]
+
+
+async def test_closing_gives_up_a_replacement() -> None:
+    rig, old, held = Rig(), loader(1), loader(1, revision=1, is_held=True)
+    await rig.serve(old)
+    rig.manager.set_aspired_versions("mnist", [held])
+    await let_others_run()
+
+    await asyncio.wait_for(rig.manager.close(), 5)
+
+    assert old.unloads == 1
 
 
 async def test_the_code_of_a_missing_servable_is_not_found() -> None:

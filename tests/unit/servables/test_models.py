@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 
 import pytest
@@ -8,15 +9,17 @@ import pytest
 from sigrun.config.lifecycle import LifecycleOptions
 from sigrun.config.models import AllVersions, ModelConfig, SpecificVersions
 from sigrun.errors import (
+    Aborted,
     DeadlineExceeded,
     FailedPrecondition,
     InvalidArgument,
     NotFound,
     ServableNotFound,
+    Unavailable,
     Unknown,
 )
 from sigrun.servables.policy import ResourcePreservingPolicy
-from tests.fakes.lifecycle import FakeSleep, Lifecycle, advance_clock, let_others_run, models
+from tests.fakes.lifecycle import Lifecycle, advance_clock, let_others_run, models
 
 pytestmark = pytest.mark.asyncio
 
@@ -142,31 +145,107 @@ async def test_start_fails_when_all_models_fail_and_names_each(life: Lifecycle) 
     )
 
 
-async def test_start_waits_for_a_first_version_to_appear(tmp_path: Path) -> None:
-    base_path = tmp_path / "mnist" / "1"
-    sleep = FakeSleep(on_sleep=lambda: base_path.mkdir(parents=True))
-    life = Lifecycle(tmp_path, sleep=sleep)
+async def test_start_waits_for_a_first_version_to_appear(life: Lifecycle) -> None:
+    starting = asyncio.create_task(life.models.start(models(life.model("mnist"))))
+    await let_others_run()
 
-    await life.models.start(models(life.model("mnist")))
+    life.add_version("mnist", 1)
+    await life.clock.advance(1.0)
+    await starting
 
     assert answering(life) == 1
-    assert sleep.naps == [0.25]
 
 
-async def test_start_waits_for_a_first_version_for_a_limited_time(tmp_path: Path) -> None:
-    sleep = FakeSleep()
-    life = Lifecycle(tmp_path, sleep=sleep)
+async def test_start_waits_for_a_first_version_for_a_limited_time(life: Lifecycle) -> None:
     starting = asyncio.create_task(life.models.start(models(life.model("mnist"))))
 
-    await sleep.until_asleep()
+    await let_others_run()
     advance_clock(600)
     with pytest.raises(DeadlineExceeded) as failed:
         await starting
 
     assert str(failed.value).startswith(
         "After 600 s these models were not settled: "
-        f"mnist (Could not find base path {tmp_path}/mnist"
+        f"mnist (Could not find base path {life.folder}/mnist"
     )
+
+
+async def test_start_waits_for_a_version_that_is_being_written(life: Lifecycle) -> None:
+    life.add_version("mnist", 1)
+    life.add_version("iris", 1)
+    starting = asyncio.create_task(
+        life.models.start(models(life.model("mnist"), life.model("iris")))
+    )
+    life.files_age_s = -3600
+    await let_others_run()
+    was_over_before_it_was_written = starting.done()
+
+    await life.clock.advance(2.0)
+    await starting
+
+    assert not was_over_before_it_was_written
+    assert (answering(life, "mnist"), answering(life, "iris")) == (1, 1)
+
+
+async def test_one_model_that_is_written_for_ever_leaves_the_others_alone(
+    life: Lifecycle,
+) -> None:
+    life.add_version("mnist", 1)
+    starting = asyncio.create_task(
+        life.models.start(models(life.model("mnist"), life.model("iris")))
+    )
+    await let_others_run()
+
+    life.files_age_s = -3600
+    path = life.add_version("iris", 1)
+    for second in range(35):
+        (path / "saved_model.pb").write_text("x" * second)
+        await life.clock.advance(1.0)
+    await asyncio.wait_for(starting, 5)
+
+    assert (answering(life, "mnist"), answering(life, "iris")) == (1, None)
+
+
+async def test_one_model_that_loads_for_ever_leaves_the_others_alone(
+    life: Lifecycle, caplog: pytest.LogCaptureFixture
+) -> None:
+    life.add_version("mnist", 1)
+    life.add_version("iris", 1)
+    life.held.add("iris:1")
+    starting = asyncio.create_task(
+        life.models.start(models(life.model("mnist"), life.model("iris")))
+    )
+
+    await life.states.until("iris:1 LOADING")
+    advance_clock(600)
+    await starting
+
+    assert (answering(life, "mnist"), answering(life, "iris")) == (1, None)
+    assert "After 600 s these models were not settled: iris" in caplog.text
+
+
+async def test_start_waits_for_a_version_that_a_label_names(life: Lifecycle) -> None:
+    life.add_version("mnist", 1)
+    starting = asyncio.create_task(
+        life.models.start(models(life.model("mnist", AllVersions(), labels={"stable": 2})))
+    )
+    # Version 1 is old and loads at the first look, version 2 has just been written.
+    os.utime(life.folder / "mnist" / "1", (0, 0))
+    life.files_age_s = -3600
+    life.add_version("mnist", 2)
+    await life.clock.advance(3.0)
+    await starting
+
+    assert life.labels.resolve("mnist", "stable") == 2
+
+
+async def test_models_are_known_before_they_are_started(life: Lifecycle) -> None:
+    wanted = models(life.model("mnist"))
+
+    life.models.expect(wanted)
+
+    assert life.models.configured == wanted
+    assert not life.models.has_started
 
 
 async def test_start_waits_for_loads_for_a_limited_time(life: Lifecycle) -> None:
@@ -331,14 +410,47 @@ async def test_labels_that_are_left_out_are_gone(life: Lifecycle) -> None:
     assert life.labels.of("mnist") == {}
 
 
-async def test_reloads_wait_for_each_other(life: Lifecycle) -> None:
+async def test_a_newer_reload_takes_the_place_of_one_that_is_under_way(life: Lifecycle) -> None:
+    mnist = await serve_mnist(life)
+    life.add_version("iris", 1)
+    life.add_version("zebra", 1)
+    life.held.add("iris:1")
+
+    first = asyncio.create_task(life.models.reload(models(mnist, life.model("iris"))))
+    await life.states.until("iris:1 LOADING")
+    await asyncio.wait_for(life.models.reload(models(mnist, life.model("zebra"))), 5)
+
+    with pytest.raises(Aborted, match="a newer one has come"):
+        await first
+    assert life.models.current.names == {"mnist", "zebra"}
+
+
+async def test_the_last_of_many_reloads_is_in_force(life: Lifecycle) -> None:
+    mnist = await serve_mnist(life)
+    life.add_version("iris", 1)
+    life.held.add("iris:1")
+    life.add_version("zebra", 1)
+
+    reloads = [
+        asyncio.create_task(life.models.reload(models(mnist, life.model(name))))
+        for name in ("iris", "iris", "iris", "zebra")
+    ]
+    outcomes = await asyncio.gather(*reloads, return_exceptions=True)
+
+    assert [type(outcome) for outcome in outcomes] == [Aborted, Aborted, Aborted, type(None)]
+    assert life.models.current.names == {"mnist", "zebra"}
+
+
+async def test_a_reload_that_does_not_take_over_waits_for_the_one_under_way(
+    life: Lifecycle,
+) -> None:
     mnist = await serve_mnist(life)
     life.add_version("iris", 1)
     life.held.add("iris:1")
 
     first = asyncio.create_task(life.models.reload(models(mnist, life.model("iris"))))
     await life.states.until("iris:1 LOADING")
-    second = asyncio.create_task(life.models.reload(models(mnist)))
+    second = asyncio.create_task(life.models.reload(models(mnist), takes_over=False))
     await let_others_run()
     meanwhile = second.done()
     life.loaders["iris:1"].release.set()
@@ -349,17 +461,128 @@ async def test_reloads_wait_for_each_other(life: Lifecycle) -> None:
     assert life.models.current == models(mnist)
 
 
-async def test_a_reload_waits_until_a_new_model_has_been_written(tmp_path: Path) -> None:
-    sleep = FakeSleep(on_sleep=lambda: None)
-    life = Lifecycle(tmp_path, sleep=sleep)
+async def test_a_reload_during_the_start_is_refused(life: Lifecycle) -> None:
+    life.add_version("mnist", 1)
+    life.held.add("mnist:1")
+    starting = asyncio.create_task(life.models.start(models(life.model("mnist"))))
+    await life.states.until("mnist:1 LOADING")
+
+    with pytest.raises(Unavailable, match="The server is starting"):
+        await life.models.reload(models())
+
+    life.loaders["mnist:1"].release.set()
+    await starting
+    assert answering(life) == 1
+
+
+async def test_a_reload_does_not_wait_for_versions_that_it_does_not_need(
+    life: Lifecycle,
+) -> None:
+    """Version 2 of the labelled model is written for ever; the label names version 1."""
+    mnist = await serve_mnist(life)
+    life.add_version("iris", 1)
+    life.files_age_s = -3600
+    life.add_version("mnist", 2)
+    await life.clock.advance(1.0)
+    life.files_age_s = 3600
+
+    await asyncio.wait_for(life.models.reload(models(mnist, life.model("iris"))), 5)
+
+    assert answering(life, "iris") == 1
+
+
+async def test_a_reload_does_not_wait_for_more_versions_of_a_new_model_than_are_there(
+    life: Lifecycle,
+) -> None:
+    mnist = await serve_mnist(life)
+    life.add_version("iris", 1)
+    dangling = life.folder / "iris" / "2"
+    dangling.symlink_to(life.folder / "nowhere")
+
+    await asyncio.wait_for(life.models.reload(models(mnist, life.model("iris", AllVersions()))), 5)
+
+    assert answering(life, "iris") == 1
+
+
+async def test_a_reload_waits_for_a_version_that_a_label_names(life: Lifecycle) -> None:
+    await serve_mnist(life)
+    life.files_age_s = -3600
+    path = life.add_version("mnist", 2)
+    wanted = models(life.model("mnist", AllVersions(), labels={"stable": 2}))
+
+    reloading = asyncio.create_task(life.models.reload(wanted))
+    await let_others_run()
+    meanwhile = reloading.done()
+    await life.clock.advance(2.0)
+    await reloading
+
+    assert not meanwhile
+    assert path.name == str(life.labels.resolve("mnist", "stable"))
+
+
+async def test_a_version_that_a_label_names_outlives_newer_ones(life: Lifecycle) -> None:
+    await serve_mnist(life)
+
+    life.add_version("mnist", 2)
+    await life.clock.advance(1.0)
+
+    assert answering(life) == 2
+    with life.manager.acquire("mnist", life.labels.resolve("mnist", "stable")) as handle:
+        assert handle.id.version == 1
+
+
+async def test_a_label_whose_version_is_lost_is_warned_of(
+    life: Lifecycle, caplog: pytest.LogCaptureFixture
+) -> None:
+    await serve_mnist(life)
+    life.add_version("mnist", 2)
+    await life.clock.advance(1.0)
+
+    (life.folder / "mnist" / "1").rename(life.folder / "gone")
+    await life.clock.advance(1.0)
+
+    assert "label stable of servable mnist is version 1, which is being unloaded" in caplog.text
+
+
+async def test_a_label_that_moves_is_not_warned_of(
+    life: Lifecycle, caplog: pytest.LogCaptureFixture
+) -> None:
+    await serve_mnist(life)
+    life.add_version("mnist", 2)
+
+    await life.models.reload(models(life.model("mnist", labels={"stable": 2})))
+    await life.states.until("mnist:1 END")
+    await life.models.reload(models())
+    await life.states.until("mnist:2 END")
+
+    assert caplog.text == ""
+
+
+async def test_a_new_base_path_with_the_same_version_is_taken_over(life: Lifecycle) -> None:
+    await serve_mnist(life)
+    before = life.loaders["mnist:1"].servable
+    life.add_version("elsewhere", 1)
+
+    await life.models.reload(
+        models(ModelConfig(name="mnist", base_path=str(life.folder / "elsewhere")))
+    )
+    await let_others_run()
+
+    with life.manager.acquire("mnist") as handle:
+        assert handle.servable is not before
+        assert handle.servable is life.loaders["mnist:1"].servable
+
+
+async def test_a_reload_waits_until_a_new_model_has_been_written(life: Lifecycle) -> None:
     mnist = await serve_mnist(life)
     life.files_age_s = -3600
     life.add_version("iris", 1)
 
-    await life.models.reload(models(mnist, life.model("iris")))
+    reloading = asyncio.create_task(life.models.reload(models(mnist, life.model("iris"))))
+    await life.clock.advance(2.0)
+    await reloading
 
     assert answering(life, "iris") == 1
-    assert sleep.naps == [0.25]
 
 
 # Reloads that fail
@@ -392,6 +615,79 @@ async def test_a_reload_with_a_model_without_versions_is_refused(life: Lifecycle
 
     with pytest.raises(NotFound, match="No versions of servable iris found under base path"):
         await life.models.reload(models(mnist, life.model("iris")))
+
+
+async def test_a_reload_with_a_mistyped_base_path_for_a_known_model_changes_nothing(
+    life: Lifecycle,
+) -> None:
+    mnist = await serve_mnist(life)
+    life.add_version("iris", 1)
+    old = models(mnist, life.model("iris"))
+    await life.models.reload(old)
+
+    with pytest.raises(InvalidArgument, match=f"Could not find base path {life.folder}/mnits"):
+        await life.models.reload(
+            models(ModelConfig(name="mnist", base_path=str(life.folder / "mnits")))
+        )
+    await let_others_run()
+
+    assert life.models.current == old
+    assert (answering(life, "mnist"), answering(life, "iris")) == (1, 1)
+    assert life.states.of("iris:1") == ["START", "LOADING", "AVAILABLE"]
+
+
+async def test_a_reload_with_an_empty_base_path_for_a_known_model_is_refused(
+    life: Lifecycle,
+) -> None:
+    await serve_mnist(life)
+    (life.folder / "empty").mkdir()
+
+    with pytest.raises(NotFound, match="No versions of servable mnist found under base path"):
+        await life.models.reload(
+            models(ModelConfig(name="mnist", base_path=str(life.folder / "empty")))
+        )
+
+    assert answering(life) == 1
+
+
+async def test_a_reload_that_leaves_a_known_model_without_versions_is_refused(
+    life: Lifecycle,
+) -> None:
+    await serve_mnist(life)
+
+    with pytest.raises(NotFound, match="None of the versions in"):
+        await life.models.reload(models(life.model("mnist", SpecificVersions(frozenset({7})))))
+
+    assert answering(life) == 1
+
+
+async def test_a_known_model_whose_base_path_is_lost_keeps_no_reload_from_being_taken_over(
+    life: Lifecycle,
+) -> None:
+    mnist = await serve_mnist(life)
+    life.add_version("iris", 1)
+    (life.folder / "mnist").rename(life.folder / "lost")
+    await life.clock.advance(1.0)
+
+    await life.models.reload(models(mnist, life.model("iris")))
+
+    assert (answering(life, "mnist"), answering(life, "iris")) == (1, 1)
+
+
+async def test_a_reload_that_waits_in_vain_names_the_folder_and_the_reason(
+    life: Lifecycle,
+) -> None:
+    mnist = await serve_mnist(life)
+    life.files_age_s = -3600
+    path = life.add_version("iris", 1)
+
+    reloading = asyncio.create_task(life.models.reload(models(mnist, life.model("iris"))))
+    await let_others_run()
+    advance_clock(600)
+    with pytest.raises(DeadlineExceeded) as refused:
+        await reloading
+
+    assert f"version 1 in {path} is being written, last saved_model.pb" in str(refused.value)
 
 
 async def test_a_reload_with_a_label_on_a_version_that_is_not_there_is_refused(
@@ -439,7 +735,8 @@ async def test_after_a_refused_reload_the_old_set_and_its_labels_are_in_force(
     """The new set drops mnist, adds a version of zebra, and a model that is broken."""
     life.add_version("zebra", 1)
     life.add_version("mnist", 1)
-    old = models(life.model("mnist", labels={"stable": 1}), life.model("zebra"))
+    first = SpecificVersions(frozenset({1}))
+    old = models(life.model("mnist", labels={"stable": 1}), life.model("zebra", first))
     await life.models.start(old)
     life.add_version("zebra", 2)
     life.add_version("iris", 1)
@@ -537,3 +834,19 @@ async def test_where_memory_is_short_a_refused_reload_brings_the_old_version_bac
     await life.manager.wait_until_settled(["mnist"])
 
     assert answering(life) == 1
+
+
+async def test_closing_gives_up_a_reload(life: Lifecycle) -> None:
+    mnist = await serve_mnist(life)
+    life.add_version("iris", 1)
+    life.held.add("iris:1")
+    reloading = asyncio.create_task(life.models.reload(models(life.model("iris"))))
+    await life.states.until("iris:1 LOADING")
+
+    await life.models.close()
+
+    with pytest.raises(Unavailable, match="the server is stopping"):
+        await reloading
+    with pytest.raises(Unavailable, match="The server is stopping"):
+        await life.models.reload(models())
+    assert life.models.current == models(mnist)

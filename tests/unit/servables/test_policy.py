@@ -11,13 +11,14 @@ from sigrun.servables.policy import (
     AvailabilityPreservingPolicy,
     Load,
     Phase,
+    Replace,
     ResourcePreservingPolicy,
     Unload,
     VersionSnapshot,
 )
 
 NEW, LOADING, READY = Phase.NEW, Phase.LOADING, Phase.READY
-UNLOADING, FAILED = Phase.UNLOADING, Phase.FAILED
+REPLACING, UNLOADING, FAILED = Phase.REPLACING, Phase.UNLOADING, Phase.FAILED
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,10 @@ def aspired(version: int, phase: Phase) -> VersionSnapshot:
 
 def leaving(version: int, phase: Phase) -> VersionSnapshot:
     return VersionSnapshot(version, phase, is_aspired=False)
+
+
+def outdated(version: int, phase: Phase) -> VersionSnapshot:
+    return VersionSnapshot(version, phase, is_aspired=True, is_outdated=True)
 
 
 AVAILABILITY_PRESERVING = [
@@ -83,6 +88,21 @@ AVAILABILITY_PRESERVING = [
         "one that is aspired again while it unloads takes no traffic yet",
         (aspired(1, UNLOADING), leaving(2, READY)),
         None,
+    ),
+    Rule("an outdated version is replaced", (outdated(1, READY),), Replace(1)),
+    Rule("a replacement is not repeated", (outdated(1, REPLACING),), None),
+    Rule("what still loads is not replaced yet", (outdated(1, LOADING),), None),
+    Rule(
+        "one that is being replaced can take the traffic of another",
+        (leaving(1, READY), aspired(2, REPLACING)),
+        Unload(1),
+    ),
+    Rule("one that is being replaced is not unloaded yet", (leaving(1, REPLACING),), None),
+    Rule(
+        "during a reload nothing is replaced",
+        (outdated(1, READY),),
+        None,
+        may_unload=False,
     ),
     Rule(
         "during a reload nothing leaves",
@@ -140,6 +160,11 @@ RESOURCE_PRESERVING = [
         Load(2),
     ),
     Rule("all leave when nothing is aspired", (leaving(1, READY),), Unload(1)),
+    Rule(
+        "an outdated version leaves before it is loaded again",
+        (outdated(1, READY), aspired(2, READY)),
+        Unload(1),
+    ),
     Rule(
         "a reload does not hold unloads up",
         (leaving(1, READY), aspired(2, NEW)),

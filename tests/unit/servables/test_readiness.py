@@ -6,7 +6,7 @@ import pytest
 
 from sigrun.errors import InvalidArgument, Unknown
 from sigrun.servables.readiness import Readiness
-from tests.fakes.lifecycle import FakeSleep, Lifecycle, models
+from tests.fakes.lifecycle import Lifecycle, models
 
 pytestmark = pytest.mark.asyncio
 
@@ -14,8 +14,8 @@ pytestmark = pytest.mark.asyncio
 class Rig:
     """A lifecycle and its readiness; `notices` counts the calls of a listener."""
 
-    def __init__(self, folder: Path, sleep: FakeSleep | None = None) -> None:
-        self.life = Lifecycle(folder, sleep=sleep)
+    def __init__(self, folder: Path) -> None:
+        self.life = Lifecycle(folder)
         self.readiness = Readiness(self.life.models, self.life.monitor)
         self.life.stream.subscribe(self.readiness.update)
         self.notices = 0
@@ -76,7 +76,7 @@ async def test_it_becomes_ready_when_the_last_model_does(rig: Rig) -> None:
     await rig.start("mnist", "iris")
 
     rig.life.add_version("iris", 1)
-    await rig.life.source.look()
+    await rig.life.clock.advance(1.0)
     await rig.life.states.until("iris:1 AVAILABLE")
 
     assert rig.readiness.is_ready
@@ -88,7 +88,7 @@ async def test_a_model_that_leaves_later_does_not_make_the_server_unready(rig: R
     await rig.start("mnist", "iris")
 
     path.rename(path.with_name("gone"))
-    await rig.life.source.look()
+    await rig.life.clock.advance(1.0)
     await rig.life.states.until("iris:1 END")
 
     assert rig.readiness.is_ready
@@ -99,7 +99,7 @@ async def test_it_is_not_ready_when_all_models_have_left(rig: Rig) -> None:
     await rig.start("mnist")
 
     path.rename(path.with_name("gone"))
-    await rig.life.source.look()
+    await rig.life.clock.advance(1.0)
     await rig.life.states.until("mnist:1 END")
 
     assert rig.readiness.blockers() == ["no model is available"]

@@ -37,21 +37,5 @@ def test_a_listener_that_fails_keeps_nobody_else_from_hearing(
     assert "a listener failed" in caplog.text
 
 
-@pytest.mark.parametrize(
-    ("state", "is_settled"),
-    [
-        (State.START, False),
-        (State.LOADING, False),
-        (State.AVAILABLE, True),
-        (State.UNLOADING, False),
-        (State.END, True),
-    ],
-)
-def test_loading_is_over_when_a_version_is_available_or_has_ended(
-    state: State, is_settled: bool
-) -> None:
-    assert ServableState(ServableId("mnist", 1), state).is_settled is is_settled
-
-
 def test_a_servable_id_is_written_as_name_and_version() -> None:
     assert str(ServableId("mnist", 3)) == "mnist:3"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Hashable
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sigrun.concurrency.aside import run_aside
@@ -18,6 +19,7 @@ from sigrun.errors import Cancelled, DeadlineExceeded
 from sigrun.executors.memory import give_back_memory
 from sigrun.executors.running import RunningModels
 from sigrun.executors.saved_model.servable import SavedModelServable
+from sigrun.servables.folders import check_loadable
 from sigrun.servables.servable import ServableId
 
 if TYPE_CHECKING:
@@ -90,6 +92,7 @@ class SavedModelLoader:
 
 
 def _read(path: str, options: ExecutionOptions) -> LoadedModel:
+    check_loadable(Path(path))  # before TensorFlow opens what may never answer
     # Imports TensorFlow.
     from sigrun.executors.saved_model.reading import read_saved_model  # noqa: PLC0415
 

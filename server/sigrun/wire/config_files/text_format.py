@@ -11,16 +11,23 @@ from google.protobuf.message import Message
 from sigrun._gen import POOL
 from sigrun.errors import InvalidArgument, NotFound
 
+_MAX_BYTES = 64 * 1024 * 1024  # of a file; a device would be read for ever
+
 MessageT = TypeVar("MessageT", bound=Message)
 
 
 def read_message(path: Path, kind: type[MessageT]) -> MessageT:
     """Return the message of type `kind` that the file holds; an empty file is an empty one.
 
-    Raises `NotFound` if it cannot be opened, `InvalidArgument` if it does not parse.
+    Raises `NotFound` if it cannot be opened, `InvalidArgument` if it is too large or does not
+    parse.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            content = file.read(_MAX_BYTES + 1)
+        if len(content) > _MAX_BYTES:
+            raise InvalidArgument(f"{path} is larger than {_MAX_BYTES} bytes")
+        text = content.decode()
     except OSError as error:
         raise NotFound(f"{path}; {error.strerror}") from None
     except UnicodeDecodeError as error:

@@ -204,7 +204,10 @@ def states(name: str, response: GetModelStatusResponse) -> Mapping[int, Servable
     """
     return {
         version.version: ServableState(
-            ServableId(name, version.version), _state(version.state), _error(version.status)
+            ServableId(name, version.version),
+            _state(version.state),
+            error := _error(version.status),
+            note="" if error else version.status.error_message,
         )
         for version in response.model_version_status
     }

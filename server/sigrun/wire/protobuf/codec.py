@@ -216,11 +216,19 @@ def status_response(
             get_model_status_pb2.ModelVersionStatus(
                 version=version,
                 state=state.state.value,  # type: ignore[arg-type]  # numbered alike
-                status=status_proto(state.error),
+                status=_status_of(state),
             )
             for version, state in states.items()
         ]
     )
+
+
+def _status_of(state: ServableState) -> status_pb2.StatusProto:
+    """Return the error of a version, else OK and what there is to know beside it."""
+    status = status_proto(state.error)
+    if state.error is None:
+        status.error_message = state.note
+    return status
 
 
 def status_proto(error: SigrunError | None) -> status_pb2.StatusProto:

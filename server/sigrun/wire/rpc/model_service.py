@@ -47,7 +47,7 @@ class ModelService:
     async def HandleReloadConfigRequest(
         self, request: ReloadConfigRequest, context: CallContext
     ) -> ReloadConfigResponse:
-        await self._management.reload(model_config.from_reload(request.config))
+        await self._management.reload(model_config.from_reload(request.config), context.deadline)
         # No counter goes by TensorFlow Serving's slash-form names, and 0 is its answer for
         # a metric it does not know.
         return ReloadConfigResponse(

@@ -54,12 +54,12 @@ def refusal(error: pytest.ExceptionInfo[SigrunError]) -> tuple[Code, str]:
 
 def test_a_config_lists_models_with_their_base_paths() -> None:
     config = message(
-        models(MNIST, 'name: "iris" base_path: "gs://models/iris" model_platform: "tensorflow"')
+        models(MNIST, 'name: "iris" base_path: "file:///models/iris" model_platform: "tensorflow"')
     )
 
     assert [(model.name, model.base_path, model.platform) for model in from_reload(config)] == [
         ("mnist", "/models/mnist", "tensorflow"),
-        ("iris", "gs://models/iris", "tensorflow"),
+        ("iris", "file:///models/iris", "tensorflow"),
     ]
 
 

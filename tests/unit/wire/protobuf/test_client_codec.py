@@ -160,7 +160,7 @@ def test_an_answer_without_signatures_has_none() -> None:
 def test_states_come_back_with_their_errors() -> None:
     states = {
         2: ServableState(ServableId("mnist", 2), State.END, DataLoss("a bad disk")),
-        1: ServableState(ServableId("mnist", 1), State.AVAILABLE),
+        1: ServableState(ServableId("mnist", 1), State.AVAILABLE, note="overwritten"),
     }
 
     read = client_codec.states("mnist", codec.status_response(states))

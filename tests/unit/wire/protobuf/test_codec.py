@@ -399,6 +399,14 @@ class TestStatus:
         assert int(status.status.error_code) == Code.DATA_LOSS
         assert status.status.error_message == "the file is cut short"
 
+    def test_a_note_is_a_message_without_an_error(self) -> None:
+        state = ServableState(ServableId("mnist", 3), State.START, note="it is being written")
+
+        (status,) = codec.status_response({3: state}).model_version_status
+
+        assert int(status.status.error_code) == Code.OK
+        assert status.status.error_message == "it is being written"
+
     @pytest.mark.parametrize("state", State, ids=lambda state: state.name)
     def test_states_go_by_the_contracts_names(self, state: State) -> None:
         (status,) = codec.status_response(
