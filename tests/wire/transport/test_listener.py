@@ -290,7 +290,7 @@ class TestAddresses:
         listener = await desk.listen()
         assert listener.port is not None
 
-        with pytest.raises(Unavailable, match=f"Cannot listen on {HOST}:{listener.port}: Addr"):
+        with pytest.raises(Unavailable, match=f"cannot listen on {HOST}:{listener.port}: Addr"):
             await desk.listen(Tcp(HOST, listener.port))
 
     async def test_a_unix_socket_serves_both_and_goes_with_its_listener(
@@ -333,7 +333,7 @@ class TestAddresses:
         file.write_text("precious")
 
         for path in (alive, file):
-            with pytest.raises(Unavailable, match=f"Cannot listen on unix:{path}"):
+            with pytest.raises(Unavailable, match=f"cannot listen on unix:{path}"):
                 await desk.listen(Unix(str(path)))
         assert file.read_text() == "precious"
 

@@ -153,7 +153,7 @@ class TestTls:
         self, desk: Desk, server_identity: Identity
     ) -> None:
         wrong = TlsOptions(server_key=b"no key", server_cert=server_identity.cert)
-        with pytest.raises(InvalidArgument, match="TLS settings cannot be used"):
+        with pytest.raises(InvalidArgument, match="cannot use its TLS settings"):
             await desk.listen(tls=wrong)
 
         unverifiable = TlsOptions(
