@@ -16,7 +16,7 @@ import errno
 import logging
 import socket
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -24,11 +24,12 @@ from sigrun.config.server import TlsOptions
 from sigrun.errors import SigrunError
 from sigrun.wire.transport import addresses
 from sigrun.wire.transport.addresses import Address, Unix
-from sigrun.wire.transport.connection import Connection, MakeCore, Service, Spoken
+from sigrun.wire.transport.connection import Connection
 from sigrun.wire.transport.exchange import Application
 from sigrun.wire.transport.http1.core import Http1
 from sigrun.wire.transport.http2.core import Http2
 from sigrun.wire.transport.limits import Limits
+from sigrun.wire.transport.service import MakeCore, Service, Spoken
 from sigrun.wire.transport.tls import tls_context
 from sigrun.wire.transport.turns import Turns
 
@@ -141,8 +142,7 @@ class Listener:
             while self._accept_some(listening):  # noqa: ASYNC110  # who has connected before
                 await asyncio.sleep(0)
         self._close_sockets()
-        for connection in tuple(self._connections):
-            connection.drain(self._turns.clock())
+        self._tell(Connection.drain, self._connections)
         if not await self._are_all_gone(grace_s):
             await self._cut_all()
         self._tick.cancel()
@@ -232,12 +232,22 @@ class Listener:
 
     def _tell_time(self, connections: list[Connection]) -> None:
         """Tell some of them the time, and then, after a look at the sockets, the others."""
-        now = self._turns.clock()
-        for connection in connections[-_TOLD_AT_ONCE:]:
-            connection.on_time(now)
+        self._tell(Connection.on_time, connections[-_TOLD_AT_ONCE:])
         del connections[-_TOLD_AT_ONCE:]
         if connections:
             self._loop.call_soon(self._tell_time, connections)
+
+    def _tell(
+        self, what: Callable[[Connection, float], None], connections: Iterable[Connection]
+    ) -> None:
+        """Have connections do something at this time, each whatever becomes of the others."""
+        now = self._turns.clock()
+        for connection in tuple(connections):
+            try:
+                what(connection, now)
+            except Exception:
+                logger.exception("%s: the connection has failed", connection.peer)
+                connection.abort()
 
     async def _remove_paths(self) -> None:
         """Remove our paths while they are ours: once a socket is closed, another may take it."""
@@ -253,8 +263,7 @@ class Listener:
 
     async def _cut_all(self) -> None:
         """End every connection, whatever the other side does."""
-        for connection in tuple(self._connections):
-            connection.cut(self._turns.clock())
+        self._tell(Connection.cut, self._connections)
         if await self._are_all_gone(_CUT_S):
             return
         for task in tuple(self._beginning):
