@@ -29,7 +29,7 @@ async def port() -> AsyncIterator[int]:
         await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "no")
         raise AssertionError
 
-    methods = {
+    methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
         "Echo": grpc.unary_unary_rpc_method_handler(echo),
         "Refuse": grpc.unary_unary_rpc_method_handler(refuse),
     }
