@@ -93,6 +93,16 @@ class RestServable:
         self.started = asyncio.Event()
         self.cancelled = asyncio.Event()
 
+    def run_inline(
+        self,
+        signature: Signature,
+        inputs: Mapping[str, Array],
+        outputs: Sequence[str],
+        *,
+        deadline: float | None,
+    ) -> None:
+        """Leave everything to `run`."""
+
     async def run(
         self,
         signature: Signature,

@@ -66,32 +66,33 @@ class Placement:
     """Where one call runs. Used on the event loop only."""
 
     def __init__(self) -> None:
-        self._classes: dict[int, _SizeClass] = {}
+        self._classes: dict[int, SizeClass] = {}
+
+    def of(self, input_bytes: int) -> SizeClass:
+        """Return what is known of runs with inputs of this size, to be asked and told."""
+        return self._classes.get(input_bytes.bit_length()) or self._new_class(input_bytes)
 
     def is_inline(self, input_bytes: int) -> bool:
         """Return whether a run with inputs of this size is to go inline."""
-        return _IS_INLINE[self._class_of(input_bytes).state]
+        return self.of(input_bytes).is_inline
 
     def is_suspect(self, input_bytes: int) -> bool:
         """Return whether one more slow run would take it to the threads: be sure of that one."""
-        return self._class_of(input_bytes).state is State.SUSPECT
+        return self.of(input_bytes).state is State.SUSPECT
 
     def measured(self, input_bytes: int, run_s: float) -> None:
         """Learn how long a run takes at best."""
-        self._class_of(input_bytes).judged(run_s)
+        self.of(input_bytes).judged(run_s)
 
     def ran_inline(self, input_bytes: int, run_s: float) -> None:
         """Learn how long a run on the event loop took."""
-        self._class_of(input_bytes).ran_inline(run_s)
+        self.of(input_bytes).ran_inline(run_s)
 
     def ran_in_thread(self, input_bytes: int, run_s: float) -> None:
         """Learn how long a run in a thread took."""
-        self._class_of(input_bytes).ran_in_thread(run_s)
+        self.of(input_bytes).ran_in_thread(run_s)
 
-    def _class_of(self, input_bytes: int) -> _SizeClass:
-        return self._classes.get(input_bytes.bit_length()) or self._new_class(input_bytes)
-
-    def _new_class(self, input_bytes: int) -> _SizeClass:
+    def _new_class(self, input_bytes: int) -> SizeClass:
         """Return a new class: inline, until it is seen, if what is known of others says so."""
         number = input_bytes.bit_length()
         known = [other for other, size in self._classes.items() if size.has_run]
@@ -103,11 +104,11 @@ class Placement:
         )
         is_inline = nearest is not None and is_near and _IS_INLINE[self._classes[nearest].state]
         state = State.INLINE if is_inline else State.JUDGING
-        return self._classes.setdefault(number, _SizeClass(state))
+        return self._classes.setdefault(number, SizeClass(state))
 
 
 @dataclass(slots=True)
-class _SizeClass:
+class SizeClass:
     """Calls with inputs of one class. `count` is of what the table above says for `state`."""
 
     state: State
@@ -115,6 +116,11 @@ class _SizeClass:
     count: int = 0
     best_s: float = float("inf")  # while judging
     runs_to_return: int = 0  # from the last banishment; the next one takes twice as many
+
+    @property
+    def is_inline(self) -> bool:
+        """Whether a run is to go inline."""
+        return _IS_INLINE[self.state]
 
     def judged(self, best_s: float) -> None:
         """Decide by the best of a few runs."""

@@ -26,6 +26,7 @@ from sigrun.concurrency.threads import Threads
 from sigrun.config.execution import ExecutionOptions
 from sigrun.errors import Cancelled, DeadlineExceeded, InvalidArgument, SigrunError, Unavailable
 from sigrun.executors.error_texts import error_from
+from sigrun.executors.placement import SLOW_S, State
 from sigrun.executors.prepared import (
     Call,
     Names,
@@ -141,21 +142,25 @@ class SavedModelServable:
             size += array.nbytes
         if route.has_strings:
             size = input_bytes(arrays)
-        if not placement.is_inline(size):
+        known = placement.of(size)
+        is_trusted = known.state is State.INLINE
+        if not is_trusted and known.state is not State.SUSPECT:
             return None
         if deadline is not None and deadline <= time.monotonic():
             raise DeadlineExceeded
         self.inline_runs += 1
         # It is not slow for what others do, with a CPU or the GIL. Looking at the time of this
         # thread alone takes microseconds, so only in doubt.
-        clock = time.thread_time if placement.is_suspect(size) else time.perf_counter
+        clock = time.perf_counter if is_trusted else time.thread_time
         started = clock()
         try:
             return prepared.call(arrays)
         except Exception as error:
             raise _as_told(error) from error
         finally:
-            placement.ran_inline(size, clock() - started)
+            run_s = clock() - started
+            if run_s > SLOW_S or not is_trusted or not known.has_run:
+                known.ran_inline(run_s)  # else it has nothing to learn
 
     async def run(
         self,
