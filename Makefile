@@ -12,7 +12,7 @@ READY := .venv/.ready
 PYTEST := $(BIN)/python -m pytest
 SPAM := examples/spam
 PANDA := examples/panda
-PAGES := examples/webapp/page examples/panda/client.mjs tests/e2e/browser_agent.mjs
+PAGES := examples/webapp/page examples/panda/client.mjs tests/e2e/browser_agent.mjs tests/wire/grpc_js_client.mjs
 JS := clients/js
 JS_READY := $(JS)/node_modules/.ready
 JS_BUILT := $(JS)/dist/.built
@@ -77,6 +77,10 @@ test-real: $(READY) $(JS_BUILT) chromium ## Run the tests with sockets, real mod
 	@$(BIN)/python -m examples.spam.prepare
 	@$(BIN)/python -m examples.panda.prepare
 	$(PYTEST) tests --ignore=tests/unit
+
+.PHONY: reliability
+reliability: $(READY) ## The long form of tests/reliability, which prints figures
+	SIGRUN_RELIABILITY=long $(PYTEST) tests/reliability -s
 
 # A browser where Debian's packages can be had; without one its tests say that they are skipped.
 .PHONY: chromium

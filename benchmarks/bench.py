@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from benchmarks import load, paths
+from benchmarks import in_process, load, paths, senders
 from benchmarks.bodies import Door
 from benchmarks.disturbances import load_and_unload, repeated, send_large_body
-from benchmarks.load import Load, LoadFailed, Sample
+from benchmarks.load import Sample
 from benchmarks.models import LOADED_MODEL
 from benchmarks.processes import (
     SIGRUN,
@@ -31,10 +32,13 @@ from benchmarks.processes import (
     quiet_environment,
 )
 from benchmarks.processes import wait_for as wait_for_server
+from benchmarks.senders import Load, LoadFailed
+from benchmarks.specs import in_process_spec, sigrun
 
 _OPEN_LOOP_RATE = 200.0  # per second: far from full, so that only a standstill makes one wait
 _OPEN_LOOP_LENGTH = 2  # times as long as other rounds: its requests are few
 _IMPORT_TIMEOUT_S = 120.0
+_EARLIER_S = 0.3  # by which a load begins before the one it is to disturb
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,45 +60,6 @@ class Contender:
     label: str
     prepare: Callable[[Bench], None]
     measure: Callable[[Bench], Sample]
-
-
-def sigrun(name: str, *flags: str, serves: str = "") -> ServerSpec:
-    """Return a sigrun with `flags`, for all models or for the one of that name.
-
-    A flag of TensorFlow Serving's that the installed sigrun lacks makes it `NotThere`.
-    """
-    models = (
-        [f"--model_name={serves}", f"--model_base_path={paths.MODELS / serves}"]
-        if serves
-        else [f"--model_config_file={paths.BUILD / 'models.config'}"]
-    )
-    ports = ("--port=GRPC_PORT", "--rest_api_port=HTTP_PORT")
-    return ServerSpec(
-        name=name,
-        command=(str(SIGRUN), "serve", *models, *flags, *ports),
-        needs_flags=tuple(flag.removeprefix("--").partition("=")[0] for flag in flags),
-    )
-
-
-def write_config() -> None:
-    """Write the list of models that sigrun serves."""
-    models = "".join(
-        f'  config {{ name: "{path.name}" base_path: "{path}" model_platform: "tensorflow" }}\n'
-        for path in sorted(paths.MODELS.iterdir())
-    )
-    (paths.BUILD / "models.config").write_text(f"model_config_list {{\n{models}}}\n")
-
-
-def _peer(name: str, script: str, port: str) -> ServerSpec:
-    command = (sys.executable, str(paths.SERVERS / script), port, str(paths.MODELS))
-    return ServerSpec(name=name, command=command)
-
-
-CPUS = len(os.sched_getaffinity(0))
-SIGRUN_PLAIN = sigrun("sigrun")
-ECHO = _peer("grpc.aio echo", "echo.py", "GRPC_PORT")
-USUAL_GRPC = _peer("usual Python handler", "usual_grpc.py", "GRPC_PORT")
-FASTAPI = _peer("FastAPI", "fastapi_app.py", "HTTP_PORT")
 
 
 def closed_loop(spec: ServerSpec, what: Load) -> Contender:
@@ -125,14 +90,50 @@ def through_gateway(label: str, spec: ServerSpec, what: Load, *, counts_server: 
 
     def measure(bench: Bench) -> Sample:
         server, gateway = pair(bench)
-        of_server, of_gateway = server.cpu_s(), gateway.cpu_s()
+        before = (server.cpu_s() or 0.0), (gateway.cpu_s() or 0.0)
         sample = load.run(gateway, what, seconds=bench.seconds, warm_up_s=bench.warm_up_s)
-        of_server, of_gateway = server.cpu_s() - of_server, gateway.cpu_s() - of_gateway
+        of_server = (server.cpu_s() or 0.0) - before[0]
+        of_gateway = (gateway.cpu_s() or 0.0) - before[1]
         if not counts_server or sample.cpu_us is None:
             return sample
         return dataclasses.replace(sample, cpu_us=sample.cpu_us * (1 + of_server / of_gateway))
 
     return Contender(label=label, prepare=prepare, measure=measure)
+
+
+def beside(label: str, spec: ServerSpec, what: Load, other: Load) -> Contender:
+    """Return what a server does of one load while another one, of another port, is on it too."""
+
+    def prepare(bench: Bench) -> None:
+        server = bench.pool.get(spec)
+        for each in (what, other):
+            load.warm_up(server, each, seconds=bench.warm_up_s)
+
+    def measure(bench: Bench) -> Sample:
+        server = bench.pool.get(spec)
+        # The other one begins earlier and ends later, so that every request has company.
+        length_s = bench.seconds + bench.warm_up_s + 2 * _EARLIER_S
+        with ThreadPoolExecutor(1) as thread:
+            company = thread.submit(senders.send, server, other, length_s)
+            time.sleep(_EARLIER_S)
+            sample = load.run(
+                server, what, seconds=bench.seconds, warm_up_s=bench.warm_up_s, may_stretch=False
+            )
+            company.result()
+        return dataclasses.replace(sample, cpu_us=None)  # it is the server's for both
+
+    return Contender(label=label, prepare=prepare, measure=measure)
+
+
+def in_process_time(label: str, model: str, what: str) -> Contender:
+    """Return the time of one call in a process that has no sockets; `what`: see `in_process`."""
+    spec = in_process_spec(model)
+
+    def measure(bench: Bench) -> Sample:
+        port = bench.pool.get(spec).grpc_port
+        return Sample(call_us=in_process.ask(port, what, bench.seconds))
+
+    return Contender(label=label, prepare=_once(measure), measure=measure)
 
 
 def open_loop(
@@ -173,9 +174,9 @@ def large_body_comes(server: Server) -> None:
     send_large_body(server.http_port)
 
 
-def first_answer() -> Contender:
+def first_answer(program: Path = SIGRUN, label: str = "start to first answer") -> Contender:
     """Return the time from starting sigrun to its first answer."""
-    spec = sigrun("sigrun, started anew", serves="half_plus_two")
+    spec = sigrun(f"{label}, started anew", serves="half_plus_two", program=program)
 
     def measure(_: Bench) -> Sample:
         started_at = time.monotonic()
@@ -187,7 +188,7 @@ def first_answer() -> Contender:
         finally:
             server.kill()
 
-    return Contender(label="start to first answer", prepare=_once(measure), measure=measure)
+    return Contender(label=label, prepare=_once(measure), measure=measure)
 
 
 def bare_import() -> Contender:

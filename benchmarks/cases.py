@@ -5,23 +5,28 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-from benchmarks import bench
+from benchmarks import bench, in_process
 from benchmarks.bench import (
+    Contender,
+    closed_loop,
+    in_process_time,
+    large_body_comes,
+    model_comes_and_goes,
+    open_loop,
+)
+from benchmarks.bodies import Door
+from benchmarks.load import Sample
+from benchmarks.processes import ServerSpec
+from benchmarks.senders import Load
+from benchmarks.specs import (
     CPUS,
     ECHO,
     FASTAPI,
     SIGRUN_PLAIN,
     USUAL_GRPC,
-    Contender,
-    closed_loop,
-    large_body_comes,
-    model_comes_and_goes,
-    open_loop,
+    batching_sigrun,
     sigrun,
 )
-from benchmarks.bodies import Door
-from benchmarks.load import Load, Sample
-from benchmarks.processes import ServerSpec
 
 
 class Figure(enum.Enum):
@@ -32,6 +37,7 @@ class Figure(enum.Enum):
     P99_MS = "p99 ms"
     SECONDS = "s"
     CPU_US = "CPU us"
+    CALL_US = "us"
 
     def of(self, sample: Sample) -> float:
         """Return this figure of `sample`."""
@@ -41,6 +47,7 @@ class Figure(enum.Enum):
             Figure.P99_MS: sample.p99_ms,
             Figure.SECONDS: sample.seconds,
             Figure.CPU_US: sample.cpu_us,
+            Figure.CALL_US: sample.call_us,
         }[self]
         if value is None:
             raise ValueError(f"{self.value} was not measured")
@@ -74,11 +81,13 @@ class Case:
 
 def make_cases(batching_flags: tuple[str, ...] = ()) -> list[Case]:
     """Return every case; `batching_flags` are given to each sigrun that batches."""
-    batching = sigrun("sigrun, batching", "--enable_batching=true", *batching_flags)
+    batching = batching_sigrun(batching_flags)
     return [
         *_grpc_cases(),
+        *_in_process_cases(),
         *_batching_cases(batching),
         *_json_cases(batching),
+        *_beside_cases(),
         *_latency_cases(),
         *_gateway_cases(),
         Case(
@@ -92,11 +101,18 @@ def make_cases(batching_flags: tuple[str, ...] = ()) -> list[Case]:
     ]
 
 
-def grpc_load(model: str, concurrency: int, door: Door = Door.GRPC) -> Load:
+def grpc_load(
+    model: str, concurrency: int, door: Door = Door.GRPC, *, changing_timeouts: bool = False
+) -> Load:
     """Return a load on the gRPC port, on up to four connections."""
     connections = min(4, concurrency)
-    streams = concurrency // connections
-    return Load(model=model, door=door, connections=connections, streams=streams)
+    return Load(
+        model=model,
+        door=door,
+        connections=connections,
+        streams=concurrency // connections,
+        changing_timeouts=changing_timeouts,
+    )
 
 
 def json_load(model: str, concurrency: int) -> Load:
@@ -117,7 +133,7 @@ def _grpc_cases() -> list[Case]:
             name="echo",
             title="gRPC half_plus_two, 64 in flight, vs a gRPC echo",
             figure=Figure.REQUESTS_PER_S,
-            target=0.65,
+            target=3.0,
             subject=closed_loop(SIGRUN_PLAIN, half),
             reference=closed_loop(ECHO, half),
         ),
@@ -152,6 +168,39 @@ def _large_tensor(name: str, door: Door, form: str, target: float | None) -> Cas
         subject=closed_loop(SIGRUN_PLAIN, what),
         reference=closed_loop(USUAL_GRPC, what),
     )
+
+
+def _in_process_cases() -> list[Case]:
+    return [
+        Case(
+            name=f"in-process-{model}",
+            title=f"{model} from bytes to bytes in process, vs the session call alone",
+            figure=Figure.CALL_US,
+            target=target,
+            subject=in_process_time("Predict", model, in_process.PREDICT),
+            reference=in_process_time("the call", model, in_process.CALL),
+        )
+        for model, target in (("half_plus_two", 3.5), ("mlp", 1.5))
+    ]
+
+
+def _beside_cases() -> list[Case]:
+    """Return what the callers of each port keep when those of the other one come."""
+    http, grpc = json_load("half_plus_two", 32), grpc_load("half_plus_two", 32)
+    return [
+        Case(
+            name=f"beside-{other_name}",
+            title=f"32 callers by {name}, beside 32 by {other_name}, vs alone",
+            figure=Figure.REQUESTS_PER_S,
+            target=0.35,
+            subject=bench.beside(f"beside {other_name}", SIGRUN_PLAIN, what, other),
+            reference=closed_loop(SIGRUN_PLAIN, what),
+        )
+        for name, what, other_name, other in (
+            ("HTTP", http, "gRPC", grpc),
+            ("gRPC", grpc, "HTTP", http),
+        )
+    ]
 
 
 def _batching_cases(batching: ServerSpec) -> list[Case]:

@@ -9,25 +9,20 @@ from __future__ import annotations
 import dataclasses
 import statistics
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import grpc
 
-from benchmarks.bench import (
-    FASTAPI,
-    SIGRUN_PLAIN,
-    USUAL_GRPC,
-    Bench,
-    closed_loop,
-    sigrun,
-)
+from benchmarks.bench import Bench, closed_loop
 from benchmarks.bodies import Door, WrongAnswer
 from benchmarks.cases import Case, grpc_load, json_load
 from benchmarks.disturbances import DisturbanceFailed
 from benchmarks.http_client import HttpError
-from benchmarks.load import Load, LoadFailed, Sample
+from benchmarks.load import Sample
 from benchmarks.processes import DidNotStart, NotThere, ServerSpec, missing_flags
+from benchmarks.senders import Load, LoadFailed
+from benchmarks.specs import FASTAPI, SIGRUN_PLAIN, USUAL_GRPC, batching_sigrun
 
 CONCURRENCIES = (1, 8, 64)
 OVERVIEW_MODELS = ("half_plus_two", "strings", "mlp", "conv", "mobilenet", "image_mean")
@@ -77,6 +72,21 @@ class Comparison:
         return [figure(subject) / figure(reference) for subject, reference in pairs]
 
     @property
+    def cpu_us(self) -> tuple[float, float] | None:
+        """Return the median CPU times per request, whatever the case is about, if both are known.
+
+        On a machine that does other things as well they say more than requests per second do:
+        the system gives a server with many threads more of its time.
+        """
+        sides = [
+            [sample.cpu_us for sample in samples if sample.cpu_us is not None]
+            for samples in (self.subject, self.reference)
+        ]
+        if not all(sides):
+            return None
+        return statistics.median(sides[0]), statistics.median(sides[1])
+
+    @property
     def verdict(self) -> str:
         if self.ratio is None:
             return "failed" if self.is_failure else "not there"
@@ -95,10 +105,14 @@ class OverviewRow:
     problem: str = ""
 
 
-def compare(case: Case, bench: Bench, rounds: int) -> Comparison:
-    """Measure a case. What goes wrong is told, not raised: the other cases still run."""
-    result = Comparison(case=case)
-    sides = [(case.subject, result.subject), (case.reference, result.reference)]
+def compare(cases: Sequence[Case], bench: Bench, rounds: int) -> list[Comparison]:
+    """Measure cases that differ in their figure only: the rounds are the same for all.
+
+    What goes wrong is told, not raised: other cases still run.
+    """
+    subject: list[Sample] = []
+    reference: list[Sample] = []
+    sides = [(cases[0].subject, subject), (cases[0].reference, reference)]
     try:
         for contender, _ in sides:
             contender.prepare(bench)
@@ -107,17 +121,18 @@ def compare(case: Case, bench: Bench, rounds: int) -> Comparison:
                 samples.append(contender.measure(bench))
             sides.reverse()
     except NotThere as error:
-        return Comparison(case=case, problem=str(error))
+        return [Comparison(case=case, problem=str(error)) for case in cases]
     except _FAILURES as error:
-        return Comparison(case=case, problem=f"{contender.label}: {error}", is_failure=True)
-    return result
+        problem = f"{contender.label}: {error}"
+        return [Comparison(case=case, problem=problem, is_failure=True) for case in cases]
+    return [Comparison(case=case, subject=subject, reference=reference) for case in cases]
 
 
 def overview(
     bench: Bench, rounds: int, models: Iterable[str], batching_flags: tuple[str, ...]
 ) -> Iterator[OverviewRow]:
     """Yield what each server does with each model, by protocol and concurrency."""
-    batching = sigrun("sigrun, batching", "--enable_batching=true", *batching_flags)
+    batching = batching_sigrun(batching_flags)
     ours = [spec for spec in (SIGRUN_PLAIN, batching) if not missing_flags(spec)]
     doors = {Door.GRPC: [*ours, USUAL_GRPC], Door.JSON: [*ours, FASTAPI]}
     for model in models:

@@ -39,8 +39,11 @@ class Connection:
         )
         self._request = head.encode() + body
 
-    async def ask(self) -> None:
-        """Send the request and read its answer. Raises `HttpError` unless the status is 200."""
+    async def ask(self) -> int:
+        """Send the request, read its answer, and return the size of its body.
+
+        Raises `HttpError` unless the status is 200.
+        """
         self._writer.write(self._request)
         head = await self._reader.readuntil(b"\r\n\r\n")
         status, *lines = head.decode("latin-1").lower().split("\r\n")
@@ -48,3 +51,4 @@ class Connection:
         body = await self._reader.readexactly(int(sizes[0]) if sizes else 0)
         if status.split()[1] != "200":
             raise HttpError(f"{status}: {body[:200]!r}")
+        return len(body)

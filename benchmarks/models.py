@@ -2,6 +2,7 @@
 
 Out: for each model also `build/examples/NAME.npz`, the inputs of one request (`in_NAME`) and the
 outputs that every server must answer with (`out_NAME`). What is there already is left alone.
+`build/models.config` lists the models as TensorFlow Serving reads it.
 Usage: python -m benchmarks.models
 """
 
@@ -43,6 +44,15 @@ def build_missing() -> None:
         base_path.parent.mkdir(parents=True, exist_ok=True)
         unfinished.replace(base_path)
         _write_example(name, inputs, outputs)
+
+
+def write_config() -> None:
+    """Write the list of models that the servers are given."""
+    models = "".join(
+        f'  config {{ name: "{path.name}" base_path: "{path}" model_platform: "tensorflow" }}\n'
+        for path in sorted(paths.MODELS.iterdir())
+    )
+    paths.CONFIG.write_text(f"model_config_list {{\n{models}}}\n")
 
 
 def _answers(path: Path, inputs: Arrays) -> Arrays:
@@ -175,3 +185,4 @@ if __name__ == "__main__":
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read when TensorFlow is imported
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
     build_missing()
+    write_config()

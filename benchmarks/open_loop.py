@@ -23,7 +23,7 @@ import uvloop
 from benchmarks.bodies import PREDICT, Door, Example, example, json_path
 from benchmarks.http_client import Connection
 
-Ask = Callable[[], Awaitable[None]]
+Ask = Callable[[], Awaitable[object]]
 _CALLERS = 32  # enough that a request is sent when it is due, unless the server stands still
 _TIMEOUT_S = 60.0
 

@@ -24,16 +24,18 @@ from types import TracebackType
 
 from benchmarks import paths
 
-START_TIMEOUT_S = 120.0
+LOCALHOST = "127.0.0.1"
+START_TIMEOUT_S = 300.0
 SIGRUN = Path(sys.executable).with_name("sigrun")
 _STOP_TIMEOUT_S = 10.0
 _IDLE_TIMEOUT_S = 15.0
+_IDLE_S = 0.1
 _POLL_S = 0.01
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 class NotThere(Exception):
-    """The installed sigrun lacks a flag that a case needs; the text says which."""
+    """What a case needs is not installed here, or cannot be built; the text says what."""
 
 
 class DidNotStart(Exception):
@@ -42,25 +44,32 @@ class DidNotStart(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSpec:
-    """Which server, started how; `GRPC_PORT` and `HTTP_PORT` in `command` become free ports."""
+    """Which server, started how; `GRPC_PORT` and `HTTP_PORT` in `command` become free ports.
+
+    One that somebody else started has the `address` of its gRPC port instead of a command.
+    """
 
     name: str
-    command: tuple[str, ...]
+    command: tuple[str, ...] = ()
     needs_flags: tuple[str, ...] = ()  # of sigrun; without them the server is not there
+    address: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A running server."""
+    """A running server; without a process, one that somebody else started."""
 
     name: str
-    process: subprocess.Popen[bytes]
+    host: str
     grpc_port: int
     http_port: int
+    process: subprocess.Popen[bytes] | None
     log: Path
 
-    def cpu_s(self) -> float:
+    def cpu_s(self) -> float | None:
         """Return the CPU time that the server has used, all its processes and threads."""
+        if self.process is None:
+            return None
         return sum(_cpu_s(stat) for stat in _stats() if _group(stat) == self.process.pid)
 
     def wait_until_idle(self) -> None:
@@ -68,13 +77,15 @@ class Server:
         ends_at = time.monotonic() + _IDLE_TIMEOUT_S
         used_s = self.cpu_s()
         while time.monotonic() < ends_at:
-            time.sleep(0.1)
+            time.sleep(_IDLE_S)
             before_s, used_s = used_s, self.cpu_s()
-            if used_s - before_s <= 1 / _TICKS_PER_S:
+            if before_s is None or used_s is None or used_s - before_s <= 1 / _TICKS_PER_S:
                 return
 
     def kill(self) -> None:
         """End the server, and whatever it started."""
+        if self.process is None:
+            return
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(_STOP_TIMEOUT_S)
@@ -108,6 +119,8 @@ class ServerPool:
         return self._servers[spec]
 
     def _start(self, spec: ServerSpec) -> Server:
+        if spec.address:
+            return _find(spec)
         if missing := missing_flags(spec):
             raise NotThere(f"sigrun has no --{', --'.join(missing)}")
         server = launch(spec)
@@ -127,6 +140,14 @@ def missing_flags(spec: ServerSpec) -> list[str]:
     return [flag for flag in spec.needs_flags if flag not in sigrun_flags()]
 
 
+def _find(spec: ServerSpec) -> Server:
+    """Return a server that runs already. Raises `DidNotStart` if nobody listens there."""
+    host, _, port = spec.address.rpartition(":")
+    if not port.isdecimal() or not accepts(int(port), host or LOCALHOST):
+        raise DidNotStart(f"nothing listens on {spec.address}; an address is HOST:PORT")
+    return Server(spec.name, host or LOCALHOST, int(port), 0, None, Path(os.devnull))
+
+
 def launch(spec: ServerSpec) -> Server:
     """Start a server and return at once; it is the caller's to kill."""
     ports = {"GRPC_PORT": str(free_port()), "HTTP_PORT": str(free_port())}
@@ -138,29 +159,31 @@ def launch(spec: ServerSpec) -> Server:
     with log.open("wb") as output:
         process = subprocess.Popen(
             [*_dying_with_us(), *command],
+            cwd=paths.ROOT,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
             env=quiet_environment(),
         )
-    return Server(spec.name, process, int(ports["GRPC_PORT"]), int(ports["HTTP_PORT"]), log)
+    numbers = (int(ports["GRPC_PORT"]), int(ports["HTTP_PORT"]))
+    return Server(spec.name, LOCALHOST, *numbers, process, log)
 
 
 def wait_for(condition: Callable[[], bool], server: Server) -> None:
     """Return when `condition()` holds. Raises `DidNotStart` if it never does."""
     ends_at = time.monotonic() + START_TIMEOUT_S
     while not condition():
-        if server.process.poll() is not None:
+        if server.process is not None and server.process.poll() is not None:
             raise DidNotStart(f"it ended: {_complaint(server.log)}; see {server.log}")
         if time.monotonic() > ends_at:
             raise DidNotStart(f"{server.name} did not start within {START_TIMEOUT_S:g} s")
         time.sleep(_POLL_S)
 
 
-def accepts(port: int) -> bool:
+def accepts(port: int, host: str = LOCALHOST) -> bool:
     """Return whether something listens on `port`."""
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1.0):
+    with contextlib.suppress(OSError), socket.create_connection((host, port), 1.0):
         return True
     return False
 
@@ -168,7 +191,7 @@ def accepts(port: int) -> bool:
 def free_port() -> int:
     """Return a port that is free now."""
     with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
+        listener.bind((LOCALHOST, 0))
         port: int = listener.getsockname()[1]
         return port
 

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.bench import CPUS
 from benchmarks.cases import Case, Figure
 from benchmarks.compare import Comparison, OverviewRow
 from benchmarks.load import Sample
+from benchmarks.specs import CPUS
 
 _DISTRIBUTIONS = ("sigrun", "tensorflow", "grpcio", "protobuf", "numpy", "uvicorn", "fastapi")
 _NOTE = (
@@ -27,7 +27,7 @@ Document = dict[str, Any]
 
 
 def case_lines(comparison: Comparison) -> str:
-    """Return what a case showed: one line with the ratio, one with the medians."""
+    """Return what a case showed: its title, the ratio and the medians, CPU per request."""
     case = comparison.case
     head = f"{comparison.verdict:9} {case.name:22} {case.title}"
     if comparison.medians is None or comparison.ratio is None:
@@ -38,8 +38,16 @@ def case_lines(comparison: Comparison) -> str:
     return (
         f"{head}\n{'':32} {comparison.ratio:.2f}x {spread}, target {target_text(case)}; "
         f"{case.subject.label} {number(subject)} {unit}, "
-        f"{case.reference.label} {number(reference)} {unit}"
+        f"{case.reference.label} {number(reference)} {unit}{_cpu_line(comparison)}"
     )
+
+
+def _cpu_line(comparison: Comparison) -> str:
+    if comparison.cpu_us is None or comparison.case.figure is Figure.CPU_US:
+        return ""
+    ours, theirs = comparison.cpu_us
+    figures = f"{number(ours)} us, {number(theirs)} us"
+    return f"\n{'':32} {ours / theirs:.2f}x CPU per request; {figures}"
 
 
 def target_text(case: Case) -> str:

@@ -7,6 +7,7 @@ The codes are google.rpc's; texts that TensorFlow Serving's clients match are ke
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
 from typing import ClassVar
 
 
@@ -33,9 +34,13 @@ class Code(enum.IntEnum):
 
 
 class SigrunError(Exception):
-    """Base of every error that a caller may see; `str(error)` is the text they get."""
+    """Base of every error that a caller may see; `str(error)` is the text they get.
+
+    `servable` is name and version of what it went wrong with, None where no version was found.
+    """
 
     code: ClassVar[Code] = Code.UNKNOWN
+    servable: tuple[str, int] | None = None
 
 
 class Unknown(SigrunError):
@@ -139,11 +144,15 @@ class Unauthenticated(SigrunError):
 
 
 class SignatureNotFound(FailedPrecondition):
-    """The servable has no signature of that name; the text is TensorFlow Serving's."""
+    """The servable has no signature of that name; the text is TensorFlow Serving's.
 
-    def __init__(self, name: str) -> None:
+    `others` are the names of those it has.
+    """
+
+    def __init__(self, name: str, others: Iterable[str] = ()) -> None:
         super().__init__(f'Serving signature key "{name}" not found.')
         self.name = name
+        self.others = tuple(sorted(others))
 
 
 class ServableNotFound(NotFound):

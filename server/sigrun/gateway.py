@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import asyncio
 
-from sigrun.concurrency.bodies import body_threads
+from sigrun.concurrency.offload import Offload
 from sigrun.config.gateway import GatewayConfig
+from sigrun.inference.observed import Observed
 from sigrun.telemetry.loop_lag import LoopLag
 from sigrun.telemetry.metrics import Metrics
-from sigrun.wire.http.port import http_port
+from sigrun.wire.interceptors import intercepted_services
+from sigrun.wire.ports import Ports
+from sigrun.wire.rest.api import RestApi
+from sigrun.wire.rest.probes import Probes
+from sigrun.wire.rpc_metrics import RpcMetrics
 from sigrun.wire.upstream import Upstream, UpstreamInference, UpstreamManagement
 
 
@@ -16,23 +21,30 @@ class Gateway:
     """A whole gateway. `start` it once, then `stop` it; all on the event loop that makes it."""
 
     def __init__(self, config: GatewayConfig) -> None:
-        self._bodies = body_threads()
+        self._offload = Offload()
         self._loop_lag = LoopLag()
         self._watching: asyncio.Task[None] | None = None
         metrics = Metrics()
-        for source in (self._loop_lag.readings, self._bodies.readings):
+        for source in (self._loop_lag.readings, self._offload.readings):
             metrics.add(source)
+        rpc_metrics = RpcMetrics()
+        metrics.add(rpc_metrics.readings)
+        interceptors = [rpc_metrics]
         self._upstream = Upstream(config.upstream)
-        self._inference = UpstreamInference(self._upstream, bodies=self._bodies)
+        self._inference = UpstreamInference(self._upstream, self._offload)
+        observed = Observed(self._inference)
+        metrics.add(observed.readings)
         self._management = UpstreamManagement(self._upstream)
-        self.http = http_port(
-            config.http,
-            self._inference,
+        rest = RestApi(
+            observed,
             self._management,
-            self._upstream.services(),
-            metrics,
-            bodies=self._bodies,
+            self._offload,
+            timeout_s=config.http.timeout_s,
+            interceptors=interceptors,
         )
+        probes = Probes(self._management, metrics)
+        services = intercepted_services(self._upstream.services(), interceptors)
+        self.http = Ports(self._offload, in_tasks=True).http(config.http, rest, probes, services)
 
     async def start(self) -> None:
         """Listen, whether or not a server can be reached; `/readyz` says so.
@@ -54,4 +66,4 @@ class Gateway:
         await self._upstream.close()
         if self._watching is not None:
             self._watching.cancel()
-        await asyncio.to_thread(self._bodies.close)
+        await asyncio.to_thread(self._offload.close)

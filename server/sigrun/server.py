@@ -10,23 +10,25 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
 
 from sigrun.batching.runners import BatchRunners
 from sigrun.batching.servable import BatchingLoader
 from sigrun.batching.statistics import BatchingInstruments
-from sigrun.concurrency.bodies import body_threads
 from sigrun.concurrency.cpus import available_cpus
-from sigrun.concurrency.load_threads import LoadThreads
-from sigrun.concurrency.threads import Threads
+from sigrun.concurrency.offload import Offload
+from sigrun.concurrency.threads import Limits, Threads
 from sigrun.config.batching import BatchingOptions
 from sigrun.config.lifecycle import LifecycleOptions, VersionTransition
 from sigrun.config.models import PLATFORM_TENSORFLOW
 from sigrun.config.server import ServerConfig
+from sigrun.executors.running import RunningModels
 from sigrun.executors.saved_model import SavedModelLoader
+from sigrun.inference.backend import Inference
 from sigrun.inference.management import ModelManagement
-from sigrun.inference.router import Resolver
+from sigrun.inference.observed import Observed
+from sigrun.inference.router import Router
 from sigrun.inference.service import InferenceService
 from sigrun.servables.config_poller import ConfigFilePoller
 from sigrun.servables.file_source import FileSystemSource
@@ -46,17 +48,23 @@ from sigrun.servables.source import MakeLoader
 from sigrun.servables.state import ServableState, State, StateStream
 from sigrun.telemetry.loop_lag import LoopLag
 from sigrun.telemetry.metrics import Metrics
+from sigrun.wire.access_log import AccessLog
 from sigrun.wire.config_files import batching_config, model_config
-from sigrun.wire.grpc import health
-from sigrun.wire.grpc.health import HealthService
-from sigrun.wire.grpc.server import GrpcServer
-from sigrun.wire.http.port import http_port
-from sigrun.wire.http.server import HttpServer
-from sigrun.wire.rpc import model_service, prediction_service
-from sigrun.wire.unary import Services
+from sigrun.wire.interceptors import Interceptor, Interceptors, intercepted_services
+from sigrun.wire.ports import Port, Ports
+from sigrun.wire.rest.api import RestApi
+from sigrun.wire.rest.probes import Probes
+from sigrun.wire.rpc import health, model_service, prediction_service
+from sigrun.wire.rpc.health import HealthService
+from sigrun.wire.rpc.reflection import reflection_services
+from sigrun.wire.rpc_metrics import RpcMetrics
+from sigrun.wire.rpcs import Rpc, Services
 
 logger = logging.getLogger(__name__)
 
+_MAX_WAITING_LOADS = 100_000
+_LOAD_PATIENCE_S = 60.0  # a load that waits longer for others gets a thread beside them
+_LOAD_OVERTIME_S = 1.0
 # Whoever watches our health sends requests elsewhere from now on. Those that are on their way
 # are still taken: gRPC would cut them off.
 _NOTICE_S = 0.2
@@ -72,7 +80,7 @@ class ModelServer:
     def __init__(self, config: ServerConfig, make_loader: MakeLoader | None = None) -> None:
         self._config = config
         self._tasks: list[asyncio.Task[None]] = []
-        self._threads: list[Threads | LoadThreads] = []
+        self._threads: list[Threads] = []
         self._loop_lag = LoopLag()
         self._metrics = Metrics()
         self._metrics.add(self._loop_lag.readings)
@@ -90,14 +98,29 @@ class ModelServer:
         runners = Threads(
             name="runner",
             count=options.choose_runner_threads(cpus),
-            max_waiting=options.max_waiting_runs,
+            max_waiting=options.max_queued_runs_per_model,
+            limits=Limits(longest_s=options.max_run_s, overtime_s=options.max_run_overtime_s),
         )
-        loading = LoadThreads(options.choose_load_threads(cpus))
+        loading = Threads(
+            name="load",
+            count=options.choose_load_threads(cpus),
+            max_waiting=_MAX_WAITING_LOADS,
+            limits=Limits(longest_s=options.max_load_s, overtime_s=_LOAD_OVERTIME_S),
+            patience_s=_LOAD_PATIENCE_S,
+        )
         self._threads += [runners, loading]
+        running = RunningModels()
+        self._metrics.add(running.readings)
 
         def make_loader(id: ServableId, path: Path, revision: Revision) -> SavedModelLoader:
             return SavedModelLoader(
-                id, str(path), revision, options=options, runners=runners, load_threads=loading
+                id,
+                str(path),
+                revision,
+                options=options,
+                runners=runners,
+                load_threads=loading,
+                running=running,
             )
 
         return make_loader
@@ -151,36 +174,49 @@ class ModelServer:
 
     def _build_wire(self) -> None:
         config = self._config
-        inference = InferenceService(
-            Resolver(self.manager, self.labels, self.models.absence),
+        self._offload = Offload()
+        service = InferenceService(
+            Router(self.manager, self.labels, self.models.absence),
+            self._offload,
             check_method_names=config.check_method_names,
         )
+        inference = Observed(service)
+        rpc_metrics = RpcMetrics()
+        for source in (inference.readings, rpc_metrics.readings, self._offload.readings):
+            self._metrics.add(source)
+        interceptors: list[Interceptor] = [rpc_metrics]
+        if config.access_log:
+            interceptors.append(AccessLog())
         self._management = ModelManagement(self.models, self.monitor, self.readiness)
-        bodies = body_threads()
-        self._threads.append(bodies)
-        services: Services = {
-            prediction_service.NAME: prediction_service.PredictionService(
-                inference, bodies=bodies, as_content=config.grpc.outputs_as_tensor_content
-            ).methods(),
-            model_service.NAME: model_service.ModelService(self._management).methods(),
-        }
-        health_service: HealthService | None = None
-        if config.grpc.enable_health:
-            health_service = HealthService(self.readiness, services)
-        self.grpc = GrpcServer(config.grpc, services, health_service)
-        self.http: HttpServer | None = None
+        self.services = services = self._services(inference, interceptors)
+        ports = Ports(self._offload)
+        self.grpc = ports.grpc(config.grpc, {**services, **reflection_services(services)})
+        self.http: Port | None = None
         if config.http.port is not None:
-            if health_service is not None:
-                services = {**services, health.NAME: health_service.methods()}
-            self.http = http_port(
-                config.http,
+            rest = RestApi(
                 inference,
                 self._management,
-                services,
-                self._metrics,
-                bodies=bodies,
+                self._offload,
+                timeout_s=config.http.timeout_s,
                 as_content=config.grpc.outputs_as_tensor_content,
+                interceptors=interceptors,
             )
+            probes = Probes(self._management, self._metrics)
+            self.http = ports.http(config.http, rest, probes, services, config.grpc)
+
+    def _services(self, inference: Inference, interceptors: Interceptors) -> Services:
+        """Return every service but reflection, which describes them."""
+        options = self._config.grpc
+        prediction = prediction_service.PredictionService(
+            inference, self._offload, as_content=options.outputs_as_tensor_content
+        )
+        services: dict[str, Mapping[str, Rpc]] = {
+            prediction_service.NAME: prediction.methods(),
+            model_service.NAME: model_service.ModelService(self._management).methods(),
+        }
+        if options.enable_health:
+            services[health.NAME] = HealthService(self.readiness, list(services)).methods()
+        return intercepted_services(services, interceptors)
 
     async def start(self) -> None:
         """Return when the initial models are settled and every port is open.
@@ -217,6 +253,7 @@ class ModelServer:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.manager.close(_UNLOAD_WITHIN_S)
+        await asyncio.to_thread(self._offload.close)
         for threads in self._threads:
             await asyncio.to_thread(threads.close)
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from sigrun.config.server import Transport
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 STOP_TIMEOUT_S = 30
 
@@ -32,12 +34,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(120))
 
 
-@pytest.fixture(scope="session")
-def conformance_server() -> Iterator[Addresses]:
-    """Return the addresses of the server of the cases."""
+@pytest.fixture(scope="session", params=list(Transport), ids=lambda transport: transport.value)
+def conformance_server(request: pytest.FixtureRequest) -> Iterator[Addresses]:
+    """Return the addresses of the server of the cases, once for each transport of gRPC."""
     path = os.pathsep.join([str(REPOSITORY / "server"), str(REPOSITORY)])
     with subprocess.Popen(
-        [sys.executable, "-m", "tests.conformance.server"],
+        [sys.executable, "-m", "tests.conformance.server", request.param.value],
         cwd=REPOSITORY,
         env=os.environ | {"PYTHONPATH": path},
         stdin=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""Serve the models of the conformance cases: `python -m tests.conformance.server`.
+"""Serve the models of the conformance cases: `python -m tests.conformance.server [TRANSPORT]`.
 
 Prints one line of JSON when everything answers, `{"grpc_port": ..., "http_port": ...}`, and
 stops when its standard input closes, so that no parent leaves it behind.
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sigrun.config.lifecycle import LifecycleOptions
 from sigrun.config.models import AllVersions, ModelConfig, ModelSet
-from sigrun.config.server import GrpcOptions, HttpOptions, ServerConfig
+from sigrun.config.server import GrpcOptions, HttpOptions, ServerConfig, Transport
 from sigrun.server import ModelServer
 from tests.saved_model_cache import cached
 
@@ -38,10 +38,12 @@ LABELS = {"half_plus_two": {"production": 1, "beta": 2}}
 def main() -> None:
     """Serve until standard input closes."""
     with tempfile.TemporaryDirectory() as folder:
-        asyncio.run(_serve(_config(Path(folder))))
+        asyncio.run(
+            _serve(_config(Path(folder), Transport(sys.argv[1] if sys.argv[1:] else "own")))
+        )
 
 
-def _config(folder: Path) -> ServerConfig:
+def _config(folder: Path, transport: Transport) -> ServerConfig:
     for model, versions in MODELS.items():
         (folder / model).mkdir()
         for version, kind in versions.items():
@@ -59,7 +61,7 @@ def _config(folder: Path) -> ServerConfig:
     )
     return ServerConfig(
         models=models,
-        grpc=GrpcOptions(host=HOST, port=0),
+        grpc=GrpcOptions(host=HOST, port=0, transport=transport),
         http=HttpOptions(host=HOST, port=0, enable_cors=True),
         lifecycle=LifecycleOptions(max_num_load_retries=0),
     )

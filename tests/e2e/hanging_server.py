@@ -12,7 +12,7 @@ from collections.abc import Hashable
 from pathlib import Path
 
 from sigrun.cli.running import run_until_signalled
-from sigrun.concurrency.load_threads import LoadThreads
+from sigrun.concurrency.daemons import DaemonThreads
 from sigrun.config.lifecycle import LifecycleOptions
 from sigrun.config.models import ModelConfig, ModelSet
 from sigrun.config.server import GrpcOptions, ServerConfig
@@ -27,10 +27,10 @@ FOREVER_S = 3600.0
 class HangingLoader(FakeLoader):
     """Loads in a thread that never ends, as a file system can make it."""
 
-    threads = LoadThreads(1)
+    threads = DaemonThreads("load")
 
     async def load(self) -> Servable:
-        return await self.threads.load(_hang, self.servable, what=str(self.id))
+        return await self.threads.run(_hang, self.servable)
 
 
 def _hang(servable: Servable) -> Servable:

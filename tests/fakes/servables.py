@@ -80,7 +80,8 @@ def half_plus_two(inputs: Mapping[str, Array]) -> dict[str, Array]:
 class FakeServable:
     """Runs `compute` for every signature, after `gate` has been opened.
 
-    `runs` lists what was asked of it; `started` is set by the first request.
+    `runs` lists what was asked of it, `cancelled` counts runs that were given up; `started` is
+    set by the first request.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class FakeServable:
         self._signatures = {signature.name: signature for signature in signatures}
         self._compute = compute
         self.runs: list[tuple[str, Mapping[str, Array], tuple[str, ...], float | None]] = []
+        self.cancelled = 0
         self.started = asyncio.Event()
         self.gate = asyncio.Event()
         self.gate.set()
@@ -109,7 +111,11 @@ class FakeServable:
     ) -> Sequence[Array]:
         self.runs.append((signature.name, inputs, tuple(outputs), deadline))
         self.started.set()
-        await self.gate.wait()
+        try:
+            await self.gate.wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
         values = self._compute(inputs)
         return [values[alias] for alias in outputs]
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sigrun.concurrency.load_threads import LoadThreads
-from sigrun.concurrency.threads import Threads
+from sigrun.concurrency.threads import Limits, Threads
 from sigrun.config.execution import ExecutionOptions
+from sigrun.executors.running import RunningModels
 from sigrun.executors.saved_model import SavedModelLoader
 from sigrun.servables.servable import Servable, ServableId
 from sigrun.tensors.signature import Array, Signature
@@ -43,16 +43,20 @@ class Served:
 
 @asynccontextmanager
 async def threads_for(
-    path: Path, options: ExecutionOptions | None = None
+    path: Path, options: ExecutionOptions | None = None, runners: Threads | None = None
 ) -> AsyncIterator[tuple[SavedModelLoader, Threads]]:
-    """Give a loader of `path` that has not loaded, and its runner threads."""
+    """Give a loader of `path` that has not loaded, and the threads that run it."""
     options = options or ExecutionOptions()
-    load_threads = LoadThreads(options.choose_load_threads(2))
-    with Threads(
-        name="runner",
-        count=options.choose_runner_threads(2),
-        max_waiting=options.max_waiting_runs,
-    ) as runners:
+    with (
+        Threads(
+            name="runner",
+            count=options.choose_runner_threads(2),
+            max_waiting=options.max_queued_runs_per_model,
+            limits=Limits(longest_s=options.max_run_s, overtime_s=options.max_run_overtime_s),
+        ) as own_runners,
+        Threads(name="load", count=options.choose_load_threads(2), max_waiting=4) as load_threads,
+    ):
+        runners = runners or own_runners
         yield (
             SavedModelLoader(
                 ServableId("model", 1),
@@ -61,16 +65,19 @@ async def threads_for(
                 options=options,
                 runners=runners,
                 load_threads=load_threads,
+                running=RunningModels(),
             ),
             runners,
         )
-        runners.close(grace_s=END_S)
-        load_threads.close()
+        own_runners.close(grace_s=END_S)
+        load_threads.close(grace_s=END_S)
 
 
 @asynccontextmanager
-async def served(path: Path, options: ExecutionOptions | None = None) -> AsyncIterator[Served]:
+async def served(
+    path: Path, options: ExecutionOptions | None = None, runners: Threads | None = None
+) -> AsyncIterator[Served]:
     """Load `path`, and unload it at the end."""
-    async with threads_for(path, options) as (loader, runners):
-        yield Served(servable=await loader.load(), runners=runners, loader=loader)
+    async with threads_for(path, options, runners) as (loader, used):
+        yield Served(servable=await loader.load(), runners=used, loader=loader)
         await loader.unload()

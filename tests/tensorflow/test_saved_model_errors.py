@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -173,3 +174,21 @@ async def test_a_tensor_that_is_not_in_the_graph_is_named(saved_model: SavedMode
         async with served(saved_model(kind)) as model:
             with pytest.raises(InvalidArgument, match="nowhere:0"):
                 await model.run(signature)
+
+
+async def test_a_missing_operation_is_named_when_the_model_loads(
+    saved_model: SavedModel, tmp_path: Path
+) -> None:
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    path = tmp_path / "1"
+    shutil.copytree(saved_model("half_plus_two"), path)
+    message = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
+    for node in message.meta_graphs[0].graph_def.node:
+        if node.op == "Mul":
+            node.op = "WordpieceTokenizeWithOffsets"
+    (path / "saved_model.pb").write_bytes(message.SerializeToString())
+
+    async with threads_for(path) as (loader, _):
+        with pytest.raises(NotFound, match="tensorflow-text usually brings it"):
+            await loader.load()

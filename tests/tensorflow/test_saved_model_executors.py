@@ -336,7 +336,7 @@ async def test_the_event_loop_goes_on_while_a_model_runs(saved_model: SavedModel
 
 @pytest.mark.asyncio
 async def test_more_runs_than_may_wait_are_refused(saved_model: SavedModel) -> None:
-    options = ExecutionOptions(runner_threads=1, max_waiting_runs=2)
+    options = ExecutionOptions(runner_threads=1, max_queued_runs_per_model=2)
 
     async with served(saved_model("slow"), options) as model:
         runs = [sleep(model, 50) for _ in range(10)]
@@ -397,9 +397,9 @@ async def test_a_servable_that_is_unloaded_fails_and_does_not_crash(
 @pytest.mark.asyncio
 async def test_unloading_leaves_no_executor_behind(kind: str, saved_model: SavedModel) -> None:
     async with threads_for(saved_model(kind)) as (loader, _):
-        await loader.load()
-        assert loader._model is not None
-        executor = weakref.ref(loader._model.executor)
+        servable = await loader.load()
+        executor = weakref.ref(servable._model.executor)
+        del servable
         await loader.unload()
         gc.collect()
 

@@ -34,14 +34,22 @@ def loaded(path: Path, options: ExecutionOptions | None = None, **reading: Any) 
 
 
 def operations(model: Any) -> list[str]:
-    """Return the operations that the model's session has."""
-    graph = model.executor.graph()
-    nodes = [*graph.node, *(node for each in graph.library.function for node in each.node_def)]
+    """Return the operations that the model's signatures reach, those of functions last."""
+    from sigrun.executors.saved_model.graph_analysis import reach
+    from sigrun.executors.saved_model.optimising import signature_tensors
+
+    tensors = model.executor.scoped(signature_tensors(model.signatures))
+    reached = reach(model.executor.graph(), tensors)
+    nodes = [*reached.nodes.values()]
+    nodes += [node for each in reached.functions.values() for node in each.node_def]
     return [node.op for node in nodes]
 
 
 def is_frozen(model: Any) -> bool:
-    return "RestoreV2" not in operations(model)
+    from sigrun.executors.saved_model.graph_analysis import all_nodes
+
+    is_apart = "RestoreV2" not in [node.op for node in all_nodes(model.executor.graph())]
+    return is_apart or bool(model.executor.scoped(["x"]) != ["x"])
 
 
 def run(model: Any, name: str, inputs: list[Array]) -> list[Array]:
@@ -462,16 +470,167 @@ def test_a_frozen_model_does_not_hold_its_weights_twice(tmp_path: Path) -> None:
 
 
 def large_matrices() -> dict[str, Any]:
-    """Return a signature that reads 96 MiB of matrices, and a bias that becomes a constant."""
+    """Return a signature that reads 96 MiB of matrices, and biases that become constants."""
     import tensorflow as tf
 
     from .saved_models import graphs
 
     value = graphs.placeholder(tf.float32, [None], name="x")
-    y = value + tf.compat.v1.get_variable("bias", initializer=[1.0], use_resource=True)
+    y = value
+    for number in range(7):
+        bias = tf.compat.v1.get_variable(f"bias_{number}", initializer=[1.0], use_resource=True)
+        y += bias
     for number in range(3):
         matrix = tf.compat.v1.get_variable(
             f"matrix_{number}", initializer=tf.ones([2**11, 2**12]), use_resource=True
         )
         y += tf.reduce_sum(tf.matmul(tf.fill([1, 2**11], 0.5), matrix))
     return {"serving_default": graphs.signature({"x": value}, {"y": y})}
+
+
+def embedding_and_bias() -> dict[str, Any]:
+    """Return a signature that looks rows of 96 MiB up, and adds one small variable."""
+    import tensorflow as tf
+
+    from .saved_models import graphs
+
+    value = graphs.placeholder(tf.float32, [None], name="x")
+    table = tf.compat.v1.get_variable(
+        "table", initializer=tf.ones([2**15, 3 * 2**8]), use_resource=True
+    )
+    bias = tf.compat.v1.get_variable("bias", initializer=[1.0], use_resource=True)
+    rows = tf.nn.embedding_lookup(table, tf.cast(value, tf.int32))
+    return {"serving_default": graphs.signature({"x": value}, {"y": rows[:, 0] + bias})}
+
+
+def test_a_model_that_gains_nothing_is_left_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write_v1(tmp_path / "1", embedding_and_bias)
+
+    with caplog.at_level(logging.INFO), loaded(path) as model:
+        assert not is_frozen(model)
+
+    assert "is served as it is: it would gain nothing, or too little" in caplog.text
+
+
+_PEAKS = """
+import gc, resource, sys
+from sigrun.config.execution import ExecutionOptions
+from sigrun.executors.memory import give_back_memory
+from sigrun.executors.saved_model.reading import read_saved_model
+
+for is_optimised in (False, True):
+    read_saved_model(sys.argv[1], ExecutionOptions(optimize_on_load=is_optimised)).close()
+    give_back_memory()
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.skipif(sys.platform != "linux", reason="kilobytes there")
+def test_optimising_makes_no_second_copy_of_what_stays_a_variable(tmp_path: Path) -> None:
+    path = write_v1(tmp_path / "1", large_matrices)
+
+    command = [sys.executable, "-c", _PEAKS, str(path)]
+    printed = subprocess.run(command, check=True, capture_output=True, cwd=ROOT).stdout
+    plain, optimised = map(float, printed.split())
+
+    assert optimised < plain + 96 / 2
+
+
+def file_named_by_a_variable(folder: Path) -> Build:
+    """Return what builds a module that reads a file, whose name is made of a number."""
+
+    def make() -> Any:
+        import tensorflow as tf
+
+        module = tf.Module()
+        module.number = tf.Variable(7.0)
+        module.scale = tf.Variable(2.0)
+
+        def text_and_number(x: Any) -> dict[str, Any]:
+            name = tf.strings.join([f"{folder}/", tf.strings.as_string(module.number, precision=0)])
+            return {"text": tf.io.read_file(name), "y": x * module.scale}
+
+        spec = tf.TensorSpec([None], tf.float32, name="x")
+        module.f = tf.function(text_and_number, input_signature=[spec])
+        return module
+
+    return make
+
+
+def file_named_by_a_constant(folder: Path) -> Build:
+    def make() -> Any:
+        import tensorflow as tf
+
+        module = tf.Module()
+        module.scale = tf.Variable(2.0)
+        spec = tf.TensorSpec([None], tf.float32, name="x")
+        module.f = tf.function(
+            lambda x: {"text": tf.io.read_file(f"{folder}/7"), "y": x * module.scale},
+            input_signature=[spec],
+        )
+        return module
+
+    return make
+
+
+@pytest.mark.parametrize("build", [file_named_by_a_variable, file_named_by_a_constant])
+def test_a_file_is_read_at_each_run_and_not_when_the_model_is_loaded(
+    build: Callable[[Path], Build], tmp_path: Path
+) -> None:
+    (tmp_path / "7").write_text("old")
+    path = write(tmp_path / "1", build(tmp_path))
+
+    with loaded(path) as model:
+        x = np.ones(1, np.float32)
+        before = run(model, "serving_default", [x])
+        (tmp_path / "7").write_text("new")
+        after = run(model, "serving_default", [x])
+
+    assert b"old" in [value.tolist() for value in before]
+    assert b"new" in [value.tolist() for value in after]
+
+
+def test_only_known_operations_are_called_pure() -> None:
+    from tensorflow.python.framework import op_def_registry
+
+    from sigrun.executors.saved_model.purity import _PURE, _REACH_OUT
+
+    for name in _PURE | _REACH_OUT:
+        assert not op_def_registry.get(name).is_stateful, name
+    assert not _PURE & _REACH_OUT
+
+
+def two_scales(middle: Callable[[Any], Any]) -> Build:
+    """Return what builds a module in which one variable goes through `middle`, and one not."""
+
+    def make() -> Any:
+        import tensorflow as tf
+
+        module = tf.Module()
+        module.one, module.other = tf.Variable(2.0, name="one"), tf.Variable(3.0, name="other")
+        spec = tf.TensorSpec([None], tf.float32, name="x")
+        module.f = tf.function(
+            lambda x: {"y": x * middle(module.one) * module.other}, input_signature=[spec]
+        )
+        return module
+
+    return make
+
+
+def test_what_goes_into_an_operation_that_is_not_known_stays_a_variable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import tensorflow as tf
+
+    from sigrun.executors.saved_model import purity
+
+    path = write(tmp_path / "1", two_scales(tf.math.lgamma))
+    with loaded(path) as model:
+        assert "VarHandleOp" not in operations(model)
+
+    monkeypatch.setattr(purity, "_PURE", purity._PURE - {"Lgamma"})
+    with loaded(path) as model:
+        assert "VarHandleOp" in operations(model)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ import pytest
 from sigrun.config.execution import ExecutionOptions
 from sigrun.errors import DeadlineExceeded, InvalidArgument, SigrunError
 from sigrun.executors.saved_model import SavedModelServable
-from sigrun.executors.saved_model.servable import RunStatistics
 
 from .loading import Served, served
 
@@ -23,9 +23,16 @@ pytestmark = [pytest.mark.tensorflow, pytest.mark.timeout(120), pytest.mark.asyn
 SavedModel = Callable[[str], Path]
 
 
+@dataclass(frozen=True)
+class RunStatistics:
+    inline: int
+    in_threads: int
+
+
 def statistics(model: Served) -> RunStatistics:
-    assert isinstance(model.servable, SavedModelServable)
-    return model.servable.statistics
+    servable = model.servable
+    assert isinstance(servable, SavedModelServable)
+    return RunStatistics(servable.inline_runs, servable.thread_runs)
 
 
 def rows(count: int) -> Any:
@@ -148,3 +155,37 @@ async def test_inline_and_thread_runs_answer_the_same(saved_model: SavedModel) -
 
     for (y,) in answers:
         assert np.all(y == 2.5)
+
+
+async def test_what_a_value_gives_its_size_never_runs_on_the_event_loop(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    module = tf.Module()
+    spec = tf.TensorSpec([], tf.int32, name="n")
+    module.f = tf.function(
+        lambda n: {"y": tf.reduce_sum(tf.fill([n, n], 1.0))}, input_signature=[spec]
+    )
+    tf.saved_model.save(module, str(tmp_path / "1"), signatures={"serving_default": module.f})
+
+    async with served(tmp_path / "1") as model:
+        for _ in range(30):
+            await model.run("serving_default", n=np.array(2, np.int32))
+
+        assert statistics(model) == RunStatistics(inline=0, in_threads=30)
+
+
+async def test_a_caller_may_try_inline_without_waiting(saved_model: SavedModel) -> None:
+    async with served(saved_model("keras_export")) as model:
+        servable = model.servable
+        assert isinstance(servable, SavedModelServable)
+        signature = servable.signatures["serving_default"]
+        outputs = list(signature.outputs)
+
+        answer = servable.run_inline(signature, {"x": rows(2)}, outputs, deadline=None)
+        large = servable.run_inline(signature, {"x": rows(100_000)}, outputs, deadline=None)
+
+        assert answer is not None
+        assert answer[0].tolist() == [[2.5], [2.5]]
+        assert large is None
+        with pytest.raises(DeadlineExceeded):
+            servable.run_inline(signature, {"x": rows(1)}, outputs, deadline=time.monotonic() - 1)

@@ -73,6 +73,8 @@ FORMATS = [
         ("", '{"inputs": [[], []]}', {"outputs": [[], []]}),
         ("serving_default", '{"instances": [1]}', {"predictions": [2.5]}),
         ("scalar", '{"inputs": [1, 2]}', {"outputs": 3.0}),
+        ("no_inputs", '{"inputs": {}}', {"outputs": [2.0]}),
+        ("no_inputs", "{}", {"outputs": [2.0]}),
         ("", '{"instances": [1]} and what follows', {"predictions": [2.5]}),
         ("", '{"instances": [1]}\0', {"predictions": [2.5]}),
         ("", '{"instances": [1]}}', {"predictions": [2.5]}),
@@ -158,7 +160,8 @@ _VALUES: dict[str, list[tuple[str, Any]]] = {
             ["a", "", "é", 'é\n"\\/', "😀"],
         ),
         ('[{"b64": "YWJj"}, "d"]', ["abc", "d"]),
-        ('[{"b64": "YQ=="}, {"b64": "YQ="}, {"b64": "YQ"}, {"b64": ""}]', ["a", "a", "a", ""]),
+        ('[{"b64": "YQ=="}, {"b64": "YQ.."}, {"b64": "YQ"}, {"b64": ""}]', ["a", "a", "a", ""]),
+        (r'[{"b64": " Y\nW\tJ\r\nj "}, {"b64": "Y Q = ="}]', ["abc", "a"]),
         ('[["NaN", "Infinity"], ["{", "]"]]', [["NaN", "Infinity"], ["{", "]"]]),
     ],
 }
@@ -264,13 +267,7 @@ REFUSALS = [
             )
             for name in ("1", "null", "true", '["a"]', '{"a": "b"}')
         ),
-        (
-            "absent",
-            '{"instances": [1]}',
-            'Serving signature name: "absent" not found in signature def',
-        ),
-        ("absent", "{}", 'Serving signature name: "absent" not found in signature def'),
-        ("no_inputs", '{"inputs": {}}', "Failed to get input map for signature: no_inputs"),
+        ("no_inputs", '{"inputs": [1]}', "Failed to get input map for signature: no_inputs"),
         ("no_inputs", '{"instances": [{}]}', "Failed to get input map for signature: no_inputs"),
         ("no_outputs", '{"instances": [1]}', "Cannot convert empty tensor map to JSON"),
         ("no_outputs", '{"inputs": [1]}', "Cannot convert empty tensor map to JSON"),
@@ -362,19 +359,19 @@ REFUSALS = [
         (
             "",
             '{"instances": [[1, [2]]]}',
-            _ELEMENT.format(0) + "Encountered list at unexpected level: 2 expected < 2",
+            _ELEMENT.format(0) + "Encountered list at unexpected level: 1 expected < 1",
         ),
         (
             "",
             '{"instances": [[[1, 2], [3]]]}',
             _ELEMENT.format(0)
-            + "Encountered list at unexpected size: 1 at level: 2 expected size: 2",
+            + "Encountered list at unexpected size: 1 at level: 1 expected size: 2",
         ),
         (
             "",
             '{"instances": [[[1], 2]]}',
             _ELEMENT.format(0) + "JSON Value: 2 found at incorrect level: 2 in the JSON DOM. "
-            "Expected at level: 3",
+            "Expected at level: 2",
         ),
         # Columnar format.
         (
@@ -400,22 +397,22 @@ REFUSALS = [
         (
             "",
             '{"inputs": [1, [2]]}',
-            "Encountered list at unexpected level: 2 expected < 2",
+            "Encountered list at unexpected level: 1 expected < 1",
         ),
         (
             "",
             '{"inputs": [[1, 2], [3]]}',
-            "Encountered list at unexpected size: 1 at level: 2 expected size: 2",
+            "Encountered list at unexpected size: 1 at level: 1 expected size: 2",
         ),
         (
             "",
             '{"inputs": [[[1]], [2]]}',
-            "JSON Value: 2 found at incorrect level: 3 in the JSON DOM. Expected at level: 4",
+            "JSON Value: 2 found at incorrect level: 3 in the JSON DOM. Expected at level: 3",
         ),
         (
             "",
             '{"inputs": [[1], 2]}',
-            "JSON Value: 2 found at incorrect level: 2 in the JSON DOM. Expected at level: 3",
+            "JSON Value: 2 found at incorrect level: 2 in the JSON DOM. Expected at level: 2",
         ),
         # Base64.
         *(
@@ -434,7 +431,7 @@ REFUSALS = [
         ),
         *(
             ("echo_string", f'{{"inputs": [{{"b64": "{text}"}}]}}', "Unable to base64 decode")
-            for text in ("?", "Y", "_-8=", "YQ==YQ==", "Y Q=", "é")
+            for text in ("?", "Y", "_-8=", "YQ==YQ==", "Y Q=", "YQ=", "YWJj=", "é")
         ),
         (
             "echo_string",
@@ -670,6 +667,19 @@ ORDER = [
         "Example must be JSON object but got JSON Number",
         '{"examples": [1]}',
     ),
+]
+
+# A signature that is not there.
+ABSENT = [
+    Case(
+        "POST",
+        PREDICT,
+        _named("absent", body),
+        400,
+        'Serving signature name: "absent" not found in signature def; it has "as_bytes", "b64", ',
+        begins=True,
+    )
+    for body in ('{"instances": [1]}', "{}")
 ]
 
 # Status codes.
@@ -938,6 +948,7 @@ CASES: list[Case] = [
     *ROUTES,
     *NOT_FOUND,
     *ORDER,
+    *ABSENT,
     *STATUS,
     *EXAMPLES,
     *BAD_EXAMPLES,

@@ -64,7 +64,7 @@ class TestRest:
 
         answer = await http.post(PREDICT, content=b'{"instances": [NaN, -Infinity, 0.2]}')
 
-        assert answer.text == '{"predictions":[NaN,-Infinity,2.1]}'
+        assert answer.text == '{"predictions":[NaN,-Infinity,2.1]}\n'
         assert math.isnan(json.loads(answer.text)["predictions"][0])
 
     async def test_the_path_chooses_version_or_label(self, rig: Rig) -> None:

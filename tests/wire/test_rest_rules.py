@@ -109,6 +109,7 @@ async def test_a_rule_is_kept(front: Front, case: Case) -> None:
         case.status,
         "application/json",
     ), answer.text
+    assert answer.text.endswith("}\n")
     if case.status != 200:
         assert Code[answer.json()["code"]] is not Code.OK
         text = answer.json()["error"]

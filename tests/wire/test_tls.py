@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from sigrun.config.server import GrpcOptions, HttpOptions, TlsOptions
-from sigrun.errors import InvalidArgument, Unavailable
+from sigrun.errors import InvalidArgument
 from tests.wire.clients import NAME, PATIENCE_S, failure, predict_request
 from tests.wire.rig import HOST, Rig
 
@@ -144,7 +144,7 @@ async def test_a_unix_socket_has_tls_as_well(
     ids=["nonsense", "nothing"],
 )
 async def test_a_certificate_that_is_none_is_told(rig: Rig, tls: TlsOptions) -> None:
-    with pytest.raises(Unavailable, match=r"^gRPC cannot listen on"):
+    with pytest.raises(InvalidArgument, match=r"^gRPC cannot use its TLS settings: "):
         await rig.start(grpc=GrpcOptions(host=HOST, port=0, tls=tls))
 
 

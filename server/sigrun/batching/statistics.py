@@ -30,7 +30,7 @@ class BatchingStatistics:
 
     waiting_requests: int
     waiting_rows: int
-    refused_requests: int  # as the queue was full
+    refused_requests: int  # as the queue was full, or too long for their deadline
     given_up_requests: int  # cancelled, or past their deadline, before they had an answer
     split_requests: int  # cut into several batches
     shared_batches: int  # divided among runners that had nothing to do
@@ -57,6 +57,7 @@ class BatchRecorder:
         # No more keys than a batch can have rows.
         self._requests: Counter[int] = Counter()  # by rows
         self._runs: Counter[tuple[int, int]] = Counter()  # by rows before and after padding
+        self._at_once: Counter[int] = Counter()  # by rows; neither in `_requests` nor in `_runs`
         self._queues: weakref.WeakSet[BatchQueue[Any]] = weakref.WeakSet()
 
     def watch(self, queue: BatchQueue[Any]) -> None:
@@ -66,6 +67,10 @@ class BatchRecorder:
     def request(self, rows: int) -> None:
         """Count a request that was accepted."""
         self._requests[rows] += 1
+
+    def ran_at_once(self, rows: int) -> None:
+        """Count a request that ran by itself without waiting: all there is to count of it."""
+        self._at_once[rows] += 1
 
     def waits(self, waits_s: Iterable[float]) -> None:
         """Count how long the requests or pieces of a batch had waited when it left."""
@@ -81,12 +86,14 @@ class BatchRecorder:
     @property
     def statistics(self) -> BatchingStatistics:
         """Everything counted so far."""
+        runs = self._runs + Counter({(rows, rows): n for rows, n in self._at_once.items()})
         before, after = Counter[int](), Counter[int]()
         padding: dict[int, Counter[int]] = {}
-        for (rows, processed_rows), count in self._runs.items():
+        for (rows, processed_rows), count in runs.items():
             before[rows] += count
             after[processed_rows] += count
             padding.setdefault(processed_rows, Counter())[processed_rows - rows] += count
+        waits_us = [self._at_once.total() + self._queue_wait_us[0], *self._queue_wait_us[1:]]
         return BatchingStatistics(
             waiting_requests=sum(map(len, self._queues)),
             waiting_rows=sum(queue.rows for queue in self._queues),
@@ -95,13 +102,13 @@ class BatchRecorder:
             split_requests=self.split_requests,
             shared_batches=self.shared_batches,
             retried_batches=self.retried_batches,
-            runs=self._runs.total(),
+            runs=runs.total(),
             queue_wait_us=Histogram(
                 bounds=QUEUE_WAIT_BUCKETS_US,
-                counts=tuple(self._queue_wait_us),
+                counts=tuple(waits_us),
                 sum=self._queue_wait_sum_us,
             ),
-            request_rows=_histogram(self._requests),
+            request_rows=_histogram(self._requests + self._at_once),
             batch_rows=_histogram(before),
             processed_rows=_histogram(after),
             padding_rows={size: _histogram(padding[size]) for size in sorted(padding)},
@@ -135,7 +142,11 @@ def _readings(statistics: BatchingStatistics, labels: Mapping[str, str]) -> Iter
     ):
         yield Gauge(name=f"sigrun_batching_{name}", help=help, value=value, labels=labels)
     for name, help, value in (
-        ("refused_requests", "Requests refused as the queue was full", statistics.refused_requests),
+        (
+            "refused_requests",
+            "Requests refused as the queue was full, or too long for their deadline",
+            statistics.refused_requests,
+        ),
         ("given_up_requests", "Requests whose callers left", statistics.given_up_requests),
         ("split_requests", "Requests cut into several batches", statistics.split_requests),
         ("shared_batches", "Batches divided among idle runners", statistics.shared_batches),

@@ -98,6 +98,23 @@ FLAGS: tuple[Flag, ...] = (
         1,
         "how often base paths are looked at; 0 or less: only until their versions are loaded",
     ),
+    Flag(
+        "max_load_seconds",
+        1800.0,
+        "time for one version to load, after which its thread is left to itself",
+    ),
+    Flag(
+        "max_queued_runs_per_model",
+        1024,
+        "runs of one version that may wait for a thread; more are refused with UNAVAILABLE",
+    ),
+    Flag("max_run_seconds", 600.0, "time for a run whose caller sets no deadline"),
+    Flag(
+        "max_run_overtime_seconds",
+        30.0,
+        "how long a run may go on after its deadline, or after its caller has left, before it is "
+        "written off: another thread takes its place, and its model's session is made anew",
+    ),
     Flag("tensorflow_session_parallelism", 0, "intra-op and inter-op threads; 0: chosen"),
     Flag("tensorflow_intra_op_parallelism", 0, "intra-op threads; 0: chosen"),
     Flag("tensorflow_inter_op_parallelism", 0, "inter-op threads; 0: chosen"),
@@ -122,7 +139,7 @@ FLAGS: tuple[Flag, ...] = (
     Flag(
         "load_timeout_seconds",
         600.0,
-        "time for a load, and for models to become available at start and on reload",
+        "time for models to become available at start and on reload",
     ),
     Flag(
         "version_settle_seconds",
@@ -134,6 +151,8 @@ FLAGS: tuple[Flag, ...] = (
         "availability_preserving",
         "availability_preserving loads the new version first, resource_preserving unloads first",
     ),
+    Flag("grpc_transport", "own", "who speaks HTTP/2 on the gRPC port: own or grpcio"),
+    Flag("access_log", False, "log a line for every request"),
     Flag("log_format", "text", "text or json"),
 )
 

@@ -12,7 +12,7 @@ from sigrun.config.execution import ExecutionOptions
 from sigrun.config.gateway import GatewayConfig, UpstreamOptions, UpstreamTls
 from sigrun.config.lifecycle import LifecycleOptions, VersionTransition
 from sigrun.config.models import ModelConfig, ModelSet
-from sigrun.config.server import GrpcOptions, HttpOptions, ServerConfig, TlsOptions
+from sigrun.config.server import GrpcOptions, HttpOptions, ServerConfig, TlsOptions, Transport
 from sigrun.errors import InvalidArgument, NotFound
 from sigrun.telemetry.logs import LogFormat
 from sigrun.wire.config_files import batching_config, model_config, options
@@ -38,6 +38,7 @@ def server_config(arguments: Arguments) -> ServerConfig:
         batching=_batching(arguments),
         has_batching_per_model=arguments.is_set("enable_per_model_batching_parameters"),
         check_method_names=arguments.is_set("enable_signature_method_name_check"),
+        access_log=arguments.is_set("access_log"),
         shutdown_grace_s=arguments.number("shutdown_grace_seconds"),
     )
 
@@ -99,6 +100,9 @@ def _grpc(arguments: Arguments) -> GrpcOptions:
     return GrpcOptions(
         port=arguments.integer("port") or None,
         socket_path=arguments.text("grpc_socket_path"),
+        transport=Transport(
+            _choice(arguments, "grpc_transport", [kind.value for kind in Transport])
+        ),
         channel_arguments=_channel_arguments(arguments, "grpc_channel_arguments"),
         tls=_tls(arguments, "ssl_config_file"),
         enable_health=arguments.is_set("enable_grpc_healthcheck_service"),
@@ -194,6 +198,10 @@ def _execution(arguments: Arguments) -> ExecutionOptions:
             options.session_config(Path(session_config_file)) if session_config_file else b""
         ),
         load_threads=arguments.integer("num_load_threads"),
+        max_load_s=arguments.number("max_load_seconds"),
+        max_queued_runs_per_model=arguments.integer("max_queued_runs_per_model"),
+        max_run_s=arguments.number("max_run_seconds"),
+        max_run_overtime_s=arguments.number("max_run_overtime_seconds"),
         optimize_on_load=arguments.is_set("optimize_on_load"),
     )
 

@@ -1,22 +1,29 @@
-"""Work on megabytes in slices, and let others run between them.
+"""Let other threads run between slices of work on megabytes.
 
-Parsers and writers of JSON hold the interpreter's lock from their first byte to their last,
-also in a thread of their own: nothing else runs meanwhile, the event loop neither. So they
-are given slices that take a fraction of a millisecond, and between two of them the thread
-sleeps. Without the sleep it would take the lock back before anyone else has woken up.
+Parsers and writers hold the GIL from their first byte to their last, in a thread of their
+own too: nothing else runs meanwhile, and the event loop stands still. So work on megabytes is cut
+into slices that take a fraction of a millisecond. Whoever starts the work decides where it
+runs, and passes the pace that fits; the work calls it between two slices.
 """
 
 from __future__ import annotations
 
-import threading
 import time
+from collections.abc import Callable
+
+Pace = Callable[[], None]
+"""Called between two slices of a long piece of work."""
 
 SLICE_BYTES = 128 * 1024
 
 _PAUSE_S = 0.0001
 
 
-def give_way() -> None:
-    """Let other threads run; to be called between slices, outside the event loop's thread."""
-    if threading.current_thread() is not threading.main_thread():
-        time.sleep(_PAUSE_S)
+def keep_on() -> None:
+    """Go on at once: the pace of work on the event loop, which is small."""
+
+
+def let_others_run() -> None:
+    """Let other threads take the GIL: the pace of work in a thread."""
+    # A thread that only releases the GIL has it back before another one has woken up.
+    time.sleep(_PAUSE_S)

@@ -1,29 +1,56 @@
-"""A fixed number of threads with a bounded queue before them, for work that blocks.
+"""Threads with bounded, fair queues before them, for work that blocks.
 
 In: a function and its arguments, from any event loop. Out: what it returned or raised, or
 at once `Unavailable` (the queue is full) or at the deadline `DeadlineExceeded`.
 
 Who waits here can leave: a caller that is cancelled, or whose deadline passes, takes its
 work out of the queue. Work that has begun cannot be stopped; it ends unobserved, and keeps
-its thread until then.
+its thread until then. Where there are limits, work that goes on for too long after its caller
+left is written off: another thread takes the place of its own, and its owner is told.
 """
 
 from __future__ import annotations
 
 import asyncio
+import enum
+import functools
+import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, TypeVarTuple
 
+from sigrun.concurrency.fair_queue import FairQueue, Share
 from sigrun.errors import DeadlineExceeded, Unavailable
 from sigrun.telemetry.metrics import Gauge
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
+
+logger = logging.getLogger(__name__)
+
+_SPARE = 32  # threads beyond their number, for owners who would have none
+_MAX_WRITTEN_OFF = 64  # calls that run on beside the others; one more keeps its place
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """For how long calls may run."""
+
+    longest_s: float  # of a call without a deadline, from when it comes
+    overtime_s: float  # after the deadline, or after the caller has left: then it is written off
+
+
+class _Stage(enum.Enum):
+    """How far a job has come."""
+
+    WAITING = enum.auto()
+    RUNNING = enum.auto()  # or on its way into a thread
+    WRITTEN_OFF = enum.auto()  # runs, in a thread that counts no more
+    ENDED = enum.auto()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,31 +60,42 @@ class ThreadsStatistics:
     threads: int
     running: int
     waiting: int
+    written_off: int
 
 
 class Threads:
-    """Runs blocking calls in threads, so many at a time; a context manager that closes.
+    """Runs blocking calls in up to `count` threads; a context manager that closes.
 
     Used from event loops; its own threads are daemons, so that a call that never returns
-    cannot keep the process from ending.
+    cannot keep the process from ending. `max_waiting` calls may wait of those that are run
+    here, and as many of each `owner` as it says. With `patience_s` an owner of whom nothing
+    runs waits that long before it gets a thread beyond `count`.
     """
 
-    def __init__(self, *, name: str, count: int, max_waiting: int) -> None:
+    def __init__(
+        self,
+        *,
+        name: str,
+        count: int,
+        max_waiting: int,
+        limits: Limits | None = None,
+        patience_s: float = 0.0,
+    ) -> None:
         self._name = name
         self._count = count
-        self._max_waiting = max_waiting
+        self.limits = limits
+        self._patience_s = patience_s
         self._lock = threading.Lock()
-        self._waiting: dict[_Job[Any], None] = {}  # in order of arrival
-        self._running = 0
+        self._queue: FairQueue[_Job[Any]] = FairQueue(
+            places=count, spare_places=_SPARE, patience_s=patience_s
+        )
+        self._ready: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
+        self._threads: set[threading.Thread] = set()
+        self._started = 0
+        self._idle = 0
+        self._written_off = 0
         self._is_closed = False
-        # One token per job that was queued; a job that left its place leaves its token.
-        self._tokens: queue.SimpleQueue[bool] = queue.SimpleQueue()
-        self._threads = [
-            threading.Thread(target=self._work, name=f"{name}-{number}", daemon=True)
-            for number in range(count)
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._own = self.owner(f"the {name} threads", max_waiting=max_waiting)
 
     def __enter__(self) -> Self:
         return self
@@ -70,44 +108,195 @@ class Threads:
     ) -> None:
         self.close()
 
+    def owner(
+        self, name: str, *, max_waiting: int, on_write_off: Callable[[], None] | None = None
+    ) -> ThreadOwner:
+        """Return a share of the threads; `on_write_off` is called on its callers' event loop."""
+        return ThreadOwner(self, Share(name, max_waiting), on_write_off)
+
     @property
     def statistics(self) -> ThreadsStatistics:
-        """How much runs and waits now."""
+        """What the threads do at this moment."""
         with self._lock:
             return ThreadsStatistics(
-                threads=self._count, running=self._running, waiting=len(self._waiting)
+                threads=len(self._threads),
+                running=self._queue.running,
+                waiting=self._queue.waiting,
+                written_off=self._written_off,
             )
 
-    def readings(self) -> Iterable[Gauge]:
-        """Return `statistics` as metrics."""
+    def readings(self) -> Iterator[Gauge]:
+        """Yield `statistics` as metrics."""
         now, labels = self.statistics, {"threads": self._name}
         for name, help, value in (
             ("sigrun_threads", "Threads of this kind", now.threads),
             ("sigrun_threads_running", "Work that runs in a thread", now.running),
             ("sigrun_threads_waiting", "Work that waits for a thread", now.waiting),
+            (
+                "sigrun_threads_written_off",
+                "Work that goes on long after it was given up, beside the rest",
+                now.written_off,
+            ),
         ):
             yield Gauge(name=name, help=help, value=value, labels=labels)
 
     async def run(
         self, call: Callable[[*Ts], T], *arguments: *Ts, deadline: float | None = None
     ) -> T:
+        """Return what `call(*arguments)` returns in one of the threads; see `ThreadOwner.run`."""
+        return await self._own.run(call, *arguments, deadline=deadline)
+
+    def close(self, *, grace_s: float = 0.0) -> None:
+        """Refuse what waits and what comes, and wait for running work up to `grace_s`."""
+        with self._lock:
+            self._is_closed = True
+            refused, threads = self._queue.clear(), [*self._threads]
+        for job in refused:
+            job.deliver(None, self._closed())
+        for _ in threads:
+            self._ready.put(None)
+        ends_at = time.monotonic() + grace_s
+        for thread in threads:
+            thread.join(max(0.0, ends_at - time.monotonic()))
+
+    def _closed(self) -> Unavailable:
+        return Unavailable(f"The {self._name} threads are closed")
+
+    def enqueue(self, job: _Job[Any], now: float) -> None:
+        """Let `job` begin or wait; for `ThreadOwner`. Raises `Unavailable`."""
+        with self._lock:
+            if self._is_closed:
+                raise self._closed()
+            self._queue.add(job.share, job, now, job.deadline)
+            self._begin(now)
+            is_first = job.stage is _Stage.WAITING and not job.share.running
+        if is_first and self._patience_s:
+            job.loop.call_later(self._patience_s, self._begin_patient)
+
+    def leave(self, job: _Job[Any]) -> None:
+        """Take `job`, for which nobody waits any more, out of the queue, or watch it run."""
+        with self._lock:
+            self._queue.remove(job.share, job)
+        if job.stage is _Stage.RUNNING and self.limits is not None:
+            job.loop.call_later(self.limits.overtime_s, self._write_off, job)
+
+    def _begin_patient(self) -> None:
+        with self._lock:
+            self._begin(time.monotonic())
+
+    def _begin(self, now: float) -> None:
+        """Hand the jobs that may begin to threads that are idle or new. The lock is held."""
+        while (job := self._queue.take(now)) is not None:
+            job.stage = _Stage.RUNNING
+            self._ready.put(job)
+            if self._idle:
+                self._idle -= 1
+            else:
+                self._start_thread()
+
+    def _start_thread(self) -> None:
+        name = f"{self._name}-{self._started}"
+        thread = threading.Thread(target=self._work, name=name, daemon=True)
+        self._started += 1
+        self._threads.add(thread)
+        thread.start()
+
+    def _work(self) -> None:
+        thread = threading.current_thread()
+        while (job := self._ready.get()) is not None:
+            while job is not None:
+                job.thread, job.began_at = thread, time.monotonic()
+                job = self._perform(job)
+            if thread not in self._threads:
+                return  # another has its place
+
+    def _perform(self, job: _Job[Any]) -> _Job[Any] | None:
+        """Make a call, and return the next one for this thread if there is one."""
+        result, error = job.outcome()
+        with self._lock:
+            following = self._end(job)  # before the caller hears of it: the place is free by then
+        job.deliver(result, error)
+        del result, error  # see `ThreadOwner.run`
+        return following
+
+    def _end(self, job: _Job[Any]) -> _Job[Any] | None:
+        stage, job.stage = job.stage, _Stage.ENDED
+        if stage is _Stage.WRITTEN_OFF:
+            job.share.written_off -= 1
+            self._written_off -= 1
+            return None
+        now = time.monotonic()
+        self._queue.end(job.share, now - job.began_at)
+        following = self._queue.take(now)
+        if following is None:
+            self._idle += 1
+        else:
+            following.stage = _Stage.RUNNING
+        return following
+
+    def _write_off(self, job: _Job[Any]) -> None:
+        """Let another thread take the place of the one in which `job` still runs."""
+        with self._lock:
+            if job.stage is not _Stage.RUNNING or job.thread is None:
+                return
+            if self._written_off >= _MAX_WRITTEN_OFF:
+                logger.error("%s: another run does not end, and keeps its place", job.share.name)
+                return
+            job.stage = _Stage.WRITTEN_OFF
+            self._written_off += 1
+            self._queue.write_off(job.share)
+            self._threads.discard(job.thread)
+            self._begin(time.monotonic())
+        logger.warning("%s: a run does not end, and is written off", job.share.name)
+        job.owner.wrote_off()
+
+
+class ThreadOwner:
+    """The share of one owner in `Threads`, with a queue of its own."""
+
+    __slots__ = ("_on_write_off", "_threads", "share")
+
+    def __init__(
+        self, threads: Threads, share: Share[_Job[Any]], on_write_off: Callable[[], None] | None
+    ) -> None:
+        self._threads = threads
+        self.share = share
+        self._on_write_off = on_write_off
+
+    @property
+    def written_off(self) -> int:
+        """How many calls were written off and still run."""
+        return self.share.written_off
+
+    def wrote_off(self) -> None:
+        """Tell the owner that a call was written off; on the event loop."""
+        if self._on_write_off is not None:
+            self._on_write_off()
+
+    async def run(
+        self, call: Callable[[*Ts], T], *arguments: *Ts, deadline: float | None = None
+    ) -> T:
         """Return what `call(*arguments)` returns in one of the threads, or raise what it raises.
 
-        `deadline` is in `time.monotonic` seconds. Raises `Unavailable` when the queue is
-        full or this is closed, `DeadlineExceeded` when the time is up before or meanwhile.
+        `deadline` is in `time.monotonic` seconds. Raises `Unavailable` when the queue is full,
+        or too long for the deadline, or this is closed, `DeadlineExceeded` when the time is up
+        before or meanwhile.
         """
-        wait_s = None if deadline is None else deadline - time.monotonic()
-        if wait_s is not None and wait_s <= 0:
+        now = time.monotonic()
+        limits = self._threads.limits
+        if deadline is None and limits is not None:
+            deadline = now + limits.longest_s
+        if deadline is not None and deadline <= now:
             raise DeadlineExceeded
         loop = asyncio.get_running_loop()
         reply: asyncio.Future[T] = loop.create_future()
-        job = _Job(lambda: call(*arguments), deadline, loop, reply)
-        self._enqueue(job)
-        timer = None if wait_s is None else loop.call_later(wait_s, job.expire)
+        job = _Job(functools.partial(call, *arguments), deadline, loop, reply, self)
+        self._threads.enqueue(job, now)
+        timer = None if deadline is None else loop.call_later(deadline - now, job.expire)
         try:
             return await reply
         except BaseException:
-            self._withdraw(job)
+            self._threads.leave(job)
             raise
         finally:
             if timer is not None:
@@ -117,62 +306,21 @@ class Threads:
             # until garbage is collected. So nobody does.
             del reply
 
-    def close(self, *, grace_s: float = 0.0) -> None:
-        """Refuse what waits and what comes, and wait for running work up to `grace_s`."""
-        with self._lock:
-            self._is_closed = True
-            refused, self._waiting = list(self._waiting), {}
-        for job in refused:
-            job.deliver(None, Unavailable(f"The {self._name} threads are closed"))
-        for _ in self._threads:
-            self._tokens.put(False)
-        ends_at = time.monotonic() + grace_s
-        for thread in self._threads:
-            thread.join(max(0.0, ends_at - time.monotonic()))
-
-    def _enqueue(self, job: _Job[Any]) -> None:
-        with self._lock:
-            if self._is_closed:
-                raise Unavailable(f"The {self._name} threads are closed")
-            # Both are counted: a job that an idle thread is about to take waits for nobody.
-            if self._running + len(self._waiting) >= self._count + self._max_waiting:
-                raise Unavailable(
-                    f"The {self._name} queue is full: {len(self._waiting)} wait for "
-                    f"{self._count} threads, and no more than {self._max_waiting} may"
-                )
-            self._waiting[job] = None
-        self._tokens.put(True)
-
-    def _withdraw(self, job: _Job[Any]) -> None:
-        with self._lock:
-            self._waiting.pop(job, None)
-
-    def _work(self) -> None:
-        while self._tokens.get():
-            if (job := self._take()) is not None:
-                self._perform(job)
-            del job  # else its arrays would live until the next one comes
-
-    def _take(self) -> _Job[Any] | None:
-        with self._lock:
-            job = next(iter(self._waiting), None)
-            if job is not None:
-                del self._waiting[job]
-                self._running += 1
-            return job
-
-    def _perform(self, job: _Job[Any]) -> None:
-        result, error = job.outcome()
-        with self._lock:
-            self._running -= 1  # before the caller hears of it: the place is free by then
-        job.deliver(result, error)
-        del result, error  # see `run`
-
 
 class _Job(Generic[T]):
     """One call and the caller that waits for it."""
 
-    __slots__ = ("_call", "_deadline", "_loop", "_reply")
+    __slots__ = (
+        "_call",
+        "_reply",
+        "began_at",
+        "deadline",
+        "loop",
+        "owner",
+        "share",
+        "stage",
+        "thread",
+    )
 
     def __init__(
         self,
@@ -180,25 +328,34 @@ class _Job(Generic[T]):
         deadline: float | None,
         loop: asyncio.AbstractEventLoop,
         reply: asyncio.Future[T],
+        owner: ThreadOwner,
     ) -> None:
-        self._call = call
-        self._deadline = deadline
-        self._loop = loop
+        self._call: Callable[[], T] | None = call
         self._reply: asyncio.Future[T] | None = reply
+        self.deadline = deadline
+        self.loop = loop
+        self.owner = owner
+        self.share = owner.share
+        self.stage = _Stage.WAITING
+        self.began_at = 0.0
+        self.thread: threading.Thread | None = None
 
     def outcome(self) -> tuple[T | None, BaseException | None]:
         """Make the call, unless it is too late for it; in a thread."""
-        if self._deadline is not None and self._deadline <= time.monotonic():
+        call, self._call = self._call, None  # it holds a request, and this may be kept for longer
+        if call is None or self._reply is None or self._reply.done():  # the caller has left
+            return None, None
+        if self.deadline is not None and self.deadline <= self.began_at:
             return None, DeadlineExceeded()
         try:
-            return self._call(), None
+            return call(), None
         except BaseException as error:  # whatever it is, the caller waits for it
             return None, error
 
     def deliver(self, result: T | None, error: BaseException | None) -> None:
         """Hand the outcome to the caller's event loop; in any thread."""
         try:
-            self._loop.call_soon_threadsafe(self._settle, result, error)
+            self.loop.call_soon_threadsafe(self._settle, result, error)
         except RuntimeError:  # the loop is closed, nobody waits
             return
 

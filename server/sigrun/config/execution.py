@@ -17,7 +17,8 @@ SERVING_TAGS = frozenset({"serve"})
 class ExecutionOptions:
     """How SavedModels are loaded and run.
 
-    Raises `InvalidArgument` for a number below zero, or a queue without room.
+    Raises `InvalidArgument` for a number below zero, a time that is none, or a queue without
+    room.
     """
 
     saved_model_tags: frozenset[str] = SERVING_TAGS
@@ -33,20 +34,34 @@ class ExecutionOptions:
     inter_op_threads: int = 0  # 0: none, a run stays in its caller's thread
     session_config: bytes = b""  # a serialized tensorflow.ConfigProto; empty: none
 
+    # For how long requests that are made up may run at load, all of a model together. After it
+    # the model is served as it is.
+    sample_runs_s: float = 20.0
+
     # Threads that run signatures, but for runs that are so short that the event loop does
-    # them itself; and how many runs may wait for one.
+    # them itself. Models share them fairly: each has a queue of its own, of so many runs.
     runner_threads: int = 0  # 0: one per available CPU
-    max_waiting_runs: int = 1024
+    max_queued_runs_per_model: int = 1024
     load_threads: int = 0  # 0: half of the available CPUs, the other half goes on serving
+
+    # A run without a deadline has this one. A run that goes on for so much longer than its
+    # deadline, or after its caller has left, is written off; and while so many of a model do
+    # not end, it refuses more.
+    max_run_s: float = 600.0
+    max_run_overtime_s: float = 30.0
+    max_written_off_runs: int = 4
+    max_load_s: float = 1800.0  # then a load is given up
 
     def __post_init__(self) -> None:
         for name in ("intra_op_threads", "inter_op_threads", "runner_threads", "load_threads"):
             if getattr(self, name) < 0:
                 raise InvalidArgument(f"{name} must be 0 or more; got {getattr(self, name)}")
-        if self.max_waiting_runs < 1:
-            raise InvalidArgument(
-                f"max_waiting_runs must be 1 or more; got {self.max_waiting_runs}"
-            )
+        for name in ("max_queued_runs_per_model", "max_written_off_runs"):
+            if getattr(self, name) < 1:
+                raise InvalidArgument(f"{name} must be 1 or more; got {getattr(self, name)}")
+        for name in ("max_run_s", "max_run_overtime_s", "max_load_s", "sample_runs_s"):
+            if not getattr(self, name) > 0:
+                raise InvalidArgument(f"{name} must be more than 0; got {getattr(self, name)}")
 
     def choose_runner_threads(self, cpus: int) -> int:
         """Return how many threads run signatures on a machine with `cpus` to use."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,13 @@ class TlsOptions:
     verify_client: bool = False
 
 
+class Transport(enum.Enum):
+    """Who speaks HTTP/2 on the gRPC port."""
+
+    OWN = "own"
+    GRPCIO = "grpcio"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GrpcOptions:
     """The gRPC side. Port None: no TCP; port 0: any free one.
@@ -34,6 +42,7 @@ class GrpcOptions:
     host: str = "0.0.0.0"  # noqa: S104  # as TensorFlow Serving: reachable from outside
     port: int | None = 8500
     socket_path: str = ""
+    transport: Transport = Transport.OWN
     channel_arguments: Mapping[str, str | int] = field(default_factory=lambda: MappingProxyType({}))
     tls: TlsOptions | None = None
     enable_health: bool = True
@@ -84,6 +93,7 @@ class ServerConfig:
     batching: BatchingOptions | None = None  # None: requests run one by one
     has_batching_per_model: bool = False  # sizes and times are then in the version directories
     check_method_names: bool = False
+    access_log: bool = False
     shutdown_grace_s: float = 30.0
 
     def __post_init__(self) -> None:

@@ -23,10 +23,23 @@ _ROOT_ERRORS = re.compile(
     r"^\d+ root error\(s\) found\.$|^\d+ successful operations\.$|^\d+ derived errors ignored\.$"
 )
 _ROOT_ERROR = re.compile(r"^\s*\(\d+\)\s+(?:[A-Z][A-Z_]+: )?")
-_NODE = re.compile(r"\s*\[\[(?:\{\{function_node [^}]*\}\}\s*)?\{\{node ([^}]*)\}\}[^\n]*?\]\]")
+_NODE = re.compile(
+    r"\s*\[\[(?:\{\{function_node [^}]*\}\}\s*)?\{\{node (?:frozen/)?([^}]*)\}\}[^\n]*?\]\]"
+)
+# `frozen/` is the scope that a session puts before the names of an optimised graph.
 _DERIVED_NODE = re.compile(r"^\s+\[\[[^\n]*\]\]\s*$", re.MULTILINE)
 _FUNCTION = re.compile(r"\{\{function_node [^}]*\}\}\s*")
-_INLINE_NODE = re.compile(r"\{\{node ([^}]*)\}\}")
+_INLINE_NODE = re.compile(r"\{\{node (?:frozen/)?([^}]*)\}\}")
+_MISSING_OPERATION = re.compile(r"(Op type not registered '([^']+)'[^.\n]*\.)[^\n]*")
+# Which package usually brings operations with such names.
+_PACKAGES = (
+    (re.compile(r"^TFText>|Sentencepiece|Tokenize|UTF8|^RegexSplit|^RougeL"), "tensorflow-text"),
+    (re.compile(r"^Addons>"), "tensorflow-addons"),
+    (re.compile(r"^SimpleML"), "tensorflow-decision-forests"),
+    (re.compile(r"^IO>"), "tensorflow-io"),
+    (re.compile(r"^TFRA>"), "tensorflow-recommenders-addons"),
+    (re.compile(r"^Horovod"), "horovod"),
+)
 _OPERATION = re.compile(r"\s*\[Op:[^\]\n]*\](?: name:[^\n]*)?")
 
 
@@ -50,6 +63,7 @@ def readable(message: str) -> str:
 
     The name of the node that failed is kept, once, at the end.
     """
+    message = _MISSING_OPERATION.sub(_missing_operation, message)
     node = _NODE.search(message)
     text = _DERIVED_NODE.sub("", _NODE.sub("", message))
     text = _OPERATION.sub("", _INLINE_NODE.sub(r"\1", _FUNCTION.sub("", text)))
@@ -60,6 +74,19 @@ def readable(message: str) -> str:
     elif node is not None and _is_worth_telling(node[1], text):
         text += f" (node {node[1]})"
     return _shortened(text)
+
+
+def _missing_operation(match: re.Match[str]) -> str:
+    """Return what TensorFlow says of an operation that it lacks, and where that comes from."""
+    name = match[2]
+    usual = [package for pattern, package in _PACKAGES if pattern.search(name)]
+    known = ", ".join(dict.fromkeys(package for _, package in _PACKAGES))
+    source = (
+        f"the package {usual[0]} usually brings it"
+        if usual
+        else f"a library brings it, such as those in the packages {known}"
+    )
+    return f"{match[1]} The operation {name} is not one of TensorFlow's own: {source}."
 
 
 def _without_traces(lines: list[str]) -> list[str]:

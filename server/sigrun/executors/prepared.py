@@ -97,6 +97,13 @@ class PreparedCalls:
         kept = self._kept.get((inputs, outputs))
         return kept if kept is not None else self._get_extra(inputs, outputs)
 
+    def renewed(self, make_call: MakeCall) -> PreparedCalls:
+        """Return calls for the same names, made anew; what is known of their runs is kept."""
+        other = PreparedCalls(make_call, self._may_be_inline, max_extra=self._max_extra)
+        for names, old in self._kept.items():
+            other._kept[names] = PreparedCall(prepare(*names, make_call), old.placement)
+        return other
+
     def clear(self) -> None:
         """Forget every call, and refuse to make others; one that runs holds the model itself."""
         with self._lock:

@@ -1,8 +1,8 @@
-"""What the HTTP port stands in front of: the models of this process, or of servers upstream.
+"""What the doors stand in front of: the models of this process, or of servers upstream.
 
-`InferenceService` and `ModelManagement` are the one, `wire.grpc.upstream` is the other; the
-translator does not know which of the two it talks to. Every method raises a `SigrunError`
-whose code and text go to the caller as they are.
+`InferenceService` and `ModelManagement` are the one, `wire.upstream` is the other; a door does
+not know which of the two it talks to, nor what is wrapped around it. Every method raises
+a `SigrunError` whose code and text go to the caller as they are.
 """
 
 from __future__ import annotations
@@ -15,11 +15,14 @@ from sigrun.inference.calls import (
     ExamplesCall,
     MetadataCall,
     MetadataResult,
+    MultiInferenceCall,
+    MultiInferenceResult,
     PredictCall,
     PredictResult,
     RegressResult,
     StatusCall,
 )
+from sigrun.inference.context import CallContext
 from sigrun.servables.state import ServableState
 
 
@@ -35,6 +38,9 @@ class Inference(Protocol):
     async def regress(self, call: ExamplesCall) -> RegressResult:
         """Return one value for each example."""
 
+    async def multi_inference(self, call: MultiInferenceCall) -> MultiInferenceResult:
+        """Run several signatures of one model on the same examples, as one run."""
+
     async def metadata(self, call: MetadataCall) -> MetadataResult:
         """Return the signatures of a model."""
 
@@ -48,11 +54,10 @@ class Management(Protocol):
         Raises `NotFound` for a model or version never heard of.
         """
 
-    async def models(self, deadline: float | None) -> Mapping[str, Mapping[int, ServableState]]:
+    async def models(self, context: CallContext) -> Mapping[str, Mapping[int, ServableState]]:
         """Return the states of the versions of every model, by name.
 
-        `deadline` is in `time.monotonic` seconds. Raises `Unimplemented` where a server
-        upstream cannot list its models.
+        Raises `Unimplemented` where a server upstream cannot list its models.
         """
 
     async def blockers(self) -> Sequence[str]:

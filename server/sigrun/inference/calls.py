@@ -1,13 +1,18 @@
 """What is asked and what is answered, as values: the same for gRPC, JSON and the rest.
 
-Every `deadline` is in `time.monotonic` seconds, None for a caller who waits for ever.
+A call can be logged, replayed, mirrored or sent on: nothing in it calls back into a transport.
+What every Predict makes is a NamedTuple: it is as frozen as a dataclass, and made, compared and
+hashed several times faster.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
+from sigrun.concurrency.pace import Pace
+from sigrun.inference.context import CallContext
 from sigrun.tensors.signature import Array, Signature
 
 DEFAULT_SIGNATURE = "serving_default"
@@ -15,8 +20,7 @@ METADATA_FIELD = "signature_def"
 """The kind of metadata that there is: TensorFlow Serving's `signature_def`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelSpec:
+class ModelSpec(NamedTuple):
     """How a request names its target; at most one of `version` and `label` is set."""
 
     name: str
@@ -25,8 +29,7 @@ class ModelSpec:
     signature_name: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResolvedSpec:
+class ResolvedSpec(NamedTuple):
     """What answered: the version a label or "latest" came to, the default filled in."""
 
     name: str
@@ -34,26 +37,39 @@ class ResolvedSpec:
     signature_name: str = ""
 
 
-BindInputs = Callable[[Signature], Awaitable[Mapping[str, Array]]]
-"""Turns the body of a request into arrays by alias, once its signature is known.
+class Arrays(NamedTuple):
+    """Inputs that are arrays already, by alias."""
 
-A transport supplies it, since JSON cannot be read without the dtypes, and no body need be
-read for a model that is not there. It raises `InvalidArgument` for what it cannot read.
-"""
+    by_alias: Mapping[str, Array]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PredictCall:
+class Unbound(Protocol):
+    """Inputs that become arrays once the signature is known: JSON has no dtypes of its own.
+
+    They are values all the same: binding does not change them.
+    """
+
+    @property
+    def cost_s(self) -> float:
+        """The time that `bind` is expected to take."""
+
+    def bind(self, signature: Signature, pace: Pace) -> Mapping[str, Array]:
+        """Return the arrays by alias. Raises `InvalidArgument` for what does not fit."""
+
+
+Inputs = Arrays | Unbound
+
+
+class PredictCall(NamedTuple):
     """Run a signature on tensors. An empty `output_filter` asks for every output."""
 
     spec: ModelSpec
-    inputs: BindInputs
+    inputs: Inputs
+    context: CallContext
     output_filter: Sequence[str] = ()
-    deadline: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PredictResult:
+class PredictResult(NamedTuple):
     """The outputs that were asked for, by alias."""
 
     spec: ResolvedSpec
@@ -66,7 +82,7 @@ class ExamplesCall:
 
     spec: ModelSpec
     examples: Array
-    deadline: float | None = None
+    context: CallContext
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +126,7 @@ class MultiInferenceCall:
 
     tasks: Sequence[InferenceTask]
     examples: Array
-    deadline: float | None = None
+    context: CallContext
 
 
 MultiInferenceResult = Sequence[ClassifyResult | RegressResult]
@@ -123,7 +139,7 @@ class MetadataCall:
 
     spec: ModelSpec
     fields: Sequence[str]
-    deadline: float | None = None
+    context: CallContext
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,4 +155,4 @@ class StatusCall:
     """Ask for the states of a model's versions; a label in `spec` does not narrow them."""
 
     spec: ModelSpec
-    deadline: float | None = None
+    context: CallContext

@@ -8,6 +8,7 @@ half_plus_two says `[?,1]` and is fed `[3]`).
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from sigrun.errors import Internal, InvalidArgument, SignatureNotFound, Unimplemented
@@ -31,6 +32,8 @@ REGRESS_OUTPUT = "outputs"
 
 Signatures = Mapping[str, Signature]
 
+_MAX_NAMES_SHOWN = 100
+
 
 def predict_signature(signatures: Signatures, name: str, *, check_method: bool) -> Signature:
     """Return the signature that a Predict request runs.
@@ -41,7 +44,7 @@ def predict_signature(signatures: Signatures, name: str, *, check_method: bool) 
     name = name or DEFAULT_SIGNATURE
     signature = signatures.get(name)
     if signature is None:
-        raise SignatureNotFound(name)
+        raise SignatureNotFound(name, signatures)
     methods = (PREDICT_METHOD, CLASSIFY_METHOD, REGRESS_METHOD)
     if check_method and signature.method_name not in methods:
         raise Internal(
@@ -78,16 +81,14 @@ def check_input_names(signature: Signature, names: Collection[str]) -> None:
 def complete_inputs(signature: Signature, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
     """Return `inputs` with the signature's defaults where one is missing.
 
-    Raises `InvalidArgument` for an array of the wrong dtype, or one missing.
+    Raises `InvalidArgument` for an array of the wrong dtype, one missing or one too many.
     """
-    if len(inputs) != len(signature.inputs):
+    if inputs.keys() != signature.inputs.keys():
         check_input_names(signature, inputs)
         inputs = {**signature.defaults, **inputs}
     for alias, spec in signature.inputs.items():
-        array = inputs.get(alias)
-        if array is None:
-            check_input_names(signature, inputs)
-        elif spec.dtype is None or array.dtype != spec.dtype.numpy:
+        array = inputs[alias]
+        if spec.dtype is None or array.dtype != spec.dtype.numpy:
             raise _mismatch(signature, alias, spec, array)
     return inputs
 
@@ -262,7 +263,11 @@ def joined_alias(signature: Signature, alias: str) -> str:
 
 
 def _set(names: Iterable[str]) -> str:
-    return "{" + ",".join(sorted(names)) + "}"
+    """Return the names in order; of a crowd, which a client may send, only the first."""
+    first = heapq.nsmallest(_MAX_NAMES_SHOWN + 1, names)
+    if len(first) > _MAX_NAMES_SHOWN:
+        first[-1] = "..."
+    return "{" + ",".join(first) + "}"
 
 
 def _describe(signature: Signature) -> str:

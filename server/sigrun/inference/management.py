@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from sigrun.config.models import ModelSet
 from sigrun.errors import DeadlineExceeded, NotFound, SigrunError
 from sigrun.inference.calls import StatusCall
+from sigrun.inference.context import CallContext
 from sigrun.servables.models import ServedModels
 from sigrun.servables.monitor import ServableStateMonitor
 from sigrun.servables.readiness import Readiness
@@ -49,7 +50,7 @@ class ModelManagement:
             raise self._models.absence.of_status(spec.name, spec.version)
         return {spec.version: states[spec.version]}
 
-    async def models(self, deadline: float | None) -> Mapping[str, Mapping[int, ServableState]]:
+    async def models(self, context: CallContext) -> Mapping[str, Mapping[int, ServableState]]:
         """Return the states of the versions of every model known, by name."""
         return {name: self._states(name) for name in self._readiness.models()}
 

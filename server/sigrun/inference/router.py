@@ -10,7 +10,7 @@ from sigrun.servables.labels import UnknownLabel, VersionLabels
 from sigrun.servables.manager import AspiredVersionsManager
 
 
-class Resolver:
+class Router:
     """Finds what a request names. `absence` adds to an error why it is not there."""
 
     def __init__(
@@ -44,8 +44,5 @@ class Resolver:
 
 def resolved(spec: ModelSpec, handle: ServableHandle) -> ResolvedSpec:
     """Return the spec of an answer: the version that gave it, the default signature by name."""
-    return ResolvedSpec(
-        name=handle.id.name,
-        version=handle.id.version,
-        signature_name=spec.signature_name or DEFAULT_SIGNATURE,
-    )
+    id = handle.id
+    return ResolvedSpec(id.name, id.version, spec.signature_name or DEFAULT_SIGNATURE)

@@ -1,4 +1,4 @@
-"""The path of a request, for every transport: resolve and pin, check, run, answer.
+"""The path of a request, for every transport: pin, bind, check, run, answer.
 
 A handle is held from the choice of the version to its last output, so that a version is
 never unloaded under a request, and a swap never fails one.
@@ -6,12 +6,15 @@ never unloaded under a request, and a swap never fails one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Mapping, Sequence
 
+from sigrun.concurrency.offload import Offload
 from sigrun.errors import InvalidArgument
 from sigrun.inference import checks
 from sigrun.inference.calls import (
     METADATA_FIELD,
+    Arrays,
     ClassifyResult,
     ExamplesCall,
     InferenceTask,
@@ -24,8 +27,10 @@ from sigrun.inference.calls import (
     PredictResult,
     RegressResult,
     ResolvedSpec,
+    Unbound,
 )
-from sigrun.inference.router import Resolver, resolved
+from sigrun.inference.context import CallContext
+from sigrun.inference.router import Router, resolved
 from sigrun.servables.handle import ServableHandle
 from sigrun.servables.servable import Servable
 from sigrun.tensors.signature import CLASSIFY_METHOD, REGRESS_METHOD, Array, Signature
@@ -38,22 +43,31 @@ class InferenceService:
     With `check_method_names` a signature must be of the kind that is asked of it.
     """
 
-    def __init__(self, resolver: Resolver, *, check_method_names: bool = False) -> None:
-        self._resolver = resolver
+    def __init__(
+        self, router: Router, offload: Offload, *, check_method_names: bool = False
+    ) -> None:
+        self._router = router
+        self._offload = offload
         self._check_method_names = check_method_names
 
     async def predict(self, call: PredictCall) -> PredictResult:
         """Run a signature on tensors."""
-        with self._resolver.pin(call.spec) as handle:
+        with self._router.pin(call.spec) as handle:
             servable = handle.servable
             signature = checks.predict_signature(
                 servable.signatures,
                 call.spec.signature_name,
                 check_method=self._check_method_names,
             )
-            inputs = checks.complete_inputs(signature, await call.inputs(signature))
+            inputs = call.inputs
+            arrays = (
+                inputs.by_alias
+                if isinstance(inputs, Arrays)
+                else await self._bound(inputs, signature, call.context)
+            )
+            arrays = checks.complete_inputs(signature, arrays)
             aliases = checks.output_aliases(signature, call.output_filter)
-            outputs = await servable.run(signature, inputs, aliases, deadline=call.deadline)
+            outputs = await servable.run(signature, arrays, aliases, deadline=call.context.deadline)
             return PredictResult(
                 spec=resolved(call.spec, handle),
                 outputs=dict(zip(aliases, outputs, strict=True)),
@@ -61,7 +75,7 @@ class InferenceService:
 
     async def classify(self, call: ExamplesCall) -> ClassifyResult:
         """Return the classes of each example."""
-        with self._resolver.pin(call.spec) as handle:
+        with self._router.pin(call.spec) as handle:
             signature = self._examples_signature(handle, call.spec, CLASSIFY_METHOD)
             outputs = await _run_on_examples(handle.servable, signature, CLASSIFY_METHOD, call)
             return _classify_result(
@@ -70,7 +84,7 @@ class InferenceService:
 
     async def regress(self, call: ExamplesCall) -> RegressResult:
         """Return one value for each example."""
-        with self._resolver.pin(call.spec) as handle:
+        with self._router.pin(call.spec) as handle:
             signature = self._examples_signature(handle, call.spec, REGRESS_METHOD)
             outputs = await _run_on_examples(handle.servable, signature, REGRESS_METHOD, call)
             return _regress_result(outputs, len(call.examples), resolved(call.spec, handle))
@@ -78,7 +92,7 @@ class InferenceService:
     async def multi_inference(self, call: MultiInferenceCall) -> MultiInferenceResult:
         """Run several signatures of one model on the same examples, as one run."""
         first = call.tasks[0].spec if call.tasks else ModelSpec(name="")
-        with self._resolver.pin(first) as handle:
+        with self._router.pin(first) as handle:
             signatures = self._task_signatures(handle, call.tasks)
             aliases = [
                 checks.wanted_outputs(signature, task.method_name)
@@ -89,7 +103,7 @@ class InferenceService:
             inputs = checks.complete_inputs(joint, dict.fromkeys(joint.inputs, call.examples))
             outputs = iter(
                 await handle.servable.run(
-                    joint, inputs, tuple(joint.outputs), deadline=call.deadline
+                    joint, inputs, tuple(joint.outputs), deadline=call.context.deadline
                 )
             )
             return [
@@ -112,11 +126,17 @@ class InferenceService:
         for field in call.fields:
             if field != METADATA_FIELD:
                 raise InvalidArgument(f"Metadata field {field} is not supported")
-        with self._resolver.pin(call.spec) as handle:
+        with self._router.pin(call.spec) as handle:
             return MetadataResult(
                 spec=ResolvedSpec(name=handle.id.name, version=handle.id.version),
                 signatures=handle.servable.signatures,
             )
+
+    async def _bound(
+        self, inputs: Unbound, signature: Signature, context: CallContext
+    ) -> Mapping[str, Array]:
+        bind = functools.partial(inputs.bind, signature)
+        return await self._offload.run(bind, cost_s=inputs.cost_s, deadline=context.deadline)
 
     def _examples_signature(
         self, handle: ServableHandle, spec: ModelSpec, method: str
@@ -158,7 +178,7 @@ async def _run_on_examples(
     _check_examples(call.examples)
     inputs = checks.complete_inputs(signature, {checks.EXAMPLES_INPUT: call.examples})
     aliases = checks.wanted_outputs(signature, method)
-    return await servable.run(signature, inputs, aliases, deadline=call.deadline)
+    return await servable.run(signature, inputs, aliases, deadline=call.context.deadline)
 
 
 def _check_examples(examples: Array) -> None:

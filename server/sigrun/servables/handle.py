@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from types import TracebackType
 
+from sigrun.errors import SigrunError
 from sigrun.servables.servable import Servable, ServableId
 
 
@@ -35,7 +36,10 @@ class Pins:
 
 
 class ServableHandle:
-    """A servable, pinned until the `with` block ends. Hold it briefly; release it once."""
+    """A servable, pinned until the `with` block ends. Hold it briefly; release it once.
+
+    What goes wrong inside the block is told which version it went wrong with.
+    """
 
     __slots__ = ("_pins", "id", "servable")
 
@@ -55,3 +59,5 @@ class ServableHandle:
         traceback: TracebackType | None,
     ) -> None:
         self._pins.remove()
+        if error is not None and isinstance(error, SigrunError):
+            error.servable = (self.id.name, self.id.version)

@@ -16,6 +16,7 @@ from prometheus_client.core import (
     GaugeMetricFamily,
     HistogramMetricFamily,
     Metric,
+    UnknownMetricFamily,
 )
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.registry import CollectorRegistry
@@ -61,17 +62,27 @@ class Counter(_Named):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Untyped(_Named):
+    """How often something has happened, under a name that another server gave it.
+
+    Prometheus wants `_total` behind the name of a counter; such a name has none.
+    """
+
+    value: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Distribution(_Named):
     """How values are distributed."""
 
     value: Histogram
 
 
-Reading = Gauge | Counter | Distribution
+Reading = Gauge | Counter | Untyped | Distribution
 Source = Callable[[], Iterable[Reading]]
 """Returns what was counted; those of one name have the same kind, help and names of labels."""
 
-F = TypeVar("F", GaugeMetricFamily, CounterMetricFamily, HistogramMetricFamily)
+F = TypeVar("F", GaugeMetricFamily, CounterMetricFamily, UnknownMetricFamily, HistogramMetricFamily)
 
 
 class Metrics:
@@ -106,6 +117,8 @@ def _add(families: dict[str, Metric], reading: Reading) -> None:
             _family(families, GaugeMetricFamily, reading).add_metric(values, reading.value)
         case Counter():
             _family(families, CounterMetricFamily, reading).add_metric(values, reading.value)
+        case Untyped():
+            _family(families, UnknownMetricFamily, reading).add_metric(values, reading.value)
         case Distribution():
             family = _family(families, HistogramMetricFamily, reading)
             family.add_metric(values, _cumulative(reading.value), reading.value.sum)

@@ -21,8 +21,12 @@ from sigrun.errors import Unimplemented
 Array = NDArray[Any]
 """One tensor. Strings are object arrays of `bytes`; bfloat16 is `ml_dtypes.bfloat16`."""
 
-MAX_RANK = 64
-"""The most dimensions an array can have, a limit of numpy 2."""
+MAX_RANK = 32
+"""The most dimensions of a tensor in a request.
+
+numpy takes 64, but TensorFlow walks through the strings of an array with an iterator for 32
+dimensions: one more kills the process.
+"""
 
 PREDICT_METHOD = "tensorflow/serving/predict"
 CLASSIFY_METHOD = "tensorflow/serving/classify"

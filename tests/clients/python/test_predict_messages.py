@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 
 import ml_dtypes
@@ -11,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sigrun.inference.calls import PredictResult, ResolvedSpec
+from sigrun.concurrency.pace import keep_on
+from sigrun.inference.calls import Arrays, PredictResult, ResolvedSpec
+from sigrun.inference.context import INTERNAL
 from sigrun.tensors.signature import Array, DType, Signature, TensorSpec, dtype_of
 from sigrun.wire.protobuf import predict_reader, predict_writer
 from sigrun_client import InvalidReply, _predict
@@ -28,7 +29,7 @@ def as_the_server_reads(inputs: Mapping[str, Array]) -> Mapping[str, Array]:
     """Return what the server makes of the client's request."""
     arrays = {alias: as_array(alias, array, None) for alias, array in inputs.items()}
     body = _predict.request(ModelSpec(name="mnist"), arrays, ["y"])
-    call = predict_reader.predict_call(body, None)
+    call = predict_reader.predict_call(body, INTERNAL)
     assert call.spec.name == "mnist"
     assert call.output_filter == ("y",)
     infos = {
@@ -36,7 +37,8 @@ def as_the_server_reads(inputs: Mapping[str, Array]) -> Mapping[str, Array]:
         for alias, array in inputs.items()
     }
     signature = Signature(name="s", method_name="", inputs=infos, outputs={})
-    return asyncio.run(call.inputs(signature))  # type: ignore[arg-type]
+    sent = call.inputs
+    return sent.by_alias if isinstance(sent, Arrays) else sent.bind(signature, keep_on)
 
 
 def as_the_client_reads(outputs: Mapping[str, Array], *, as_content: bool) -> dict[str, Array]:

@@ -8,14 +8,17 @@ from dataclasses import replace
 
 import numpy as np
 
-from sigrun.batching.runners import BatchRunners
+from sigrun.batching.runners import BatchRunners, ModelShare
 from sigrun.batching.servable import BatchedServable
 from sigrun.batching.statistics import BatchingInstruments, BatchingStatistics
 from sigrun.config.batching import BatchingOptions
 from sigrun.servables.servable import ServableId
-from sigrun.tensors.signature import Array, Signature
+from sigrun.tensors.signature import Array, DType, Signature, TensorSpec
 from tests.fakes.lifecycle import advance_clock
 from tests.fakes.servables import HALF_PLUS_TWO, Compute, FakeServable, half_plus_two
+
+Declared = tuple[DType, tuple[int | None, ...] | None]
+"""The element type and shape that a signature declares for a tensor."""
 
 MNIST = ServableId("mnist", 3)
 
@@ -35,8 +38,25 @@ class Clock:
         advance_clock(seconds)
 
 
+class IdleScheduler:
+    """Takes runners one by one, and has nothing that waits for them; its runs are short."""
+
+    mean_run_s = 0.0
+    has_waiting = False
+
+    def __init__(self, share: ModelShare) -> None:
+        self.share = share
+
+    def start_batches(self, now: float, runners: int) -> int:
+        """Start nothing."""
+        return 0
+
+
 class Batching:
-    """`batched` runs requests on `inner`, which takes `row_s` seconds for each row of a run."""
+    """`batched` runs requests on `inner`, which takes `row_s` seconds for each row of a run.
+
+    With `beside` it is another model, which shares time and runners with that one.
+    """
 
     def __init__(
         self,
@@ -46,18 +66,22 @@ class Batching:
         signatures: Sequence[Signature] = (HALF_PLUS_TWO,),
         compute: Compute = half_plus_two,
         row_s: float = 0.0,
+        beside: Batching | None = None,
     ) -> None:
-        self.clock = Clock()
+        self.clock: Clock = beside.clock if beside else Clock()
+        self.row_s = row_s
 
         def compute_slowly(inputs: Mapping[str, Array]) -> Mapping[str, Array]:
-            self.clock.now += row_s * len(next(iter(inputs.values())))
+            self.clock.now += self.row_s * len(next(iter(inputs.values())))
             return compute(inputs)
 
         self.inner = FakeServable(signatures, compute_slowly if row_s else compute)
         self.instruments = BatchingInstruments()
-        self.runners = BatchRunners(runners, clock=self.clock)
+        self.runners: BatchRunners = (
+            beside.runners if beside else BatchRunners(runners, clock=self.clock)
+        )
         self.batched = BatchedServable(
-            MNIST,
+            ServableId("neighbour", 1) if beside else MNIST,
             self.inner,
             options=options or BatchingOptions(),
             runners=self.runners,
@@ -80,6 +104,17 @@ class Batching:
         names = tuple(signature.outputs) if outputs is None else outputs
         return asyncio.ensure_future(self.batched.run(signature, inputs, names, deadline=deadline))
 
+    def runners_are_idle(self) -> bool:
+        """Tell whether every runner has been given back, by taking and returning all of them."""
+        share = self.runners.share("another model")
+        scheduler = IdleScheduler(share)
+        taken = 0
+        while self.runners.take(scheduler, self.clock.now):
+            taken += 1
+        for _ in range(taken):
+            self.runners.release(share)
+        return taken == self.runners.count
+
     @property
     def sizes(self) -> list[int]:
         """How many rows each run had."""
@@ -88,6 +123,25 @@ class Batching:
     def statistics(self, signature: str = "serving_default") -> BatchingStatistics:
         """Return what was counted for a signature."""
         return self.instruments.statistics()[MNIST.name, signature]
+
+
+def declared(
+    inputs: Mapping[str, Declared], outputs: Mapping[str, Declared], *, name: str = ""
+) -> Signature:
+    """Return a signature whose tensors are named after their aliases, and have these shapes."""
+
+    def specs(tensors: Mapping[str, Declared]) -> dict[str, TensorSpec]:
+        return {
+            alias: TensorSpec(name=f"{alias}:0", dtype=dtype, shape=shape)
+            for alias, (dtype, shape) in tensors.items()
+        }
+
+    return Signature(
+        name=name or "serving_default",
+        method_name="",
+        inputs=specs(inputs),
+        outputs=specs(outputs),
+    )
 
 
 def floats(*values: float) -> Array:

@@ -104,7 +104,7 @@ def test_every_answer_is_that_of_the_request_alone(
     asyncio.run(send_and_check(batching, sent))
 
     assert max(batching.sizes, default=0) <= max(options.execution_batch_rows, 9)
-    assert batching.runners.idle == runners
+    assert batching.runners_are_idle()
     assert batching.statistics().waiting_requests == 0
 
 

@@ -12,13 +12,10 @@ from sigrun.batching.batch import (
     ALIGNMENT_BYTES,
     aligned_empty,
     assemble,
-    check_outputs,
-    form_of,
     join,
-    rows_of,
+    misfit,
     split,
 )
-from sigrun.errors import Code, InvalidArgument, SigrunError
 from sigrun.tensors.signature import Array
 from tests.arrays import assert_same
 
@@ -27,75 +24,22 @@ def floats(*values: Any) -> Array:
     return np.array(values, np.float32)
 
 
-@pytest.mark.parametrize(
-    ("arrays", "text"),
-    [
-        ([], "Batching Run() must have at least one input tensor"),
-        (
-            [floats(1, 2), np.array(1.0)],
-            "Batching Run() input tensors must have at least one dimension",
-        ),
-        (
-            [floats(1, 2), floats(1)],
-            "Batching Run() input tensors must have equal 0th-dimension size",
-        ),
-    ],
-)
-def test_inputs_without_a_common_first_dimension_are_refused(
-    arrays: list[Array], text: str
-) -> None:
-    with pytest.raises(InvalidArgument) as error:
-        rows_of(arrays)
+def test_the_first_output_without_an_entry_for_each_row_is_found() -> None:
+    fits, scalar, short = floats(1, 2), np.array(1.0), floats(1)
 
-    assert str(error.value) == text
+    assert misfit([fits, fits], rows=2) is None
+    assert misfit([fits, scalar], rows=2) is scalar
+    assert misfit([fits, short, scalar], rows=2) is short
+    assert misfit([], rows=2) is None
 
 
-def test_the_rows_of_a_request_are_its_first_dimension() -> None:
-    assert rows_of([np.zeros((3, 2)), np.zeros(3)]) == 3
-    assert rows_of([np.zeros((0, 2))]) == 0
+def test_of_equal_scalars_one_is_left() -> None:
+    scalar = np.array(2.0)
 
+    batch = assemble([[floats(1), scalar], [floats(2), scalar.copy()]], rows=2)
 
-@pytest.mark.parametrize(
-    ("outputs", "text"),
-    [
-        ([floats(1, 2), np.array(1.0)], "Batched output tensor has 0 dimensions"),
-        (
-            [floats(1, 2, 3)],
-            (
-                "Batched output tensor's 0th dimension does not equal the sum of the 0th dimension "
-                "sizes of the input tensors"
-            ),
-        ),
-    ],
-)
-def test_outputs_that_cannot_be_divided_are_refused(outputs: list[Array], text: str) -> None:
-    with pytest.raises(SigrunError) as error:
-        check_outputs(outputs, rows=2)
-
-    assert error.value.code is Code.FAILED_PRECONDITION
-    assert str(error.value) == text
-
-
-def test_requests_have_the_same_form_if_they_differ_in_rows_only() -> None:
-    first = [np.zeros((1, 2)), np.zeros((1, 3, 4))]
-    second = [np.zeros((9, 2)), np.zeros((9, 3, 4))]
-    third = [np.zeros((1, 2)), np.zeros((1, 3, 5))]
-
-    assert form_of(first, pad=False) == form_of(second, pad=False)
-    assert form_of(first, pad=False) != form_of(third, pad=False)
-
-
-def test_with_padding_requests_have_the_same_form_if_the_ranks_agree() -> None:
-    assert form_of([np.zeros((1, 2))], pad=True) == form_of([np.zeros((4, 9))], pad=True)
-    assert form_of([np.zeros((1, 2))], pad=True) != form_of([np.zeros(1)], pad=True)
-
-
-@pytest.mark.parametrize("shape", [(1, 0), (1, 2, 2, 2, 2, 2, 2)])
-def test_what_cannot_be_padded_has_the_form_of_its_shape(shape: tuple[int, ...]) -> None:
-    longer = (*shape[:-1], shape[-1] + 1)
-
-    assert form_of([np.zeros(shape)], pad=True) == form_of([np.zeros(shape)], pad=True)
-    assert form_of([np.zeros(shape)], pad=True) != form_of([np.zeros(longer)], pad=True)
+    assert_same(batch[0], floats(1, 2))
+    assert batch[1] is scalar
 
 
 def test_rows_are_put_one_after_the_other() -> None:
@@ -137,23 +81,6 @@ def test_shorter_strings_are_filled_up_with_their_first_element() -> None:
     )
 
     assert_same(batch, np.array([[b"a", b"b"], [b"long", b"long"]], object))
-
-
-@pytest.mark.parametrize(
-    ("arrays", "text"),
-    [
-        (
-            [np.zeros((1, 1, 1, 1, 1, 1, 1)), np.zeros((1, 1, 1, 1, 1, 1, 2))],
-            "Only tensors with rank from 1 to 6 can be padded.",
-        ),
-        ([np.zeros((1, 0)), np.zeros((1, 2))], "Got empty tensor in batch of non-empty tensors."),
-    ],
-)
-def test_arrays_that_cannot_be_padded_are_refused(arrays: list[Array], text: str) -> None:
-    with pytest.raises(InvalidArgument) as error:
-        assemble([[array] for array in arrays], rows=2)
-
-    assert str(error.value) == text
 
 
 @pytest.mark.parametrize(

@@ -2,18 +2,18 @@ from __future__ import annotations
 
 import pytest
 
-from sigrun.batching.cost_model import RunTimes
+from sigrun.batching.cost_model import CostModel
 
 
-def learned(*runs: tuple[int, float]) -> RunTimes:
-    times = RunTimes()
+def learned(*runs: tuple[int, float]) -> CostModel:
+    times = CostModel()
     for rows, duration_s in runs:
-        times.add(rows, duration_s)
+        times.observe(rows, duration_s)
     return times
 
 
 def test_rows_run_together_while_nothing_is_known() -> None:
-    assert RunTimes().worthwhile_shares(64) == 1
+    assert CostModel().worthwhile_shares(64) == 1
 
 
 def test_rows_that_take_long_are_shared() -> None:
@@ -71,15 +71,57 @@ def test_more_rows_are_worth_more_shares(rows: int) -> None:
     assert times.worthwhile_shares(2 * rows) >= times.worthwhile_shares(rows)
 
 
-def test_a_run_is_short_when_a_few_were() -> None:
-    assert not learned(*[(3, 10e-6)] * 4).is_short(3)
-    assert learned(*[(3, 10e-6)] * 5).is_short(3)
-    assert not learned(*[(3, 100e-6)] * 5).is_short(3)
+def test_runs_are_short_when_a_few_were() -> None:
+    assert learned(*[(3, 10e-6)] * 4).short_rows() == 0
+    assert learned(*[(3, 10e-6)] * 5).short_rows() >= 3
+    assert learned(*[(3, 100e-6)] * 5).short_rows() == 0
 
 
 def test_a_run_of_more_rows_is_taken_to_last_longer() -> None:
-    times = learned(*[(4, 10e-6)] * 5)
+    assert 8 <= learned(*[(4, 10e-6)] * 5).short_rows() < 16
 
-    assert times.is_short(1)
-    assert times.is_short(8)
-    assert not times.is_short(16)
+
+def test_one_slow_run_does_not_hide_that_runs_are_short() -> None:
+    times = learned(*[(1, 10e-6)] * 20, (1, 0.010))
+
+    assert times.short_rows() >= 1
+
+
+def test_short_runs_are_seen_soon_after_a_cold_start() -> None:
+    times = learned((1, 5.0), (1, 0.010), *[(1, 10e-6)] * 25)
+
+    assert times.short_rows() >= 1
+
+
+def test_runs_that_have_become_long_are_seen() -> None:
+    times = learned(*[(1, 10e-6)] * 20, *[(1, 0.001)] * 40)
+
+    assert times.short_rows() == 0
+
+
+def test_what_waits_takes_a_run_for_each_batch_and_a_time_for_each_row() -> None:
+    times = learned(*[(rows, 0.010 + 0.001 * rows) for rows in (1, 5, 10, 20)] * 10)
+
+    assert times.least_s(100, batch_rows=50) == pytest.approx(2 * 0.010 + 100 * 0.001)
+    assert times.least_s(100, batch_rows=1) == pytest.approx(100 * 0.011)
+
+
+def test_nothing_is_expected_of_runs_that_are_hardly_known() -> None:
+    assert learned(*[(1, 1.0)] * 4).least_s(10, batch_rows=1) == 0.0
+    assert learned(*[(1, 1.0)] * 5).least_s(10, batch_rows=1) == pytest.approx(10.0)
+
+
+def test_while_runs_are_of_one_size_rows_are_taken_to_cost_nothing() -> None:
+    assert learned(*[(4, 1.0)] * 5).least_s(100, batch_rows=100) == pytest.approx(1.0)
+
+
+def test_one_slow_run_is_not_expected_again_once_a_quick_one_has_followed() -> None:
+    times = learned((1, 100.0), *[(1, 0.001)] * 5)
+
+    assert times.least_s(10, batch_rows=1) == pytest.approx(0.010)
+
+
+def test_the_mean_is_that_of_recent_runs() -> None:
+    assert CostModel().mean_s is None
+    assert learned((1, 0.5)).mean_s == 0.5
+    assert learned(*[(1, 0.5)] * 9, *[(1, 0.1)] * 500).mean_s == pytest.approx(0.1, rel=0.01)

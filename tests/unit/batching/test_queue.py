@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sigrun.batching.queue import Batch, BatchQueue, Pending, share_out
+from sigrun.batching.pending import Batch, Pending
+from sigrun.batching.queue import BatchQueue, share_out
 from sigrun.config.batching import BatchingOptions
 from sigrun.errors import InvalidArgument, Unavailable
 

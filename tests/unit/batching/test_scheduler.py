@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pytest
 
-from sigrun.batching import batch, scheduler
+from sigrun.batching import batch, runs
 from sigrun.config.batching import BatchingOptions
 from sigrun.errors import (
     Code,
@@ -20,8 +20,8 @@ from sigrun.errors import (
 )
 from sigrun.tensors.signature import Array, DType
 from tests.fakes.lifecycle import let_others_run
-from tests.fakes.servables import HALF_PLUS_TWO, half_plus_two, signature
-from tests.unit.batching.harness import Batching, failing_on, floats
+from tests.fakes.servables import HALF_PLUS_TWO, half_plus_two
+from tests.unit.batching.harness import Batching, declared, failing_on, floats
 
 pytestmark = pytest.mark.asyncio
 
@@ -91,6 +91,54 @@ async def test_as_many_batches_run_at_once_as_there_are_runners() -> None:
     await asyncio.gather(*tasks)
 
     assert (at_once, len(batching.inner.runs)) == (2, 3)
+
+
+async def test_requests_that_arrive_in_one_turn_of_the_loop_share_one_run() -> None:
+    batching = Batching(runners=2)
+
+    await asyncio.gather(*[batching.ask(value) for value in range(64)])
+
+    assert batching.sizes == [64]
+
+
+async def test_requests_that_arrive_one_in_each_turn_share_runs() -> None:
+    batching = Batching(runners=2, row_s=3.5e-5)  # neither short nor a long turn of the loop
+    tasks = []
+
+    for value in range(64):
+        tasks.append(batching.ask(value))
+        await asyncio.sleep(0)
+
+    assert await answers(*tasks) == [[value / 2 + 2] for value in range(64)]
+    assert len(batching.sizes) <= 12
+
+
+async def test_a_flooded_slow_model_does_not_hold_up_its_neighbour() -> None:
+    slow = Batching(BatchingOptions(max_batch_rows=1, max_enqueued_batches=100), runners=2)
+    innocent = Batching(beside=slow)
+    assert await answers(innocent.ask(2)) == [[3]]
+    slow.inner.gate.clear()
+    flood = [slow.ask(value) for value in range(50)]
+    await let_others_run()
+
+    assert await answers(innocent.ask(4)) == [[4]]
+    assert len(slow.inner.runs) == 1
+    slow.inner.gate.set()
+    await asyncio.gather(*flood)
+
+
+async def test_an_endless_run_does_not_hold_up_a_model_that_is_asked_for_the_first_time() -> None:
+    endless = Batching(runners=2)
+    other = Batching(beside=endless)
+    endless.inner.gate.clear()
+    stuck = [endless.ask(1)]
+    await let_others_run()
+    stuck.append(endless.ask(2))
+    await let_others_run()
+
+    assert await answers(other.ask(4)) == [[4]]
+    endless.inner.gate.set()
+    await asyncio.gather(*stuck)
 
 
 async def test_a_timeout_lets_a_batch_wait_for_company() -> None:
@@ -215,7 +263,7 @@ async def test_a_batch_that_everybody_left_is_cancelled_and_frees_its_runner() -
         task.cancel()
     await let_others_run()
 
-    assert batching.runners.idle == 1
+    assert batching.runners_are_idle()
 
 
 @pytest.mark.parametrize("turns", range(5))
@@ -230,7 +278,7 @@ async def test_a_request_may_be_cancelled_at_any_time_without_losing_a_runner(tu
     await let_others_run()
 
     assert task.cancelled()
-    assert batching.runners.idle == 1
+    assert batching.runners_are_idle()
     assert not batching.statistics().waiting_requests
 
 
@@ -241,7 +289,7 @@ async def test_only_the_request_that_is_bad_fails() -> None:
     outcomes = [await outcome(task) for task in tasks]
 
     assert outcomes == [[3], [4], "INVALID_ARGUMENT: unlucky", [5], [6]]
-    assert batching.runners.idle == 1
+    assert batching.runners_are_idle()
 
 
 async def test_a_batch_of_bad_requests_is_run_less_than_twice_for_each() -> None:
@@ -331,43 +379,6 @@ async def test_who_is_cancelled_makes_room_in_a_full_queue() -> None:
     assert await answers(first, other) == [[2], [4]]
 
 
-async def test_a_request_without_rows_runs_alone_and_at_once() -> None:
-    batching = Batching(BatchingOptions(max_batch_rows=4, allowed_batch_rows=(4,)))
-    batching.inner.gate.clear()
-    blocked = batching.ask(1)
-    await let_others_run()
-
-    empty = batching.ask()
-    await let_others_run()
-
-    assert batching.sizes == [4, 0]
-    batching.inner.gate.set()
-    assert await answers(blocked, empty) == [[2.5], []]
-
-
-@pytest.mark.parametrize(
-    ("inputs", "text"),
-    [
-        ({}, "Batching Run() must have at least one input tensor"),
-        (
-            {"a": np.array(1, np.float32), "b": floats(1)},
-            "Batching Run() input tensors must have at least one dimension",
-        ),
-        (
-            {"a": floats(1, 2), "b": floats(1)},
-            "Batching Run() input tensors must have equal 0th-dimension size",
-        ),
-    ],
-)
-async def test_inputs_that_cannot_be_batched_are_refused(
-    inputs: Mapping[str, Array], text: str
-) -> None:
-    takes = signature(dict.fromkeys(inputs, DType.FLOAT), {"y": DType.FLOAT})
-    batching = Batching(signatures=[takes])
-
-    assert await outcome(batching.send(takes, inputs)) == f"INVALID_ARGUMENT: {text}"
-
-
 async def test_a_request_larger_than_a_batch_is_refused() -> None:
     batching = Batching(BatchingOptions(max_batch_rows=2))
 
@@ -384,7 +395,8 @@ async def test_a_full_queue_refuses_at_once() -> None:
 
     assert await outcome(batching.ask(6)) == (
         "UNAVAILABLE: The batch scheduling queue to which this task was submitted is full; "
-        "currently 2 batches enqueued and max_enqueued_batches is 2"
+        "currently 2 batches enqueued and max_enqueued_batches is 2 "
+        "(signature serving_default of mnist:3; 2 requests wait)"
     )
     assert batching.statistics().refused_requests == 1
     batching.inner.gate.set()
@@ -399,30 +411,6 @@ async def test_what_idle_runners_are_about_to_take_does_not_fill_the_queue() -> 
     assert await answers(*tasks) == [[2], [3], [4], [5]]
 
 
-async def test_a_scalar_output_is_refused_alone_and_in_company() -> None:
-    batching = Batching(compute=lambda _: {"y": np.array(1, np.float32)})
-    text = "FAILED_PRECONDITION: Batched output tensor has 0 dimensions"
-
-    assert await outcome(batching.ask(1)) == text
-    assert [await outcome(task) for task in [batching.ask(1), batching.ask(2)]] == [text] * 2
-
-
-async def test_what_cannot_be_divided_runs_one_by_one_from_then_on() -> None:
-    """A request's answer must not depend on its company."""
-    batching = Batching(compute=lambda _: {"y": floats(7)})
-    text = (
-        "FAILED_PRECONDITION: Batched output tensor's 0th dimension does not equal the sum of "
-        "the 0th dimension sizes of the input tensors"
-    )
-
-    first = [await outcome(task) for task in [batching.ask(1), batching.ask(2, 3)]]
-    second = [await outcome(task) for task in [batching.ask(1), batching.ask(2)]]
-
-    assert first == [[7], text]
-    assert second == [[7], [7]]
-    assert batching.sizes == [3, 1, 2, 1, 1]
-
-
 async def test_batches_are_padded_to_a_listed_size_and_answers_are_not() -> None:
     batching = Batching(BatchingOptions(max_batch_rows=8, allowed_batch_rows=(4, 8)))
 
@@ -435,12 +423,14 @@ async def test_batches_are_padded_to_a_listed_size_and_answers_are_not() -> None
     assert batching.inner.runs[1][1]["x"].tolist() == [2, 4, 6, 8, 10, 6, 6, 6]
 
 
+WIDE = declared({"x": (DType.FLOAT, (None, None))}, {"y": (DType.FLOAT, (None, None))})
+
+
 async def test_requests_of_other_shapes_do_not_meet() -> None:
-    batching = Batching()
+    batching = Batching(signatures=[WIDE])
 
     narrow, wide, more = (
-        batching.send(HALF_PLUS_TWO, {"x": np.full((1, width), width, np.float32)})
-        for width in (2, 3, 2)
+        batching.send(WIDE, {"x": np.full((1, width), width, np.float32)}) for width in (2, 3, 2)
     )
 
     assert await answers(narrow, wide, more) == [[[3, 3]], [[3.5, 3.5, 3.5]], [[3, 3]]]
@@ -448,11 +438,10 @@ async def test_requests_of_other_shapes_do_not_meet() -> None:
 
 
 async def test_with_variable_length_padding_they_do() -> None:
-    batching = Batching(BatchingOptions(pad_variable_length_inputs=True))
+    batching = Batching(BatchingOptions(pad_variable_length_inputs=True), signatures=[WIDE])
 
     narrow, wide = (
-        batching.send(HALF_PLUS_TWO, {"x": np.full((1, width), width, np.float32)})
-        for width in (2, 3)
+        batching.send(WIDE, {"x": np.full((1, width), width, np.float32)}) for width in (2, 3)
     )
 
     assert await answers(narrow, wide) == [[[3, 3, 3]], [[3.5, 3.5, 3.5]]]
@@ -482,7 +471,7 @@ async def test_the_first_piece_that_fails_fails_the_request_and_no_other_one_run
 
     assert batching.sizes == [4]
     assert not batching.statistics().waiting_requests
-    assert batching.runners.idle == 1
+    assert batching.runners_are_idle()
 
 
 async def test_a_large_request_may_be_cancelled_between_its_pieces() -> None:
@@ -496,7 +485,7 @@ async def test_a_large_request_may_be_cancelled_between_its_pieces() -> None:
 
     assert batching.sizes == [4]
     assert not batching.statistics().waiting_requests
-    assert batching.runners.idle == 1
+    assert batching.runners_are_idle()
 
 
 async def test_rows_that_take_long_are_shared_among_idle_runners() -> None:
@@ -578,12 +567,12 @@ async def test_large_batches_are_put_together_off_the_event_loop(
         threads.append(threading.current_thread())
         return batch.assemble(requests, rows=rows)
 
-    monkeypatch.setattr(scheduler, "assemble", assemble)
-    batching = Batching()
+    monkeypatch.setattr(runs, "assemble", assemble)
+    batching = Batching(signatures=[WIDE])
 
     for width in (1, 1 << 20):
         inputs = [np.full((1, width), value, np.float32) for value in (2, 4)]
-        tasks = [batching.send(HALF_PLUS_TWO, {"x": x}) for x in inputs]
+        tasks = [batching.send(WIDE, {"x": x}) for x in inputs]
         first, second = await asyncio.gather(*tasks)
         assert (first[0][0, -1], second[0][0, 0]) == (3, 4)
 
@@ -648,7 +637,7 @@ async def test_a_request_that_runs_at_once_is_padded_where_sizes_are_prescribed(
 
 
 async def test_a_request_that_runs_at_once_keeps_its_runner_and_is_drained() -> None:
-    batching = Batching(row_s=1e-6)
+    batching = Batching(row_s=1e-3)
     for _ in range(5):
         await batching.ask(1)
     first = await occupy(batching)
@@ -662,3 +651,116 @@ async def test_a_request_that_runs_at_once_keeps_its_runner_and_is_drained() -> 
     batching.inner.gate.set()
     assert await answers(first, second) == [[2], [3]]
     await draining
+
+
+async def test_most_short_runs_need_no_runner() -> None:
+    batching = Batching(row_s=1e-6)
+    for _ in range(5):
+        await batching.ask(1)
+    first = await occupy(batching)
+
+    second = batching.ask(2)
+    await let_others_run()
+
+    assert batching.sizes == [1] * 7
+    batching.inner.gate.set()
+    assert await answers(first, second) == [[2], [3]]
+    assert batching.runners_are_idle()
+    assert batching.statistics().runs == 7
+    assert batching.statistics().request_rows.count == 7
+    assert batching.statistics().queue_wait_us.count == 7
+
+
+async def test_brief_runs_that_are_alone_need_no_runner_until_there_is_company() -> None:
+    batching = Batching(row_s=1e-4)
+    for _ in range(10):
+        await batching.ask(1)
+    first = await occupy(batching)
+    second = batching.ask(2)
+    await let_others_run()
+    alone = list(batching.sizes)
+
+    batching.inner.gate.set()
+    await asyncio.gather(first, second)
+    for _ in range(2):
+        await asyncio.gather(*[batching.ask(value) for value in range(32)])
+
+    assert alone == [1] * 12
+    assert batching.sizes[-1] == 32
+
+
+async def test_short_runs_that_become_long_are_noticed() -> None:
+    batching = Batching(row_s=1e-6)
+    for _ in range(30):
+        await batching.ask(1)
+
+    batching.row_s = 1e-3
+    for _ in range(800):
+        await batching.ask(1)
+    tasks = [batching.ask(value) for value in (1, 2, 3, 4)]
+
+    assert await answers(*tasks) == [[2.5], [3], [3.5], [4]]
+    assert batching.sizes[-1] > 1
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        BatchingOptions(batch_timeout_s=0.1),
+        BatchingOptions(max_batch_rows=4, allowed_batch_rows=(2, 4)),
+    ],
+)
+async def test_short_runs_go_through_the_queue_where_batches_are_prescribed(
+    options: BatchingOptions,
+) -> None:
+    batching = Batching(options, row_s=1e-6)
+
+    for _ in range(8):
+        tasks = [batching.ask(1), batching.ask(2)]
+        await let_others_run()
+        batching.clock.advance(0.2)
+        await asyncio.gather(*tasks)
+
+    assert batching.sizes == [2] * 8
+
+
+async def test_more_rows_than_are_short_go_through_the_scheduler() -> None:
+    batching = Batching(BatchingOptions(max_batch_rows=8), row_s=1e-6)
+    for _ in range(6):
+        await batching.ask(1)
+
+    assert await outcome(batching.ask(*range(9))) == (
+        "INVALID_ARGUMENT: Task size 9 is larger than maximum input batch size 8"
+    )
+
+
+async def test_a_request_that_cannot_be_served_before_its_deadline_is_refused() -> None:
+    batching = Batching(row_s=1.0)
+    for _ in range(2):
+        await batching.ask(1, 2)
+        await batching.ask(1, 2, 3, 4)
+        await batching.ask(1)
+    first = await occupy(batching)
+    waiting = batching.ask(*range(10))
+    await let_others_run()
+    now = batching.clock.now
+
+    late = batching.ask(1, deadline=now + 10)
+    in_time = batching.ask(1, deadline=now + 12)
+    await let_others_run()
+
+    assert await outcome(late) == (
+        "UNAVAILABLE: The request cannot be served before its deadline, which is in 10 s: what "
+        "waits takes 11 s or more (signature serving_default of mnist:3; 1 requests wait)"
+    )
+    assert batching.statistics().refused_requests == 1
+    batching.inner.gate.set()
+    await asyncio.gather(first, waiting, in_time)
+
+
+async def test_a_request_for_which_nothing_waits_is_taken_however_long_runs_were() -> None:
+    batching = Batching(row_s=1.0)
+    for _ in range(6):
+        await batching.ask(1)
+
+    assert await outcome(batching.ask(2, deadline=batching.clock.now + 0.5)) == [3]

@@ -4,7 +4,8 @@ import gc
 
 import numpy as np
 
-from sigrun.batching.queue import BatchQueue, Pending
+from sigrun.batching.pending import Pending
+from sigrun.batching.queue import BatchQueue
 from sigrun.batching.statistics import BatchingInstruments, BatchRecorder
 from sigrun.config.batching import BatchingOptions
 from sigrun.telemetry.metrics import Metrics

@@ -259,6 +259,19 @@ def test_other_switches_are_handed_on() -> None:
     assert config("--num_load_threads=3").execution.load_threads == 3
 
 
+def test_limits_on_runs_and_loads_are_handed_on() -> None:
+    execution = config(
+        "--max_queued_runs_per_model=7",
+        "--max_run_seconds=5",
+        "--max_run_overtime_seconds=2.5",
+        "--max_load_seconds=60",
+    ).execution
+
+    assert execution.max_queued_runs_per_model == 7
+    assert (execution.max_run_s, execution.max_run_overtime_s) == (5.0, 2.5)
+    assert execution.max_load_s == 60.0
+
+
 # Logs
 
 

@@ -6,11 +6,11 @@ import gc
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from sigrun.concurrency.threads import Threads
+from sigrun.concurrency.threads import Limits, Threads
 from sigrun.errors import DeadlineExceeded, InvalidArgument, Unavailable
 
 FAR_S = 60.0
@@ -105,9 +105,7 @@ async def test_one_more_than_may_wait_is_refused_at_once(one: Threads) -> None:
     waiting = asyncio.create_task(one.run(str, 1))
     await wait_in(one, 1)
 
-    with pytest.raises(
-        Unavailable, match="queue is full: 1 wait for 1 threads, and no more than 1"
-    ):
+    with pytest.raises(Unavailable, match="is full: 1 wait for 1 threads, and no more than 1"):
         await one.run(str, 2)
 
     gate.open()
@@ -257,3 +255,149 @@ async def test_what_a_failed_call_held_is_let_go_without_garbage_collection(one:
         assert seen[0]() is None
     finally:
         gc.enable()
+
+
+LIMITS = Limits(longest_s=FAR_S, overtime_s=NEAR_S)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(FAR_S):
+        while not condition():  # noqa: ASYNC110  another thread makes it true
+            await asyncio.sleep(NEAR_S)
+
+
+@pytest.mark.asyncio
+async def test_one_owner_never_takes_the_last_thread_from_another() -> None:
+    gates = [Gate(), Gate()]
+    with Threads(name="runner", count=2, max_waiting=1) as threads:
+        stuck = threads.owner("stuck:1", max_waiting=1)
+        other = threads.owner("other:1", max_waiting=1)
+        running = [asyncio.create_task(stuck.run(gate)) for gate in gates]
+        for gate in gates:
+            await gate.entered()
+
+        for number in range(20):
+            assert await other.run(str, number) == str(number)
+
+        assert threads.statistics.threads == 3
+        for gate in gates:
+            gate.open()
+        await asyncio.gather(*running)
+
+
+@pytest.mark.asyncio
+async def test_a_run_that_outlives_its_deadline_is_written_off_and_another_takes_its_place() -> (
+    None
+):
+    gate, told = Gate(), asyncio.Event()
+    with Threads(name="runner", count=1, max_waiting=1, limits=LIMITS) as threads:
+        owner = threads.owner("m:1", max_waiting=1, on_write_off=told.set)
+
+        with pytest.raises(DeadlineExceeded):
+            await owner.run(gate, deadline=time.monotonic() + NEAR_S)
+        await asyncio.wait_for(told.wait(), FAR_S)
+
+        assert owner.written_off == 1
+        assert threads.statistics.running == 0
+        assert threads.statistics.written_off == 1
+        assert await owner.run(str, 1) == "1"
+        gate.open()
+        await until(lambda: owner.written_off == 0)
+        assert threads.statistics.threads == 1
+        assert await owner.run(str, 2) == "2"
+
+
+@pytest.mark.asyncio
+async def test_a_run_whose_caller_has_left_is_written_off_too() -> None:
+    gate = Gate()
+    with Threads(name="runner", count=1, max_waiting=1, limits=LIMITS) as threads:
+        task = await start(threads, gate)
+
+        task.cancel()
+        await until(lambda: threads.statistics.written_off == 1)
+
+        assert await threads.run(str, 1) == "1"
+        gate.open()
+
+
+@pytest.mark.asyncio
+async def test_a_call_without_a_deadline_has_the_longest_one() -> None:
+    gate = Gate()
+    limits = Limits(longest_s=NEAR_S, overtime_s=NEAR_S)
+    with Threads(name="runner", count=1, max_waiting=1, limits=limits) as threads:
+        with pytest.raises(DeadlineExceeded):
+            await threads.run(gate)
+
+        assert await threads.run(str, 1, deadline=time.monotonic() + FAR_S) == "1"
+        gate.open()
+
+
+@pytest.mark.asyncio
+async def test_a_run_that_ends_in_its_overtime_is_not_written_off() -> None:
+    gate = Gate()
+    limits = Limits(longest_s=FAR_S, overtime_s=5 * NEAR_S)
+    written_off: list[int] = []
+    with Threads(name="runner", count=1, max_waiting=1, limits=limits) as threads:
+        owner = threads.owner("m:1", max_waiting=1, on_write_off=lambda: written_off.append(1))
+        with pytest.raises(DeadlineExceeded):
+            await owner.run(gate, deadline=time.monotonic() + NEAR_S)
+        gate.open()
+        await until(lambda: threads.statistics.running == 0)
+
+        await asyncio.sleep(10 * NEAR_S)
+
+        assert written_off == []
+
+
+@pytest.mark.asyncio
+async def test_what_a_call_held_is_let_go_although_its_overtime_is_still_watched() -> None:
+    class Held:
+        pass
+
+    gate, held = Gate(), Held()
+    seen = weakref.ref(held)
+    with Threads(
+        name="runner",
+        count=1,
+        max_waiting=1,
+        limits=Limits(longest_s=FAR_S, overtime_s=FAR_S),
+    ) as threads:
+        task = asyncio.create_task(threads.run(lambda _: gate(), held))
+        del held
+        await gate.entered()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        del task
+        gate.open()
+
+        await until(lambda: threads.statistics.running == 0)
+        await threads.run(int)
+
+        assert seen() is None
+
+
+@pytest.mark.asyncio
+async def test_closing_does_not_wait_for_what_never_ends() -> None:
+    gate = Gate()
+    with Threads(name="runner", count=1, max_waiting=1, limits=LIMITS) as threads:
+        task = await start(threads, gate)
+        task.cancel()
+
+        began = time.monotonic()
+        threads.close(grace_s=NEAR_S)
+
+        assert time.monotonic() - began < FAR_S / 2
+    gate.open()
+
+
+@pytest.mark.asyncio
+async def test_with_patience_a_stuck_call_holds_others_up_only_for_a_while() -> None:
+    gate = Gate()
+    with Threads(name="load", count=1, max_waiting=9, patience_s=5 * NEAR_S) as threads:
+        stuck = asyncio.create_task(threads.owner("stuck:1", max_waiting=1).run(gate))
+        await gate.entered()
+
+        assert await threads.owner("other:1", max_waiting=1).run(str, 1) == "1"
+
+        gate.open()
+        await stuck

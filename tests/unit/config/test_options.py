@@ -35,8 +35,17 @@ def test_a_negative_number_of_threads_is_refused(name: str) -> None:
 
 
 def test_a_queue_without_room_is_refused() -> None:
-    with pytest.raises(InvalidArgument, match=r"^max_waiting_runs must be 1 or more; got 0$"):
-        ExecutionOptions(max_waiting_runs=0)
+    with pytest.raises(
+        InvalidArgument, match=r"^max_queued_runs_per_model must be 1 or more; got 0$"
+    ):
+        ExecutionOptions(max_queued_runs_per_model=0)
+
+
+@pytest.mark.parametrize("name", ["max_run_s", "max_run_overtime_s", "max_load_s", "sample_runs_s"])
+@pytest.mark.parametrize("limit_s", [0.0, -1.0, float("nan")])
+def test_a_limit_on_time_is_more_than_nothing(name: str, limit_s: float) -> None:
+    with pytest.raises(InvalidArgument, match=f"^{name} must be more than 0; got"):
+        ExecutionOptions(**{name: limit_s})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("given", "cpus", "chosen"), [(0, 8, 8), (0, 0, 1), (3, 8, 3)])

@@ -167,3 +167,38 @@ def test_an_error_that_nobody_expects_is_internal_and_logged(
     assert told.code is Code.INTERNAL
     assert str(told) == "ZeroDivisionError: division by zero"
     assert caplog.records[0].exc_info is not None
+
+
+NOT_REGISTERED = (
+    "Op type not registered '{name}' in binary running on host. Make sure the Op and Kernel are "
+    "registered in the binary running in this process. Note that if you are loading a saved graph "
+    "which used ops from tf.contrib (e.g. `tf.contrib.resampler`), accessing should be done before "
+    "importing the graph."
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("WordpieceTokenizeWithOffsets", "the package tensorflow-text usually brings it."),
+        ("TFText>NgramsStringJoin", "the package tensorflow-text usually brings it."),
+        ("SentencepieceOp", "the package tensorflow-text usually brings it."),
+        ("Addons>BytesInUse", "the package tensorflow-addons usually brings it."),
+        ("SimpleMLInferenceOpWithHandle", "the package tensorflow-decision-forests usually"),
+        ("Ours", "a library brings it, such as those in the packages tensorflow-text, "),
+    ],
+)
+def test_a_missing_operation_is_named_with_where_it_comes_from(name: str, source: str) -> None:
+    text = readable(NOT_REGISTERED.replace("{name}", name))
+
+    assert text.startswith(f"Op type not registered '{name}' in binary running on host. ")
+    assert f"The operation {name} is not one of TensorFlow's own: {source}" in text
+    assert "tf.contrib" not in text
+
+
+def test_the_scope_of_an_optimised_graph_is_not_told() -> None:
+    message = (
+        "Matrix size-incompatible: In[0]: [1,4], In[1]: [3,1]\n\t [[{{node frozen/dense/MatMul}}]]"
+    )
+
+    assert readable(message).endswith("(node dense/MatMul)")

@@ -184,3 +184,19 @@ def test_strings_count_as_long_as_they_are() -> None:
     assert input_bytes([]) == 0
     assert input_bytes([np.zeros((2, 3), np.float32), np.zeros(1, np.int8)]) == 25
     assert input_bytes([np.array([[b"a" * 1000], [b"bc"]], dtype=object)]) == pointers + 1002
+
+
+def test_calls_that_are_made_anew_keep_what_is_known_of_their_runs() -> None:
+    old, new = FakeExecutor(), FakeExecutor()
+    calls = PreparedCalls(old.make_call, lambda _: True)
+    calls.keep(("a",), ("x",))
+    calls.get(("a",), ("y",))
+
+    renewed = calls.renewed(new.make_call)
+
+    kept, before = renewed.find(("a",), ("x",)), calls.find(("a",), ("x",))
+    assert kept is not None
+    assert before is not None
+    assert kept.placement is before.placement
+    assert new.made == [(("a",), ("x",))]
+    assert renewed.find(("a",), ("y",)) is None

@@ -19,7 +19,7 @@ from sigrun.tensors.signature import (
     Signature,
     TensorSpec,
 )
-from tests.fakes.servables import signature
+from tests.fakes.servables import HALF_PLUS_TWO, signature
 
 FLOAT, STRING, INT64 = DType.FLOAT, DType.STRING, DType.INT64
 ONE = np.array([1.0], np.float32)
@@ -99,6 +99,16 @@ def test_predict_refuses_other_method_names_only_where_they_are_checked(method: 
 )
 def test_names_that_are_the_signatures_are_taken(asked: Signature, names: list[str]) -> None:
     checks.check_input_names(asked, names)
+
+
+def test_of_a_crowd_of_names_the_first_are_told() -> None:
+    names = [f"{number:06}" for number in range(100_000)]
+
+    with pytest.raises(SigrunError) as error:
+        checks.check_input_names(HALF_PLUS_TWO, names)
+
+    assert "000099,...}" in str(error.value)
+    assert len(str(error.value)) < 4000
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from sigrun.config.lifecycle import LifecycleOptions
 from sigrun.config.models import AllVersions, ModelSet
 from sigrun.errors import DeadlineExceeded, InvalidArgument, NotFound, Unavailable, Unknown
 from sigrun.inference.calls import ModelSpec, StatusCall
+from sigrun.inference.context import INTERNAL
 from sigrun.inference.management import ModelManagement
 from sigrun.servables.readiness import Readiness
 from sigrun.servables.state import State
@@ -48,7 +49,7 @@ async def test_status_has_every_version_highest_first(
 ) -> None:
     await serve_mnist(life)
 
-    status = await management.status(StatusCall(spec=ModelSpec(name="mnist")))
+    status = await management.status(StatusCall(spec=ModelSpec(name="mnist"), context=INTERNAL))
 
     assert [(version, state.state) for version, state in status.items()] == [
         (10, State.AVAILABLE),
@@ -63,7 +64,11 @@ async def test_status_of_one_version_has_that_one_alone(
 ) -> None:
     await serve_mnist(life)
 
-    assert list(await management.status(StatusCall(spec=ModelSpec(name="mnist", version=2)))) == [2]
+    assert list(
+        await management.status(
+            StatusCall(spec=ModelSpec(name="mnist", version=2), context=INTERNAL)
+        )
+    ) == [2]
 
 
 async def test_a_label_does_not_narrow_the_status(
@@ -72,7 +77,9 @@ async def test_a_label_does_not_narrow_the_status(
     await serve_mnist(life)
 
     assert list(
-        await management.status(StatusCall(spec=ModelSpec(name="mnist", label="stable")))
+        await management.status(
+            StatusCall(spec=ModelSpec(name="mnist", label="stable"), context=INTERNAL)
+        )
     ) == [10, 2, 1]
 
 
@@ -85,7 +92,7 @@ async def test_a_model_that_was_removed_still_has_a_status(
     await life.states.until("mnist:1 END")
     await life.states.until("mnist:10 END")
 
-    status = await management.status(StatusCall(spec=ModelSpec(name="mnist")))
+    status = await management.status(StatusCall(spec=ModelSpec(name="mnist"), context=INTERNAL))
     assert {state.state for state in status.values()} == {State.END}
 
 
@@ -115,7 +122,7 @@ async def test_there_is_no_status_of_what_was_never_heard_of(
     await serve_mnist(life)
 
     with pytest.raises(NotFound) as refused:
-        await management.status(StatusCall(spec=spec))
+        await management.status(StatusCall(spec=spec, context=INTERNAL))
 
     assert str(refused.value).startswith(text)
 
@@ -126,7 +133,7 @@ async def test_the_status_of_a_configured_model_is_unavailable_until_it_is_found
     life.models.expect(models(life.model("mnist")))
 
     with pytest.raises(Unavailable, match=r"^Could not find any versions of model mnist; the base"):
-        await management.status(StatusCall(spec=ModelSpec(name="mnist")))
+        await management.status(StatusCall(spec=ModelSpec(name="mnist"), context=INTERNAL))
 
 
 async def test_a_version_that_is_being_written_has_a_status_that_says_so(
@@ -137,7 +144,7 @@ async def test_a_version_that_is_being_written_has_a_status_that_says_so(
     path = life.add_version("mnist", 11)
     await life.clock.advance(30)
 
-    status = await management.status(StatusCall(spec=ModelSpec(name="mnist")))
+    status = await management.status(StatusCall(spec=ModelSpec(name="mnist"), context=INTERNAL))
 
     assert list(status) == [11, 10, 2, 1]
     assert status[11].state is State.START
@@ -152,7 +159,7 @@ async def test_a_version_that_was_overwritten_has_a_status_that_says_so(
     (life.folder / "mnist" / "10" / "saved_model.pb").write_text("another model")
     await life.clock.advance(60)
 
-    status = await management.status(StatusCall(spec=ModelSpec(name="mnist")))
+    status = await management.status(StatusCall(spec=ModelSpec(name="mnist"), context=INTERNAL))
 
     assert status[10].state is State.AVAILABLE
     assert status[10].note == "saved_model.pb has changed since this version was loaded"
@@ -166,7 +173,7 @@ async def test_every_model_is_listed_with_its_versions(
 ) -> None:
     await serve_mnist(life)
 
-    listed = await management.models(None)
+    listed = await management.models(INTERNAL)
 
     assert {name: list(states) for name, states in listed.items()} == {"mnist": [10, 2, 1]}
 
@@ -177,7 +184,7 @@ async def test_a_model_that_has_no_version_yet_is_listed_as_well(
     life.add_version("mnist", 1)
     await life.models.start(models(life.model("mnist"), life.model("iris")))
 
-    assert (await management.models(None))["iris"] == {}
+    assert (await management.models(INTERNAL))["iris"] == {}
 
 
 async def test_what_keeps_the_server_from_being_ready_is_told(

@@ -6,7 +6,7 @@ import pytest
 
 from sigrun.errors import InvalidArgument, ServableNotFound, SigrunError, Unavailable
 from sigrun.inference.calls import ModelSpec, ResolvedSpec
-from sigrun.inference.router import Resolver, resolved
+from sigrun.inference.router import Router, resolved
 from sigrun.servables.labels import VersionLabels
 from sigrun.servables.servable import ServableId
 from tests.fakes.lifecycle import Lifecycle, models, serve
@@ -15,11 +15,11 @@ from tests.fakes.servables import FakeLoader
 pytestmark = pytest.mark.asyncio
 
 
-async def resolver() -> Resolver:
+async def resolver() -> Router:
     """Return one over mnist 1 (stable), 2 (canary) and 10; the label `gone` means 3."""
     labels = VersionLabels()
     labels.replace({"mnist": {"stable": 1, "canary": 2, "gone": 3}})
-    return Resolver(await serve(*(FakeLoader(ServableId("mnist", v)) for v in (1, 2, 10))), labels)
+    return Router(await serve(*(FakeLoader(ServableId("mnist", v)) for v in (1, 2, 10))), labels)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ async def test_a_spec_that_names_nothing_is_refused(
 
 
 async def test_a_label_is_unavailable_before_the_first_models_are() -> None:
-    resolve = Resolver(await serve(), VersionLabels())
+    resolve = Router(await serve(), VersionLabels())
 
     with pytest.raises(Unavailable, match=r"^Model labels does not init yet.stable$"):
         resolve.pin(ModelSpec(name="mnist", label="stable"))
@@ -107,7 +107,7 @@ async def test_what_is_not_there_is_answered_with_what_is(tmp_path: Path) -> Non
     life = Lifecycle(tmp_path)
     life.add_version("mnist", 1)
     await life.models.start(models(life.model("mnist", labels={"stable": 1})))
-    resolver = Resolver(life.manager, life.labels, life.models.absence)
+    resolver = Router(life.manager, life.labels, life.models.absence)
 
     told: dict[str, str] = {}
     for spec in (

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
+from sigrun.concurrency.offload import Offload
+from sigrun.concurrency.pace import Pace
 from sigrun.errors import Code, InvalidArgument, ResourceExhausted, SigrunError
 from sigrun.inference.calls import (
-    BindInputs,
+    Arrays,
     ClassifyResult,
     ExamplesCall,
     InferenceTask,
@@ -19,7 +23,8 @@ from sigrun.inference.calls import (
     RegressResult,
     ResolvedSpec,
 )
-from sigrun.inference.router import Resolver
+from sigrun.inference.context import INTERNAL, CallContext, Door
+from sigrun.inference.router import Router
 from sigrun.inference.service import InferenceService
 from sigrun.servables.labels import VersionLabels
 from sigrun.servables.manager import AspiredVersionsManager
@@ -36,6 +41,8 @@ from tests.fakes.lifecycle import let_others_run, serve
 from tests.fakes.servables import HALF_PLUS_TWO, Compute, FakeLoader, FakeServable, signature
 
 pytestmark = pytest.mark.asyncio
+
+OFFLOAD = Offload()
 
 FLOAT, STRING = DType.FLOAT, DType.STRING
 MNIST = ModelSpec(name="mnist")
@@ -87,7 +94,7 @@ class Rig:
         self.manager = manager
         self.loader = loader
         self.servable = loader.servable
-        self.service = InferenceService(Resolver(manager, labels), check_method_names=check)
+        self.service = InferenceService(Router(manager, labels), OFFLOAD, check_method_names=check)
 
 
 async def rig(signatures: Sequence[Signature], compute: Compute, *, check: bool = False) -> Rig:
@@ -103,13 +110,20 @@ async def judging(*, check: bool = False) -> Rig:
     return await rig([RANK, PRICE], judge, check=check)
 
 
-def bind(**inputs: Sequence[float]) -> BindInputs:
-    """Return the body of a request with these float vectors."""
+def bind(**inputs: Sequence[float]) -> Arrays:
+    """Return the inputs of a request with these float vectors."""
+    return Arrays({alias: np.array(values, np.float32) for alias, values in inputs.items()})
 
-    async def inputs_of(_: Signature) -> Mapping[str, Array]:
-        return {alias: np.array(values, np.float32) for alias, values in inputs.items()}
 
-    return inputs_of
+@dataclass
+class Unread:
+    """Inputs that are read by `read` once the signature is known."""
+
+    read: Callable[[Signature], Mapping[str, Array]]
+    cost_s: float = 0.0
+
+    def bind(self, signature: Signature, pace: Pace) -> Mapping[str, Array]:
+        return self.read(signature)
 
 
 def refusal(error: pytest.ExceptionInfo[SigrunError]) -> tuple[Code, str]:
@@ -123,7 +137,11 @@ async def test_predict_returns_the_outputs_by_alias() -> None:
     sums = await summing()
 
     result = await sums.service.predict(
-        PredictCall(spec=ModelSpec(name="mnist", label="stable"), inputs=bind(x=[2], y=[3]))
+        PredictCall(
+            spec=ModelSpec(name="mnist", label="stable"),
+            inputs=bind(x=[2], y=[3]),
+            context=INTERNAL,
+        )
     )
 
     assert {alias: array.tolist() for alias, array in result.outputs.items()} == {
@@ -136,7 +154,9 @@ async def test_predict_returns_the_outputs_by_alias() -> None:
 async def test_predict_fills_in_the_defaults_of_the_signature() -> None:
     sums = await summing()
 
-    result = await sums.service.predict(PredictCall(spec=MNIST, inputs=bind(x=[2])))
+    result = await sums.service.predict(
+        PredictCall(spec=MNIST, inputs=bind(x=[2]), context=INTERNAL)
+    )
 
     assert result.outputs["sum"].tolist() == [12]
 
@@ -145,7 +165,9 @@ async def test_predict_computes_nothing_but_what_the_filter_asks_for() -> None:
     sums = await summing()
 
     result = await sums.service.predict(
-        PredictCall(spec=MNIST, inputs=bind(x=[2], y=[3]), output_filter=["product"])
+        PredictCall(
+            spec=MNIST, inputs=bind(x=[2], y=[3]), output_filter=["product"], context=INTERNAL
+        )
     )
 
     assert list(result.outputs) == ["product"]
@@ -155,7 +177,11 @@ async def test_predict_computes_nothing_but_what_the_filter_asks_for() -> None:
 async def test_predict_hands_the_deadline_on() -> None:
     sums = await summing()
 
-    await sums.service.predict(PredictCall(spec=MNIST, inputs=bind(x=[2]), deadline=17.0))
+    await sums.service.predict(
+        PredictCall(
+            spec=MNIST, inputs=bind(x=[2]), context=CallContext(Door.INTERNAL, deadline=17.0)
+        )
+    )
 
     assert [deadline for _, _, _, deadline in sums.servable.runs] == [17.0]
 
@@ -163,13 +189,15 @@ async def test_predict_hands_the_deadline_on() -> None:
 async def test_predict_reads_no_body_for_a_model_or_a_signature_that_is_not_there() -> None:
     sums, asked = await summing(), []
 
-    async def inputs_of(signature: Signature) -> Mapping[str, Array]:
+    def inputs_of(signature: Signature) -> Mapping[str, Array]:
         asked.append(signature)
         return {}
 
     for spec in (ModelSpec(name="iris"), ModelSpec(name="mnist", signature_name="embed")):
         with pytest.raises(SigrunError):
-            await sums.service.predict(PredictCall(spec=spec, inputs=inputs_of))
+            await sums.service.predict(
+                PredictCall(spec=spec, inputs=Unread(inputs_of), context=INTERNAL)
+            )
 
     assert asked == []
 
@@ -178,12 +206,16 @@ async def test_predict_reads_the_body_by_the_signature_that_was_asked_for() -> N
     other = signature({"x": FLOAT}, {"y": FLOAT}, name="other")
     both, asked = await rig([SUM, other], lambda inputs: {"y": inputs["x"]}), []
 
-    async def inputs_of(signature: Signature) -> Mapping[str, Array]:
+    def inputs_of(signature: Signature) -> Mapping[str, Array]:
         asked.append(signature)
         return {"x": np.array([1], np.float32)}
 
     await both.service.predict(
-        PredictCall(spec=ModelSpec(name="mnist", signature_name="other"), inputs=inputs_of)
+        PredictCall(
+            spec=ModelSpec(name="mnist", signature_name="other"),
+            inputs=Unread(inputs_of),
+            context=INTERNAL,
+        )
     )
 
     assert asked == [other]
@@ -193,27 +225,33 @@ async def test_predict_reads_the_body_by_the_signature_that_was_asked_for() -> N
     ("call", "code", "text"),
     [
         (
-            PredictCall(spec=ModelSpec(name=""), inputs=bind()),
+            PredictCall(spec=ModelSpec(name=""), inputs=bind(), context=INTERNAL),
             Code.INVALID_ARGUMENT,
             "ModelSpec has no name specified.",
         ),
         (
-            PredictCall(spec=ModelSpec(name="mnist", version=4), inputs=bind()),
+            PredictCall(spec=ModelSpec(name="mnist", version=4), inputs=bind(), context=INTERNAL),
             Code.NOT_FOUND,
             "Servable not found for request: Specific(mnist, 4)",
         ),
         (
-            PredictCall(spec=ModelSpec(name="mnist", signature_name="embed"), inputs=bind()),
+            PredictCall(
+                spec=ModelSpec(name="mnist", signature_name="embed"),
+                inputs=bind(),
+                context=INTERNAL,
+            ),
             Code.FAILED_PRECONDITION,
             'Serving signature key "embed" not found.',
         ),
         (
-            PredictCall(spec=MNIST, inputs=bind(x=[1], z=[1]), output_filter=["mean"]),
+            PredictCall(
+                spec=MNIST, inputs=bind(x=[1], z=[1]), output_filter=["mean"], context=INTERNAL
+            ),
             Code.INVALID_ARGUMENT,
             "Inputs contains invalid name. Used request inputs: {x}, request input: {x,z}",
         ),
         (
-            PredictCall(spec=MNIST, inputs=bind(x=[1]), output_filter=["mean"]),
+            PredictCall(spec=MNIST, inputs=bind(x=[1]), output_filter=["mean"], context=INTERNAL),
             Code.INVALID_ARGUMENT,
             (
                 "output tensor alias not found in signature: mean "
@@ -244,7 +282,7 @@ async def test_errors_of_the_model_reach_the_caller_as_they_are() -> None:
     failing = await rig([HALF_PLUS_TWO], fail)
 
     with pytest.raises(ResourceExhausted) as failed:
-        await failing.service.predict(PredictCall(spec=MNIST, inputs=bind(x=[1])))
+        await failing.service.predict(PredictCall(spec=MNIST, inputs=bind(x=[1]), context=INTERNAL))
 
     assert failed.value is error
 
@@ -257,7 +295,7 @@ async def test_method_names_are_checked_where_that_is_asked_for(
     service = (await rig([strange], lambda inputs: {"y": inputs["x"]}, check=check)).service
 
     try:
-        await service.predict(PredictCall(spec=MNIST, inputs=bind(x=[1])))
+        await service.predict(PredictCall(spec=MNIST, inputs=bind(x=[1]), context=INTERNAL))
         was_refused = False
     except SigrunError:
         was_refused = True
@@ -271,7 +309,9 @@ async def test_method_names_are_checked_where_that_is_asked_for(
 async def test_a_version_stays_until_the_request_that_runs_on_it_is_answered() -> None:
     sums = await summing()
     sums.servable.gate.clear()
-    asking = asyncio.create_task(sums.service.predict(PredictCall(spec=MNIST, inputs=bind(x=[2]))))
+    asking = asyncio.create_task(
+        sums.service.predict(PredictCall(spec=MNIST, inputs=bind(x=[2]), context=INTERNAL))
+    )
     await sums.servable.started.wait()
 
     sums.manager.set_aspired_versions("mnist", [])
@@ -286,14 +326,19 @@ async def test_a_version_stays_until_the_request_that_runs_on_it_is_answered() -
 
 
 async def test_a_version_stays_while_the_body_of_a_request_is_read() -> None:
-    sums, reading, is_read = await summing(), asyncio.Event(), asyncio.Event()
+    sums, reading, is_read = await summing(), asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
 
-    async def inputs_of(_: Signature) -> Mapping[str, Array]:
-        reading.set()
-        await is_read.wait()
+    def inputs_of(_: Signature) -> Mapping[str, Array]:
+        loop.call_soon_threadsafe(reading.set)
+        assert is_read.wait(5)
         return {"x": np.array([2], np.float32)}
 
-    asking = asyncio.create_task(sums.service.predict(PredictCall(spec=MNIST, inputs=inputs_of)))
+    asking = asyncio.create_task(
+        sums.service.predict(
+            PredictCall(spec=MNIST, inputs=Unread(inputs_of, cost_s=1.0), context=INTERNAL)
+        )
+    )
     await reading.wait()
     sums.manager.set_aspired_versions("mnist", [])
     await let_others_run()
@@ -305,11 +350,13 @@ async def test_a_version_stays_while_the_body_of_a_request_is_read() -> None:
 async def test_a_request_that_fails_lets_the_version_go() -> None:
     sums = await summing()
 
-    async def unreadable(_: Signature) -> Mapping[str, Array]:
+    def unreadable(_: Signature) -> Mapping[str, Array]:
         raise InvalidArgument("tensor parsing error: x")
 
     with pytest.raises(InvalidArgument):
-        await sums.service.predict(PredictCall(spec=MNIST, inputs=unreadable))
+        await sums.service.predict(
+            PredictCall(spec=MNIST, inputs=Unread(unreadable), context=INTERNAL)
+        )
     await sums.manager.close()
 
     assert sums.loader.unloads == 1
@@ -318,7 +365,9 @@ async def test_a_request_that_fails_lets_the_version_go() -> None:
 async def test_a_request_that_is_cancelled_lets_the_version_go() -> None:
     sums = await summing()
     sums.servable.gate.clear()
-    asking = asyncio.create_task(sums.service.predict(PredictCall(spec=MNIST, inputs=bind(x=[2]))))
+    asking = asyncio.create_task(
+        sums.service.predict(PredictCall(spec=MNIST, inputs=bind(x=[2]), context=INTERNAL))
+    )
     await sums.servable.started.wait()
 
     asking.cancel()
@@ -332,9 +381,9 @@ async def test_a_request_goes_on_on_the_version_on_which_it_started() -> None:
     new = FakeServable([HALF_PLUS_TWO], lambda _: {"y": np.array([2], np.float32)})
     first = FakeLoader(ServableId("mnist", 1), servable=old)
     manager = await serve(first)
-    service = InferenceService(Resolver(manager, VersionLabels()))
+    service = InferenceService(Router(manager, VersionLabels()), OFFLOAD)
     old.gate.clear()
-    call = PredictCall(spec=MNIST, inputs=bind(x=[0]))
+    call = PredictCall(spec=MNIST, inputs=bind(x=[0]), context=INTERNAL)
 
     before = asyncio.create_task(service.predict(call))
     await old.started.wait()
@@ -355,7 +404,9 @@ async def test_classify_returns_the_classes_of_each_example_in_the_models_order(
     judges = await judging()
     spec = ModelSpec(name="mnist", signature_name="rank")
 
-    result = await judges.service.classify(ExamplesCall(spec=spec, examples=EXAMPLES))
+    result = await judges.service.classify(
+        ExamplesCall(spec=spec, examples=EXAMPLES, context=INTERNAL)
+    )
 
     found = result.classifications
     assert found.labels is not None
@@ -369,7 +420,9 @@ async def test_regress_returns_one_value_for_each_example() -> None:
     judges = await judging()
     spec = ModelSpec(name="mnist", signature_name="price")
 
-    result = await judges.service.regress(ExamplesCall(spec=spec, examples=EXAMPLES))
+    result = await judges.service.regress(
+        ExamplesCall(spec=spec, examples=EXAMPLES, context=INTERNAL)
+    )
 
     assert result.values.tolist() == [5, 6]
     assert result.spec == ResolvedSpec(name="mnist", version=3, signature_name="price")
@@ -379,7 +432,11 @@ async def test_examples_go_to_the_input_named_inputs_with_the_deadline() -> None
     judges = await judging()
     spec = ModelSpec(name="mnist", signature_name="price")
 
-    await judges.service.regress(ExamplesCall(spec=spec, examples=EXAMPLES, deadline=17.0))
+    await judges.service.regress(
+        ExamplesCall(
+            spec=spec, examples=EXAMPLES, context=CallContext(Door.INTERNAL, deadline=17.0)
+        )
+    )
 
     assert judges.servable.runs == [("price", {"inputs": EXAMPLES}, ("outputs",), 17.0)]
 
@@ -389,7 +446,9 @@ async def test_no_examples_are_refused(kind: str) -> None:
     judges = await judging()
     ask = judges.service.classify if kind == "classify" else judges.service.regress
     name = "rank" if kind == "classify" else "price"
-    call = ExamplesCall(spec=ModelSpec(name="mnist", signature_name=name), examples=NO_EXAMPLES)
+    call = ExamplesCall(
+        spec=ModelSpec(name="mnist", signature_name=name), examples=NO_EXAMPLES, context=INTERNAL
+    )
 
     with pytest.raises(SigrunError) as refused:
         await ask(call)
@@ -402,7 +461,9 @@ async def test_a_signature_that_is_unfit_is_named_before_an_empty_input() -> Non
     sums = await rig([HALF_PLUS_TWO], lambda inputs: {"y": inputs["x"]})
 
     with pytest.raises(SigrunError, match=r"^No classification inputs found in SignatureDef: "):
-        await sums.service.classify(ExamplesCall(spec=MNIST, examples=NO_EXAMPLES))
+        await sums.service.classify(
+            ExamplesCall(spec=MNIST, examples=NO_EXAMPLES, context=INTERNAL)
+        )
 
 
 async def test_answers_that_do_not_fit_the_examples_are_refused() -> None:
@@ -410,7 +471,7 @@ async def test_answers_that_do_not_fit_the_examples_are_refused() -> None:
     spec = ModelSpec(name="mnist", signature_name="price")
 
     with pytest.raises(SigrunError) as refused:
-        await short.service.regress(ExamplesCall(spec=spec, examples=EXAMPLES))
+        await short.service.regress(ExamplesCall(spec=spec, examples=EXAMPLES, context=INTERNAL))
 
     assert refusal(refused) == (
         Code.INVALID_ARGUMENT,
@@ -434,7 +495,11 @@ async def test_several_tasks_are_one_run_on_the_same_examples() -> None:
     judges = await judging()
 
     await judges.service.multi_inference(
-        MultiInferenceCall(tasks=[RANKING, PRICING], examples=EXAMPLES, deadline=17.0)
+        MultiInferenceCall(
+            tasks=[RANKING, PRICING],
+            examples=EXAMPLES,
+            context=CallContext(Door.INTERNAL, deadline=17.0),
+        )
     )
 
     ((_, inputs, outputs, deadline),) = judges.servable.runs
@@ -451,7 +516,7 @@ async def test_results_come_in_the_order_of_the_tasks(tasks: list[InferenceTask]
     judges = await judging()
 
     results = await judges.service.multi_inference(
-        MultiInferenceCall(tasks=tasks, examples=EXAMPLES)
+        MultiInferenceCall(tasks=tasks, examples=EXAMPLES, context=INTERNAL)
     )
 
     assert [result.spec for result in results] == [
@@ -479,7 +544,7 @@ async def test_the_first_task_chooses_the_version() -> None:
     )
 
     results = await judges.service.multi_inference(
-        MultiInferenceCall(tasks=[first, second], examples=EXAMPLES)
+        MultiInferenceCall(tasks=[first, second], examples=EXAMPLES, context=INTERNAL)
     )
 
     assert [result.spec.version for result in results] == [3, 3]
@@ -542,7 +607,9 @@ async def test_tasks_that_are_wrong_are_refused_and_nothing_runs(
     judges = await judging()
 
     with pytest.raises(SigrunError) as refused:
-        await judges.service.multi_inference(MultiInferenceCall(tasks=tasks, examples=EXAMPLES))
+        await judges.service.multi_inference(
+            MultiInferenceCall(tasks=tasks, examples=EXAMPLES, context=INTERNAL)
+        )
 
     assert refusal(refused) == (code, text)
     assert judges.servable.runs == []
@@ -553,7 +620,7 @@ async def test_several_tasks_without_examples_are_refused() -> None:
 
     with pytest.raises(SigrunError) as refused:
         await judges.service.multi_inference(
-            MultiInferenceCall(tasks=[RANKING], examples=NO_EXAMPLES)
+            MultiInferenceCall(tasks=[RANKING], examples=NO_EXAMPLES, context=INTERNAL)
         )
 
     assert refusal(refused) == (Code.INVALID_ARGUMENT, "Input is empty.")
@@ -565,7 +632,9 @@ async def test_several_tasks_without_examples_are_refused() -> None:
 async def test_metadata_has_every_signature_and_names_the_version() -> None:
     judges = await judging()
 
-    result = await judges.service.metadata(MetadataCall(spec=MNIST, fields=["signature_def"]))
+    result = await judges.service.metadata(
+        MetadataCall(spec=MNIST, fields=["signature_def"], context=INTERNAL)
+    )
 
     assert result.signatures == {"rank": RANK, "price": PRICE}
     assert result.spec == ResolvedSpec(name="mnist", version=3)
@@ -575,22 +644,24 @@ async def test_metadata_has_every_signature_and_names_the_version() -> None:
     ("call", "code", "text"),
     [
         (
-            MetadataCall(spec=ModelSpec(name=""), fields=[]),
+            MetadataCall(spec=ModelSpec(name=""), fields=[], context=INTERNAL),
             Code.INVALID_ARGUMENT,
             "GetModelMetadataRequest must specify at least one metadata_field",
         ),
         (
-            MetadataCall(spec=ModelSpec(name=""), fields=["signature_def", "weights"]),
+            MetadataCall(
+                spec=ModelSpec(name=""), fields=["signature_def", "weights"], context=INTERNAL
+            ),
             Code.INVALID_ARGUMENT,
             "Metadata field weights is not supported",
         ),
         (
-            MetadataCall(spec=ModelSpec(name=""), fields=["signature_def"]),
+            MetadataCall(spec=ModelSpec(name=""), fields=["signature_def"], context=INTERNAL),
             Code.INVALID_ARGUMENT,
             "ModelSpec has no name specified.",
         ),
         (
-            MetadataCall(spec=ModelSpec(name="iris"), fields=["signature_def"]),
+            MetadataCall(spec=ModelSpec(name="iris"), fields=["signature_def"], context=INTERNAL),
             Code.NOT_FOUND,
             "Servable not found for request: Latest(iris)",
         ),

@@ -79,5 +79,5 @@ def test_an_http_error_is_its_whole_text_under_the_status_of_its_code() -> None:
     assert response.content_type == b"application/json"
     assert (
         response.body
-        == ('{"error":"no \\"model\\"\\n' + "é" * 2000 + '","code":"NOT_FOUND"}').encode()
+        == ('{"error":"no \\"model\\"\\n' + "é" * 2000 + '","code":"NOT_FOUND"}\n').encode()
     )

@@ -11,6 +11,10 @@ tables of embeddings.
 A variable reaches the operations that read it through functions that take a handle. Where
 it becomes a constant they have to take its value instead: such a function is copied, once
 for each set of arguments, and what reads the handle in it is replaced by what uses a value.
+
+TensorFlow's own `convert_variables_to_constants_from_session_graph` has gaps that models fall
+into: gathers inside of functions stay, those with `batch_dims` are refused, reads are found by
+the names that Keras gave them once, and it says nothing of what it could not convert.
 """
 
 from __future__ import annotations
@@ -24,7 +28,7 @@ from sigrun.executors.saved_model.tensorflow_imports import tf
 from sigrun.tensors.signature import Array
 
 _SMALL_BYTES = 64 * 2**10  # at least what a layer has beside its kernel
-_FILTER_RANK = 3  # filters of convolutions have that many dimensions or more
+FILTER_RANK = 3  # filters of convolutions have that many dimensions or more
 _MOST_BYTES = 16 * 2**20  # of constants in all
 
 _FORWARDS = frozenset({"Identity", "Enter", "Switch"})  # a handle comes out as it went in
@@ -58,7 +62,7 @@ def choose_constants(variables: Mapping[str, Array]) -> set[str]:
     gains = {
         name: value.nbytes
         for name, value in variables.items()
-        if value.dtype.kind != "O" and (value.nbytes <= _SMALL_BYTES or value.ndim >= _FILTER_RANK)
+        if value.dtype.kind != "O" and (value.nbytes <= _SMALL_BYTES or value.ndim >= FILTER_RANK)
     }
     chosen: set[str] = set()
     total = 0

@@ -47,6 +47,10 @@ class FunctionExecutor:
 
         return call
 
+    def shares_session(self, other: object) -> bool:
+        """Return whether closing one of the two closes the other."""
+        return other is self
+
     def close(self) -> None:
         """Give everything back that no running call needs."""
         self._functions.clear()

@@ -41,6 +41,7 @@ _WAITS = re.compile(
     r"Queue|Barrier|^((Ordered)?Map)?(Uns|S)tage|^Collective|^_?(Host)?Recv"
     r"|ConditionalAccumulator|AccumulatorTakeGradient|^(Un)?[Bb]atch(Function)?$"
 )
+_RESOURCE = 20  # DT_RESOURCE
 _VARIABLES = frozenset({"VarHandleOp", "VariableV2", "Variable"})
 
 # Operations with state whose runs change none that another run could see.
@@ -65,7 +66,7 @@ _LOOPS = frozenset({"While", "StatelessWhile", "For", "LoopCond"})
 
 def choose_execution(graph: Any) -> Execution:
     """Return the cheapest way to run `graph` (a GraphDef) that it permits."""
-    operations = {node.op for node in _nodes(graph)}
+    operations = {node.op for node in all_nodes(graph)}
     if any(_WAITS.search(operation) for operation in operations):
         return Execution.THREADED
     if operations & _CONTROL_FLOW or any(_makes_reference(name) for name in operations):
@@ -133,6 +134,21 @@ def functions_of(node: Any) -> Iterator[Any]:
         if value.HasField("func"):
             yield value.func
         yield from value.list.func
+
+
+def all_nodes(graph: Any) -> Iterator[Any]:
+    """Yield every node, those of functions too: the optimiser may inline them."""
+    yield from graph.node
+    for function in graph.library.function:
+        yield from function.node_def
+
+
+def holds_state(node: Any) -> bool:
+    """Return whether what `node` makes is shared by all who name it: a variable, a table."""
+    definition = op_def_registry.get(node.op)
+    return definition is not None and any(
+        output.is_ref or output.type == _RESOURCE for output in definition.output_arg
+    )
 
 
 def initialised_copies(graph: Any, variables: Collection[str]) -> dict[str, str]:
@@ -205,13 +221,6 @@ def _draws(operation: str) -> bool:
 
 def _assigns(operation: str) -> bool:
     return operation.startswith(("Assign", "Scatter", "ResourceScatter"))
-
-
-def _nodes(graph: Any) -> Iterator[Any]:
-    """Yield every node, those of functions too: the optimiser may inline them."""
-    yield from graph.node
-    for function in graph.library.function:
-        yield from function.node_def
 
 
 def _makes_reference(operation: str) -> bool:

@@ -6,14 +6,18 @@ the event loop waits for it.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Hashable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sigrun.concurrency.load_threads import LoadThreads
+from sigrun.concurrency.aside import run_aside
 from sigrun.concurrency.threads import Threads
 from sigrun.config.execution import ExecutionOptions
+from sigrun.errors import Cancelled, DeadlineExceeded
 from sigrun.executors.memory import give_back_memory
+from sigrun.executors.running import RunningModels
 from sigrun.executors.saved_model.servable import SavedModelServable
 from sigrun.servables.folders import check_loadable
 from sigrun.servables.servable import ServableId
@@ -22,11 +26,15 @@ if TYPE_CHECKING:
     from sigrun.executors.saved_model.model import LoadedModel
 
 
+_MAX_WAITING = 16  # loads of one version; the manager asks for one at a time
+_TRIM_S = 2.0
+
+
 class SavedModelLoader:
     """Loads the SavedModel at `path`, runs it in `runners`; implements `Loader`.
 
-    A load whose caller is cancelled goes on in its thread; what it made is given back when
-    it has ended.
+    A load whose caller is cancelled, or that takes too long, goes on in its thread; what it
+    made is given back when it has ended.
     """
 
     def __init__(
@@ -37,15 +45,17 @@ class SavedModelLoader:
         *,
         options: ExecutionOptions,
         runners: Threads,
-        load_threads: LoadThreads,
+        load_threads: Threads,
+        running: RunningModels,
     ) -> None:
         self._id = id
         self._path = path
         self._revision = revision
         self._options = options
         self._runners = runners
-        self._load_threads = load_threads
-        self._model: LoadedModel | None = None
+        self._loading = load_threads.owner(str(id), max_waiting=_MAX_WAITING)
+        self._running = running
+        self._servable: SavedModelServable | None = None
 
     @property
     def id(self) -> ServableId:
@@ -59,21 +69,26 @@ class SavedModelLoader:
 
     async def load(self) -> SavedModelServable:
         """Load the version. Raises a `SigrunError` that says why it cannot be served."""
-        load = self._load_threads.load
-        self._model = model = await load(_read, self._path, self._options, what=str(self._id))
-        return SavedModelServable(model.signatures, model.calls, self._runners)
+        if self._loading.written_off:
+            raise Cancelled("A load of this version does not end")
+        deadline = time.monotonic() + self._options.max_load_s
+        try:
+            model = await self._loading.run(_read, self._path, self._options, deadline=deadline)
+        except DeadlineExceeded:  # the same again would take another thread
+            raise Cancelled(f"Loading took more than {self._options.max_load_s:g} s") from None
+        self._servable = SavedModelServable(self._id, model, self._runners, self._options)
+        self._running.add(self._servable)
+        return self._servable
 
     async def unload(self) -> None:
-        """Give back everything that `load` took; a second time does nothing.
-
-        A run whose caller has given up may go on. It is cancelled where TensorFlow can,
-        and gives the rest back when it ends.
-        """
-        model, self._model = self._model, None
-        if model is not None:
-            await self._load_threads.unload(_close, model)
-            del model
-            await self._load_threads.unload(give_back_memory)
+        """Give back everything that `load` took, within seconds; a second time does nothing."""
+        servable, self._servable = self._servable, None
+        if servable is not None:
+            self._running.remove(servable)
+            await servable.close()
+            del servable
+            with suppress(TimeoutError):
+                await run_aside(give_back_memory, name="giving back memory", wait_s=_TRIM_S)
 
 
 def _read(path: str, options: ExecutionOptions) -> LoadedModel:
@@ -84,7 +99,3 @@ def _read(path: str, options: ExecutionOptions) -> LoadedModel:
     model = read_saved_model(path, options)
     give_back_memory()  # of the files, and of what was replaced by something better
     return model
-
-
-def _close(model: LoadedModel) -> None:
-    model.close()

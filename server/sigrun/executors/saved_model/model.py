@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,17 +20,26 @@ class Executor(Protocol):
     def make_call(self, feeds: Names, fetches: Names) -> Call:
         """Return a call that feeds and fetches the tensors with these names."""
 
+    def shares_session(self, other: Executor) -> bool:
+        """Return whether closing one of the two closes the other."""
+
     def close(self) -> None:
         """Give everything back that no running call needs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedModel:
-    """A model that is ready: a call is prepared for each signature that can be called."""
+    """A model that is ready: a call is prepared for each signature that can be called.
+
+    `renew` makes another from what this one holds, without its runs: closing this one then
+    ends those that loop or wait. None where that would end nothing, or lose state. It takes as
+    long as loading, and raises TensorFlow's own errors.
+    """
 
     signatures: Mapping[str, Signature]
     calls: PreparedCalls
     executor: Executor
+    renew: Callable[[], LoadedModel] | None = None
 
     def prepared(self) -> Iterator[tuple[Signature, PreparedCall]]:
         """Yield the signatures for which a call could be prepared, with it."""

@@ -6,34 +6,53 @@ that the cheapest executor cannot run is given to the next.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import logging
 from collections.abc import Callable, Iterable
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
+from sigrun.concurrency.aside import start_aside
 from sigrun.config.execution import ExecutionOptions
 from sigrun.errors import DataLoss, NotFound, SigrunError, error_for
 from sigrun.executors.error_texts import error_from, readable
 from sigrun.executors.prepared import MayBeInline, PreparedCalls, tensor_names
+from sigrun.executors.saved_model.files import check_files
 from sigrun.executors.saved_model.freezing import CannotFreeze
 from sigrun.executors.saved_model.functions import load_functions
 from sigrun.executors.saved_model.graph_analysis import (
     Execution,
     Reached,
+    all_nodes,
     choose_execution,
+    holds_state,
     initialised_copies,
     may_hold_up,
     reach,
     state_changes,
 )
 from sigrun.executors.saved_model.model import Executor, LoadedModel, is_callable
-from sigrun.executors.saved_model.optimising import Frozen, Initialiser, check_alike, freeze
+from sigrun.executors.saved_model.optimising import (
+    Frozen,
+    check_alike,
+    freeze,
+    signature_tensors,
+)
+from sigrun.executors.saved_model.purity import reaches_out
 from sigrun.executors.saved_model.sample_requests import Compare, difference, measure
-from sigrun.executors.saved_model.session import SessionExecutor, open_graph, open_session
+from sigrun.executors.saved_model.session import (
+    Renewal,
+    SessionExecutor,
+    open_graph,
+    open_session,
+)
 from sigrun.executors.saved_model.signatures import read_signature
 from sigrun.executors.saved_model.tensorflow_imports import loader_impl, tf
+from sigrun.executors.saved_model.value_sizes import sized_by_values
 from sigrun.tensors.signature import Array, Signature
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -66,8 +85,10 @@ class _Reader:
         self._path = path
         self._options = options
         self._compare = compare
+        check_files(path)
         self._saved_model = _parse(path)
         self._meta_graph = _choose_meta_graph(self._saved_model.saved_model, options)
+        self._folds = not reaches_out(all_nodes(self._meta_graph.graph_def))
         self._signatures = MappingProxyType(
             {
                 name: read_signature(name, self._meta_graph.signature_def[name])
@@ -76,11 +97,11 @@ class _Reader:
         )
 
     def read(self) -> LoadedModel:
-        model = self._cheapest(self._executor, self._meta_graph.graph_def)
+        model = self._renewable(self._cheapest(self._executor, self._meta_graph.graph_def))
         if self._options.optimize_on_load and isinstance(model.executor, SessionExecutor):
             model = self._optimised(model, model.executor)
         if not state_changes(self._reach_all().operations):
-            measure(model)
+            model = self._measured(model)
         return model
 
     def _cheapest(self, open_executor: OpenExecutor, graph: Any) -> LoadedModel:
@@ -105,42 +126,93 @@ class _Reader:
 
     def _optimised(self, model: LoadedModel, session: SessionExecutor) -> LoadedModel:
         """Return the model with constants for variables, or `model` where that cannot be."""
+        better: LoadedModel | None = None
         try:
-            frozen = freeze(session, self._signatures, self._initialiser(session))
-            better = self._cheapest(functools.partial(self._open, frozen), frozen.graph)
-            try:
-                check_alike(self._meta_graph.graph_def, model, better, self._compare)
-            except BaseException:
-                better.close()
-                raise
+            frozen = freeze(session, self._signatures)
+            better = self._with_constants(session, frozen)
+            graph = self._meta_graph.graph_def
+            self._within_limit(functools.partial(check_alike, graph, model, better, self._compare))
         except CannotFreeze as reason:
             logger.info("%s is served as it is: %s", self._path, reason)
-            return model
+        except TimeoutError:
+            return self._given_up(model, better)
         except Exception as error:  # whatever it is, there is a model to serve
             logger.warning("%s is served as it is: %s", self._path, error_from(error))
-            return model
-        logger.info("%s is served with %d variables frozen", self._path, frozen.constants)
-        model.close()
-        return better
+        else:
+            logger.info("%s is served with %d variables frozen", self._path, frozen.constants)
+            _drop(model, better)
+            return self._renewable(better)
+        if better is not None:
+            _drop(better, model)
+        return model
 
-    def _open(self, frozen: Frozen, execution: Execution) -> SessionExecutor:
-        session = open_graph(frozen.graph, self._options, execution)
+    def _with_constants(self, session: SessionExecutor, frozen: Frozen) -> LoadedModel:
+        """Return a model of `frozen`: by itself if it can be, else in `session`."""
+        if any(map(holds_state, all_nodes(frozen.graph))):
+            return self._model(session.with_graph(frozen.graph))
+        return self._cheapest(
+            functools.partial(open_graph, frozen.graph, self._options, folds=self._folds),
+            frozen.graph,
+        )
+
+    def _measured(self, model: LoadedModel) -> LoadedModel:
+        """Return the model when it is known how long its short runs take."""
         try:
-            frozen.initialise(session)
-        except BaseException:
-            session.close()
-            raise
-        return session
+            self._within_limit(functools.partial(measure, model))
+        except TimeoutError:
+            return self._given_up(model, None)
+        return model
 
-    def _initialiser(self, session: SessionExecutor) -> Initialiser:
-        return Initialiser(
-            name=session.initialiser(self._meta_graph),
+    def _within_limit(self, runs: Callable[[], T]) -> T:
+        """Make runs that nobody asked for. Raises `TimeoutError` if they take too long."""
+        thread = start_aside(runs, name=f"made-up runs of {self._path}")
+        return thread.result(self._options.sample_runs_s)
+
+    def _given_up(self, model: LoadedModel, better: LoadedModel | None) -> LoadedModel:
+        """Return a model to serve after a made-up run that does not end, and end it if possible."""
+        logger.warning(
+            "%s is served as it is: requests that were made up took more than %g s",
+            self._path,
+            self._options.sample_runs_s,
+        )
+        if better is not None and not better.executor.shares_session(model.executor):
+            start_aside(better.close, name=f"closing {self._path}")
+        if model.renew is None:  # the run ends by itself, or not at all
+            return model
+        renewed = model.renew()
+        start_aside(model.close, name=f"closing {self._path}")
+        return renewed
+
+    def _renewable(self, model: LoadedModel) -> LoadedModel:
+        """Return the model with a way to make it anew, if that ends runs and loses nothing."""
+        if not isinstance(model.executor, SessionExecutor):
+            return model
+        graph = model.executor.graph()
+        reached = reach(graph, model.executor.scoped(signature_tensors(self._signatures)))
+        operations = reached.operations
+        if not may_hold_up(operations) or state_changes(operations) or reached.hidden_variables:
+            return model
+        return _with_renewal(model, model.executor, self._renewal(model.executor, graph, reached))
+
+    def _renewal(self, session: SessionExecutor, graph: Any, reached: Reached) -> Renewal:
+        if not any(map(holds_state, reached.nodes.values())):
+            return Renewal()
+        initialiser = session.initialiser(self._meta_graph)
+        at_start = reach(graph, [initialiser] if initialiser else []).variables
+        variables = reached.variables | at_start
+        variables -= set(session.uninitialised(variables))
+        return Renewal(
+            variables=sorted(variables),
+            initialiser=initialiser,
             assets=loader_impl.get_asset_tensors(self._path, self._meta_graph),
+            rewritten=sorted(at_start & variables),
         )
 
     def _executor(self, execution: Execution) -> Executor:
         has_values = self._has_values()
-        session = open_session(self._saved_model, self._options, execution, restore=has_values)
+        session = open_session(
+            self._saved_model, self._options, execution, restore=has_values, folds=self._folds
+        )
         try:
             missing = session.uninitialised(self._reach_all().variables)
             if missing:
@@ -208,10 +280,16 @@ class _Reader:
         tensors = frozenset(
             spec.name
             for signature in filter(is_callable, self._signatures.values())
-            if not may_hold_up(self._reach([signature]).operations)
+            if self._takes_what_its_inputs_take(signature)
             for spec in signature.outputs.values()
         )
         return tensors.issuperset
+
+    def _takes_what_its_inputs_take(self, signature: Signature) -> bool:
+        """Return whether runs with inputs of the same sizes take about the same time."""
+        reached = self._reach([signature])
+        fed = [spec.name for spec in signature.inputs.values()]
+        return not may_hold_up(reached.operations) and not sized_by_values(reached, fed)
 
     def _reach_all(self) -> Reached:
         return self._reach(filter(is_callable, self._signatures.values()))
@@ -224,6 +302,23 @@ class _Reader:
         # A SavedModel without variables may come without their files.
         index = tf.compat.as_text(self._saved_model.variables_path) + ".index"
         return bool(tf.io.gfile.exists(index))
+
+
+def _with_renewal(model: LoadedModel, session: SessionExecutor, renewal: Renewal) -> LoadedModel:
+    def renew() -> LoadedModel:
+        renewed = session.renewed(renewal)
+        calls = model.calls.renewed(renewed.make_call)
+        fresh = LoadedModel(signatures=model.signatures, calls=calls, executor=renewed)
+        return _with_renewal(fresh, renewed, renewal)
+
+    return dataclasses.replace(model, renew=renew)
+
+
+def _drop(model: LoadedModel, kept: LoadedModel) -> None:
+    """Give back what `model` takes and `kept` does not."""
+    model.calls.clear()
+    if not model.executor.shares_session(kept.executor):
+        model.executor.close()
 
 
 def _parse(path: str) -> Any:

@@ -3,51 +3,160 @@
 In: a signature and arrays. Out: the arrays of the outputs that were asked for. What is
 known to be short is computed at once, on the event loop; the rest, and what is asked for the
 first time, in one of the runner threads.
+
+What becomes of a run whose caller's deadline passes, or who leaves: before it has begun it is
+never made. Once begun it goes on in its thread, as TensorFlow has no way to end a single run,
+and its result is dropped. After some overtime it is written off: another thread takes the
+place of its own, and where it may loop or wait for ever the model gets a new session and the
+old one is closed, which ends every run in it; those that somebody still waits for are made
+again in the new one. A long chain of large operations cannot be ended, only left behind. With
+several of those the model refuses what needs a thread until they have ended.
 """
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 
+from sigrun.concurrency.aside import run_aside, start_aside
 from sigrun.concurrency.threads import Threads
-from sigrun.errors import DeadlineExceeded, InvalidArgument
+from sigrun.config.execution import ExecutionOptions
+from sigrun.errors import Cancelled, DeadlineExceeded, InvalidArgument, SigrunError, Unavailable
 from sigrun.executors.error_texts import error_from
-from sigrun.executors.placement import Placement
-from sigrun.executors.prepared import Call, Names, PreparedCalls, input_bytes, tensor_names
-from sigrun.tensors.signature import Array, Signature
+from sigrun.executors.prepared import (
+    Call,
+    Names,
+    PreparedCall,
+    PreparedCalls,
+    input_bytes,
+    tensor_names,
+)
+from sigrun.executors.saved_model.model import LoadedModel
+from sigrun.servables.servable import ServableId
+from sigrun.telemetry.metrics import Counter, Gauge, Reading
+from sigrun.tensors.signature import Array, DType, Signature
+
+logger = logging.getLogger(__name__)
+
+_CLOSE_S = 2.0  # for a session to close, before the rest goes on without it
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunStatistics:
-    """How many runs there were, by where they ran."""
+@dataclass(frozen=True, slots=True)
+class _Route:
+    """What is the same for every request of one signature that asks for all its outputs."""
 
-    inline: int
-    in_threads: int
+    signature: Signature
+    inputs: tuple[str, ...]  # aliases, in the order in which they are fed
+    has_strings: bool
+    prepared: PreparedCall
 
 
 class SavedModelServable:
     """Runs the signatures of one loaded version; implements `Servable`."""
 
     def __init__(
-        self, signatures: Mapping[str, Signature], calls: PreparedCalls, runners: Threads
+        self, id: ServableId, model: LoadedModel, runners: Threads, options: ExecutionOptions
     ) -> None:
-        self._signatures = signatures
-        self._calls = calls
-        self._runners = runners
-        self._inline_runs = 0
-        self._thread_runs = 0
+        self._id = id
+        self._model = model
+        self._routes = _routes(model)
+        self._max_written_off = options.max_written_off_runs
+        self._max_renewal_s = options.max_load_s
+        self._runners = runners.owner(
+            str(id), max_waiting=options.max_queued_runs_per_model, on_write_off=self._on_write_off
+        )
+        self._renewal: asyncio.Task[None] | None = None
+        self._closing: Future[None] | None = None  # of the session before this one
+        self._is_closed = False
+        self.inline_runs = 0
+        self.thread_runs = 0
 
     @property
-    def statistics(self) -> RunStatistics:
-        """How many runs there were, those that failed included."""
-        return RunStatistics(inline=self._inline_runs, in_threads=self._thread_runs)
+    def id(self) -> ServableId:
+        """The version that this is."""
+        return self._id
 
     @property
     def signatures(self) -> Mapping[str, Signature]:
         """Every signature of the model by name, those that cannot be called included."""
-        return self._signatures
+        return self._model.signatures
+
+    @property
+    def written_off_runs(self) -> int:
+        """How many runs go on long after they were given up."""
+        return self._runners.written_off
+
+    @property
+    def refusal(self) -> str | None:
+        """Why the model refuses what needs a thread, or None if it does not."""
+        if self._runners.written_off < self._max_written_off:
+            return None
+        return (
+            f"{self._runners.written_off} runs of {self._id} do not end although their callers "
+            f"have given up; it takes no more until some have ended"
+        )
+
+    def readings(self) -> Iterator[Reading]:
+        """Yield what was counted, as metrics."""
+        labels = {"model": self._id.name, "version": str(self._id.version)}
+        for place, runs in (("event loop", self.inline_runs), ("thread", self.thread_runs)):
+            yield Counter(
+                name="sigrun_model_runs",
+                help="Runs of a model, by where they were made",
+                value=runs,
+                labels={**labels, "place": place},
+            )
+        yield Gauge(
+            name="sigrun_model_written_off_runs",
+            help="Runs of a model that go on long after they were given up",
+            value=self.written_off_runs,
+            labels=labels,
+        )
+
+    def run_inline(
+        self,
+        signature: Signature,
+        inputs: Mapping[str, Array],
+        outputs: Sequence[str],
+        *,
+        deadline: float | None,
+    ) -> Sequence[Array] | None:
+        """Return what `run` would, at once; None where the run may take longer: `run` it then.
+
+        Raises what `run` raises.
+        """
+        route = self._routes.get((signature.name, tuple(outputs)))
+        if route is None or route.signature is not signature:
+            return None
+        prepared = route.prepared
+        placement = prepared.placement
+        if placement is None:
+            return None
+        arrays = [inputs[alias] for alias in route.inputs]
+        size = 0
+        for array in arrays:
+            size += array.nbytes
+        if route.has_strings:
+            size = input_bytes(arrays)
+        if not placement.is_inline(size):
+            return None
+        if deadline is not None and deadline <= time.monotonic():
+            raise DeadlineExceeded
+        self.inline_runs += 1
+        # It is not slow for what others do, with a CPU or the GIL. Looking at the time of this
+        # thread alone takes microseconds, so only in doubt.
+        clock = time.thread_time if placement.is_suspect(size) else time.perf_counter
+        started = clock()
+        try:
+            return prepared.call(arrays)
+        except Exception as error:
+            raise _as_told(error) from error
+        finally:
+            placement.ran_inline(size, clock() - started)
 
     async def run(
         self,
@@ -58,55 +167,104 @@ class SavedModelServable:
         deadline: float | None,
     ) -> Sequence[Array]:
         """Run `signature`, inline or in a runner thread; see `Servable.run`."""
+        answer = self.run_inline(signature, inputs, outputs, deadline=deadline)
+        if answer is not None:
+            return answer
         feeds, fetches = tensor_names(signature, outputs)
         arrays = [inputs[alias] for alias in signature.inputs]
-        prepared = self._calls.find(feeds, fetches)
-        placement = prepared.placement if prepared is not None else None
-        if prepared is None or placement is None:
-            self._thread_runs += 1
-            return await self._runners.run(self._run, feeds, fetches, arrays, deadline=deadline)
-        size = input_bytes(arrays)
-        if placement.is_inline(size):
-            return self._run_inline(prepared.call, placement, arrays, size, deadline)
-        self._thread_runs += 1
-        results, run_s = await self._runners.run(_timed, prepared.call, arrays, deadline=deadline)
-        placement.ran_in_thread(size, run_s)
-        return results
+        while True:
+            if (refusal := self.refusal) is not None:
+                raise Unavailable(refusal)
+            model = self._model
+            try:
+                return await self._run_in_thread(model.calls, feeds, fetches, arrays, deadline)
+            except Cancelled:
+                if model is self._model:
+                    raise
+                # Its session was closed to end another run. This one did not ask for that.
 
-    def prepared(self, signature: Signature, outputs: Sequence[str]) -> Call:
-        """Return what `run` calls: arrays in the order of `signature.inputs`, in this thread.
+    async def close(self) -> None:
+        """Give back everything that the model takes, within seconds.
 
-        Preparing one that is new takes milliseconds. The call raises a `SigrunError`.
+        A run whose caller has given up may go on. It is cancelled where TensorFlow can, and
+        gives the rest back when it ends.
         """
-        feeds, fetches = tensor_names(signature, outputs)
-        return lambda arrays: self._run(feeds, fetches, arrays)
+        self._is_closed = True
+        if self._renewal is not None:
+            self._renewal.cancel()
+        model = self._model
+        self._routes = {}
+        model.calls.clear()
+        try:
+            await run_aside(model.close, name=f"closing {self._id}", wait_s=_CLOSE_S)
+        except TimeoutError:
+            logger.warning(
+                "%s has runs that cannot be ended, and gives memory back later", self._id
+            )
 
-    def _run_inline(
+    async def _run_in_thread(
         self,
-        call: Call,
-        placement: Placement,
+        calls: PreparedCalls,
+        feeds: Names,
+        fetches: Names,
         arrays: Sequence[Array],
-        size: int,
         deadline: float | None,
     ) -> Sequence[Array]:
-        if deadline is not None and deadline <= time.monotonic():
-            raise DeadlineExceeded
-        self._inline_runs += 1
-        # It is not slow for what others do, with a CPU or the interpreter's lock. Looking at the
-        # time of this thread alone takes microseconds, so only in doubt.
-        clock = time.thread_time if placement.is_suspect(size) else time.perf_counter
-        started = clock()
-        try:
-            return _answer(call, arrays)
-        finally:
-            placement.ran_inline(size, clock() - started)
+        self.thread_runs += 1
+        prepared = calls.find(feeds, fetches)
+        if prepared is None:
+            return await self._runners.run(
+                _prepare_and_run, calls, feeds, fetches, arrays, deadline=deadline
+            )
+        results, run_s = await self._runners.run(_timed, prepared.call, arrays, deadline=deadline)
+        if prepared.placement is not None:
+            prepared.placement.ran_in_thread(input_bytes(arrays), run_s)
+        return results
 
-    def _run(self, feeds: Names, fetches: Names, arrays: Sequence[Array]) -> Sequence[Array]:
+    def _on_write_off(self) -> None:
+        """End what does not end: go on in a new session, and close the old one."""
+        is_closing = self._closing is not None and not self._closing.done()
+        # While the last session does not close, another would not either, and take its memory.
+        renew = self._model.renew
+        if not (renew is None or self._renewal or is_closing or self._is_closed):
+            self._renewal = asyncio.create_task(self._renew(renew), name=f"renewing {self._id}")
+
+    async def _renew(self, renew: Callable[[], LoadedModel]) -> None:
         try:
-            prepared = self._calls.get(feeds, fetches)
-        except Exception as error:
-            raise error_from(error) from error
-        return _answer(prepared.call, arrays)
+            model = await run_aside(renew, name=f"renewing {self._id}", wait_s=self._max_renewal_s)
+        except TimeoutError:
+            logger.warning("%s keeps its session: making a new one takes too long", self._id)
+            return
+        except Exception as error:  # whatever it is, the old session goes on
+            logger.warning("%s keeps its session: %s", self._id, error_from(error))
+            return
+        finally:
+            self._renewal = None
+        logger.warning("%s goes on in a new session, as a run in the old one did not end", self._id)
+        old, self._model, self._routes = self._model, model, _routes(model)
+        self._closing = start_aside(old.close, name=f"closing {self._id}")
+
+
+def _routes(model: LoadedModel) -> dict[tuple[str, tuple[str, ...]], _Route]:
+    return {
+        (signature.name, tuple(signature.outputs)): _Route(
+            signature=signature,
+            inputs=tuple(signature.inputs),
+            has_strings=any(spec.dtype is DType.STRING for spec in signature.inputs.values()),
+            prepared=prepared,
+        )
+        for signature, prepared in model.prepared()
+    }
+
+
+def _prepare_and_run(
+    calls: PreparedCalls, feeds: Names, fetches: Names, arrays: Sequence[Array]
+) -> Sequence[Array]:
+    try:
+        prepared = calls.get(feeds, fetches)
+    except Exception as error:
+        raise error_from(error) from error
+    return _answer(prepared.call, arrays)
 
 
 def _timed(call: Call, arrays: Sequence[Array]) -> tuple[Sequence[Array], float]:
@@ -117,7 +275,12 @@ def _timed(call: Call, arrays: Sequence[Array]) -> tuple[Sequence[Array], float]
 def _answer(call: Call, arrays: Sequence[Array]) -> Sequence[Array]:
     try:
         return call(arrays)
-    except TypeError as error:  # elements that TensorFlow has no type for
-        raise InvalidArgument(str(error)) from error
     except Exception as error:
-        raise error_from(error) from error
+        raise _as_told(error) from error
+
+
+def _as_told(error: Exception) -> SigrunError:
+    """Return what a caller is told about `error`, which a run raised."""
+    if isinstance(error, TypeError):  # elements that TensorFlow has no type for
+        return InvalidArgument(str(error))
+    return error_from(error)

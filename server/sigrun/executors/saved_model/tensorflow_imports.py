@@ -17,11 +17,19 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "true")
 
 import tensorflow as tf
-from tensorflow.core.protobuf import config_pb2
+from tensorflow.core.protobuf import config_pb2, rewriter_config_pb2
+from tensorflow.python.client import pywrap_tf_session
 from tensorflow.python.framework import op_def_registry
 from tensorflow.python.saved_model import loader_impl
 
-__all__ = ["config_pb2", "loader_impl", "op_def_registry", "tf"]
+__all__ = [
+    "config_pb2",
+    "loader_impl",
+    "op_def_registry",
+    "pywrap_tf_session",
+    "rewriter_config_pb2",
+    "tf",
+]
 
 if os.environ["TF_CPP_MIN_LOG_LEVEL"] >= "2":  # the Python part has a setting of its own
     tf.get_logger().setLevel(logging.ERROR)

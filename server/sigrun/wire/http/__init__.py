@@ -1,1 +1,1 @@
-"""HTTP: one ASGI application, its routes, and JSON <-> arrays."""
+"""What is true of every path over HTTP: ids, errors, gzip, CORS."""

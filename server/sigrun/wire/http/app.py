@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import time
 from collections.abc import Mapping
 
-from sigrun.concurrency.threads import Threads
+from sigrun.concurrency.offload import Offload
 from sigrun.config.server import HttpOptions
 from sigrun.errors import Internal, NotFound, SigrunError
 from sigrun.telemetry import metrics, request_id
-from sigrun.telemetry.request_id import REQUEST_ID
 from sigrun.wire.http import compression, cors
 from sigrun.wire.http.messages import (
     JSON,
@@ -22,14 +22,16 @@ from sigrun.wire.http.messages import (
     HttpResponse,
     WriteError,
     error_response,
+    refusal,
 )
+from sigrun.wire.transport.events import Problem, RequestHead, Response
+from sigrun.wire.transport.exchange import BodyTooLarge, Exchange
 
 logger = logging.getLogger(__name__)
 
 _REQUEST_ID = request_id.METADATA_KEY.encode()
 _MIN_GZIP_BYTES = 4096  # what is smaller saves no time on its way
 _TEXTS = frozenset({JSON, metrics.CONTENT_TYPE})
-_LARGE_BYTES = 32 * 1024  # what takes longer to compress than to go to a thread
 
 
 class HttpApp:
@@ -37,7 +39,7 @@ class HttpApp:
 
     Letter case counts only where a handler's path has capitals. Errors are written in REST's
     way, unless there is one of `error_writers` for the path. What takes long to unpack or to
-    pack is left to the threads of `bodies`.
+    pack goes to the threads of `offload`.
     """
 
     def __init__(
@@ -45,30 +47,51 @@ class HttpApp:
         handlers: Mapping[str, Handler],
         *,
         options: HttpOptions,
-        bodies: Threads,
+        offload: Offload,
         error_writers: Mapping[str, WriteError] | None = None,
     ) -> None:
         self._handlers = handlers
         self._error_writers = error_writers or {}
         self._options = options
-        self._bodies = bodies
+        self._offload = offload
         self._cors_headers = cors.HEADERS if options.enable_cors else ()
 
+    async def serve(self, exchange: Exchange) -> None:
+        """Answer one request, errors included."""
+        head = exchange.head
+        request = HttpRequest(
+            method=head.method.decode("latin-1"),
+            target=head.target.decode("latin-1"),
+            headers=head.headers,
+            peer=exchange.peer,
+        )
+        try:
+            request.body = await exchange.read(self._options.max_body_bytes)
+        except BodyTooLarge as error:
+            exchange.respond(self.refuse(head, Problem.BODY_TOO_LARGE, str(error)))
+        else:
+            exchange.respond(_as_response(await self.respond(request)))
+
     async def respond(self, request: HttpRequest) -> HttpResponse:
-        """Return the answer to one request, errors included."""
-        id = request_id.begin(request.headers.get(_REQUEST_ID, b"").decode("latin-1"))
+        """Return the answer to one request whose body is there, errors included."""
+        id = _begin(request.headers)
+        request.id = id
         try:
             response = await self._respond(request)
         except SigrunError as error:
-            response = self._error(error, request)
+            response = self._error(error, request.target, request.headers)
         except Exception as error:
             logger.exception("%s %s failed unexpectedly", request.method, request.target)
-            response = self._error(Internal(f"{type(error).__name__}: {error}"), request)
+            internal = Internal(f"{type(error).__name__}: {error}")
+            response = self._error(internal, request.target, request.headers)
         return self._headed(response, id)
 
-    def refusal(self, error: SigrunError) -> HttpResponse:
-        """Return what is said to a client whose request is not read to its end."""
-        return self._headed(error_response(error), REQUEST_ID.get() or request_id.begin())
+    def refuse(self, head: RequestHead | None, problem: Problem, text: str) -> Response:
+        """Return what is said to a client whose request the transport refuses."""
+        headers = {} if head is None else head.headers
+        target = "" if head is None else head.target.decode("latin-1")
+        response = self._error(refusal(problem, text), target, headers)
+        return _as_response(self._headed(response, _begin(headers)))
 
     def _headed(self, response: HttpResponse, id: str) -> HttpResponse:
         return HttpResponse(
@@ -95,27 +118,48 @@ class HttpApp:
             raise NotFound(f"Nothing is served at {request.method} {request.target}")
         return handler
 
-    def _error(self, error: SigrunError, request: HttpRequest) -> HttpResponse:
-        write = self._error_writers.get(_first_part(request.target))
-        return error_response(error) if write is None else write(error, request.headers)
+    def _error(
+        self, error: SigrunError, target: str, headers: Mapping[bytes, bytes]
+    ) -> HttpResponse:
+        write = self._error_writers.get(_first_part(target))
+        return error_response(error) if write is None else write(error, headers)
 
     async def _inflated(self, request: HttpRequest) -> HttpRequest:
         if not compression.is_gzip(request.headers[b"content-encoding"]):
             return request
         max_bytes = self._options.max_inflated_bytes
-        body = await self._bodies.run(compression.inflate, request.body, max_bytes)
+        body = await self._offload.run(
+            lambda _: compression.inflate(request.body, max_bytes),
+            cost_s=compression.inflate_cost_s(request.body),
+            deadline=self._deadline(),
+        )
         return dataclasses.replace(request, body=body)
 
     async def _deflated(self, response: HttpResponse, request: HttpRequest) -> HttpResponse:
         headers = (*response.headers, (b"vary", b"accept-encoding"))
         body = response.body
         if compression.accepts_gzip(request.headers[b"accept-encoding"]):
-            if len(body) < _LARGE_BYTES:
-                body = compression.deflate(body)
-            else:
-                body = await self._bodies.run(compression.deflate, body)
+            body = await self._offload.run(
+                lambda _: compression.deflate(response.body),
+                cost_s=compression.deflate_cost_s(response.body),
+                deadline=self._deadline(),
+            )
             headers += ((b"content-encoding", b"gzip"),)
         return dataclasses.replace(response, body=body, headers=headers)
+
+    def _deadline(self) -> float | None:
+        timeout_s = self._options.timeout_s
+        return None if timeout_s is None else time.monotonic() + timeout_s
+
+
+def _begin(headers: Mapping[bytes, bytes]) -> str:
+    """Begin a request, under the id that the client gave or a new one, and return the id."""
+    return request_id.begin(headers.get(_REQUEST_ID, b"").decode("latin-1"))
+
+
+def _as_response(response: HttpResponse) -> Response:
+    headers = ((b"content-type", response.content_type), *response.headers)
+    return Response(response.status, headers, response.body)
 
 
 def _is_worth_packing(response: HttpResponse) -> bool:

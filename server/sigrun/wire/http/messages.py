@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import base64
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
-from sigrun.errors import DeadlineExceeded, ResourceExhausted, SigrunError, Unimplemented
+from sigrun.errors import (
+    DeadlineExceeded,
+    InvalidArgument,
+    ResourceExhausted,
+    SigrunError,
+    Unavailable,
+    Unimplemented,
+)
+from sigrun.inference.context import CallContext, Door
 from sigrun.wire.body import Body
 from sigrun.wire.status import HTTP_STATUS
+from sigrun.wire.transport.events import Problem
 
 JSON = b"application/json"
 
@@ -22,13 +33,31 @@ class HttpRequest:
     """One request, never changed once it is made.
 
     `target` is as sent: percent-encoded, with its query string. The names of `headers` are
-    in lower case; one that was sent several times is a list, with commas.
+    in lower case; one that was sent several times is a list, with commas. `peer` is the
+    client's address as text, `id` the id of the request, its own or one made for it.
     """
 
     method: str
     target: str
     headers: Mapping[bytes, bytes] = field(default_factory=dict)
     body: Body = b""
+    peer: str = ""
+    id: str = ""
+
+    def __len__(self) -> int:
+        """Return the size of the body in bytes."""
+        return len(self.body)
+
+    def context(self, door: Door, timeout_s: float | None) -> CallContext:
+        """Return the context of the call in this request, which may take `timeout_s`."""
+        return CallContext(
+            door=door,
+            request_id=self.id,
+            deadline=None if timeout_s is None else time.monotonic() + timeout_s,
+            peer=self.peer,
+            metadata=HeaderMetadata(self.headers),
+            trace_parent=self.headers.get(b"traceparent", b"").decode("latin-1"),
+        )
 
 
 @dataclass(slots=True, kw_only=True)
@@ -39,6 +68,34 @@ class HttpResponse:
     status: int = 200
     content_type: bytes = JSON
     headers: Sequence[Header] = ()
+
+    def __len__(self) -> int:
+        """Return the size of the body in bytes."""
+        return len(self.body)
+
+
+class HeaderMetadata(Mapping[str, str | bytes]):
+    """Headers as the metadata of a call; one is decoded when it is asked for."""
+
+    __slots__ = ("_headers",)
+
+    def __init__(self, headers: Mapping[bytes, bytes]) -> None:
+        self._headers = headers
+
+    def __getitem__(self, name: str) -> str | bytes:
+        value = self._headers[name.encode()]
+        return _binary(value) if name.endswith("-bin") else value.decode("latin-1")
+
+    def __iter__(self) -> Iterator[str]:
+        return (name.decode("latin-1") for name in self._headers)
+
+    def __len__(self) -> int:
+        return len(self._headers)
+
+
+def _binary(value: bytes) -> bytes:
+    """Return a `-bin` value, which is base64, its padding optional."""
+    return base64.b64decode(value + b"=" * (-len(value) % 4))
 
 
 Handler = Callable[[HttpRequest], Awaitable[HttpResponse]]
@@ -54,6 +111,10 @@ class RequestTooLarge(ResourceExhausted):
 
 class RequestTooSlow(DeadlineExceeded):
     """The request takes longer to come than is waited for."""
+
+
+class TooManyRequests(Unavailable):
+    """More is under way, or waits to be read by the client, than is taken on."""
 
 
 class HeadTooLarge(ResourceExhausted):
@@ -78,9 +139,26 @@ _OWN_STATUS: Mapping[type[SigrunError], int] = {
 }
 
 
+_REFUSALS: Mapping[Problem, type[SigrunError]] = {
+    Problem.MALFORMED: InvalidArgument,
+    Problem.HEAD_TOO_LARGE: HeadTooLarge,
+    Problem.BODY_TOO_LARGE: RequestTooLarge,
+    Problem.TOO_SLOW: RequestTooSlow,
+    Problem.TOO_MANY: TooManyRequests,
+    Problem.UNSUPPORTED: Unimplemented,
+    Problem.STOPPING: Unavailable,
+}
+
+
+def refusal(problem: Problem, text: str) -> SigrunError:
+    """Return the error that a caller sees of a request that the transport refuses."""
+    return _REFUSALS[problem](text)
+
+
 def json_response(document: Any, *, status: int = 200) -> HttpResponse:
-    """Return `document` as JSON."""
-    return HttpResponse(body=orjson.dumps(document), status=status)
+    """Return `document` as a line of JSON."""
+    body = orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE)
+    return HttpResponse(body=body, status=status)
 
 
 def error_response(error: SigrunError) -> HttpResponse:

@@ -1,39 +1,32 @@
-"""Arrays of a JSON text: Python lists, or too large to be values all at once."""
+"""Arrays of a JSON text: Python lists, or too large to be Python values all at once."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from typing import Any, TypeGuard
 
-from sigrun.concurrency.pace import give_way
+from sigrun.concurrency.pace import Pace
 
 
 class LargeList:
-    """A list of a JSON text whose elements are read each time they are asked for."""
+    """An array of a JSON text whose elements are read again each time they are asked for."""
 
-    def __init__(self, parts: Callable[[], Iterator[list[Any]]], size: int) -> None:
-        self._parts = parts
+    def __init__(self, read: Callable[[], Iterator[list[Any]]], size: int) -> None:
+        self._read = read
         self._size = size
 
     def __len__(self) -> int:
         return self._size
 
-    def __getitem__(self, index: int) -> Any:
-        for part in self.parts():
-            if index < len(part):
-                return part[index]
-            index -= len(part)
-        raise IndexError
-
     def __iter__(self) -> Iterator[Any]:
-        for part in self.parts():
+        for part in self._read():
             yield from part
 
-    def parts(self) -> Iterator[list[Any]]:
-        """Yield the elements, some at a time, and give way between."""
-        for part in self._parts():
+    def parts(self, pace: Pace) -> Iterator[list[Any]]:
+        """Yield the elements, some at a time."""
+        for part in self._read():
             yield part
-            give_way()
+            pace()
 
 
 def is_list(value: Any) -> TypeGuard[list[Any] | LargeList]:
@@ -41,6 +34,6 @@ def is_list(value: Any) -> TypeGuard[list[Any] | LargeList]:
     return isinstance(value, list | LargeList)
 
 
-def parts(value: list[Any] | LargeList) -> Iterator[list[Any]]:
-    """Yield the elements of an array, some at a time."""
-    return value.parts() if isinstance(value, LargeList) else iter((value,))
+def parts(value: list[Any] | LargeList, pace: Pace) -> Iterator[list[Any]]:
+    """Yield the elements of an array, some at a time; those of a Python list all at once."""
+    return value.parts(pace) if isinstance(value, LargeList) else iter((value,))

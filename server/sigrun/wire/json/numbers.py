@@ -6,8 +6,7 @@ must be those of an even array. Each place between two commas then holds at most
 and there are as many numbers as places. Slice by slice: a slice ends before a comma, and the
 brackets that are open there are closed for the one and opened again for the next.
 
-Nothing is decided here about anything else. `Doubt` is raised, and the reader of Python
-values says what the text means.
+Whatever else the text is, `NotOnFastPath` is raised: Python values then say what it means.
 """
 
 from __future__ import annotations
@@ -20,11 +19,11 @@ from dataclasses import dataclass
 import numpy as np
 import simdjson
 
-from sigrun.concurrency.pace import SLICE_BYTES, give_way
+from sigrun.concurrency.pace import SLICE_BYTES, Pace
 from sigrun.tensors.signature import MAX_RANK, Array, DType
 from sigrun.wire.body import Body
+from sigrun.wire.fast_path import NotOnFastPath
 from sigrun.wire.json import syntax
-from sigrun.wire.json.syntax import Doubt
 
 Shape = tuple[int, ...]
 
@@ -59,39 +58,40 @@ class Numbers:
     shape: Shape
     _pieces: tuple[Array, ...]
 
-    def array(self, dtype: DType) -> Array:
-        """Return the tensor. Raises `Doubt` for a number that `dtype` does not take."""
+    def array(self, dtype: DType, pace: Pace) -> Array:
+        """Return the tensor. Raises `NotOnFastPath` for a number that `dtype` does not take."""
         if dtype not in FLOATS and dtype not in INTEGERS:
-            raise Doubt
+            raise NotOnFastPath
         flat: Array = np.empty(math.prod(self.shape), dtype.numpy)
         position = 0
         for piece in self._pieces:
             flat[position : position + len(piece)] = _converted(piece, dtype)
             position += len(piece)
+            pace()
         return flat.reshape(self.shape)
 
 
-def read_numbers(text: memoryview) -> Numbers:
-    """Return the numbers of one JSON array. Raises `Doubt` unless they are even and numbers."""
+def read_numbers(text: memoryview, pace: Pace) -> Numbers:
+    """Return the numbers of one JSON array. Raises `NotOnFastPath` for anything else."""
     parser = simdjson.Parser()
     pieces: list[Array] = []
     structure: list[bytes] = []
     depth = start = 0
     while start < len(text):
         if start:
-            give_way()
+            pace()
         part = _slice(text, start)
         start += len(part) + 1  # the comma
         skeleton = _skeleton(part)
         depth_after = depth + skeleton.count(b"[") - skeleton.count(b"]")
         if not (0 <= depth_after <= MAX_RANK):
-            raise Doubt
+            raise NotOnFastPath
         pieces.append(_numbers(parser, b"[" * depth + part + b"]" * depth_after))
         structure.append(skeleton)
         depth = depth_after
     shape = _shape(b",".join(structure))
     if math.prod(shape) != sum(map(len, pieces)):
-        raise Doubt
+        raise NotOnFastPath
     return Numbers(shape, tuple(pieces))
 
 
@@ -102,7 +102,7 @@ def _slice(text: memoryview, start: int) -> bytes:
         return part
     comma = part.rfind(b",")
     if comma < 1:
-        raise Doubt
+        raise NotOnFastPath
     return part[:comma]
 
 
@@ -111,7 +111,7 @@ def _skeleton(part: bytes) -> bytes:
     if skeleton.strip(_STRUCTURE_BYTES):
         skeleton = _with_zeros(part).translate(None, _NUMBER_BYTES)
         if skeleton.strip(_STRUCTURE_BYTES):
-            raise Doubt
+            raise NotOnFastPath
     return skeleton
 
 
@@ -130,21 +130,21 @@ def _numbers(parser: simdjson.Parser, text: bytes) -> Array:
         return _buffer(parser, text, "d")
     try:
         return _buffer(parser, text, "i")
-    except Doubt:
+    except NotOnFastPath:
         return _buffer(simdjson.Parser(), text, "u")
 
 
 def _numbers_with_non_finite(parser: simdjson.Parser, text: bytes) -> Array:
     values = _buffer(parser, _with_zeros(text), "d").copy()
     if len(values) != text.count(b",") + 1:
-        raise Doubt
+        raise NotOnFastPath
     index = position = 0
     for literal in _NON_FINITE.finditer(text):
         start, end = literal.span()
         is_negative = text[start - 1] == _MINUS
         # It is a number of its own, and no part of another one that is right with a zero.
         if text[start - 1 - is_negative] not in _BEFORE or text[end] not in _AFTER:
-            raise Doubt
+            raise NotOnFastPath
         index += text.count(b",", position, start)
         position = start
         infinity = -math.inf if is_negative else math.inf
@@ -159,10 +159,10 @@ def _buffer(parser: simdjson.Parser, text: bytes, kind: str) -> Array:
     try:
         array = parser.parse(text)
         if not isinstance(array, simdjson.Array):
-            raise Doubt
+            raise NotOnFastPath
         return np.frombuffer(array.as_buffer(of_type=kind), _NUMPY[kind])  # type: ignore[arg-type]
     except (ValueError, TypeError, RuntimeError, OverflowError, UnicodeError):
-        raise Doubt from None
+        raise NotOnFastPath from None
 
 
 def _shape(structure: bytes) -> Shape:
@@ -177,13 +177,13 @@ def _shape(structure: bytes) -> Shape:
     start, stop = 0, len(structure)
     for inner_rank in reversed(range(rank)):
         if stop - start < 2 or marks[start] != _OPEN or marks[stop - 1] != _CLOSE:
-            raise Doubt
+            raise NotOnFastPath
         start, stop = start + 1, stop - 1
         size = _element_size(structure, start, stop, inner_rank)
         shape.append(_count(marks[start:stop], size))
         stop = start + size
     if start != stop or not 1 <= rank <= MAX_RANK:
-        raise Doubt
+        raise NotOnFastPath
     return tuple(shape)
 
 
@@ -193,7 +193,7 @@ def _element_size(structure: bytes, start: int, stop: int, rank: int) -> int:
         return 0
     end = structure.find(b"]" * rank, start, stop)
     if end < 0:
-        raise Doubt
+        raise NotOnFastPath
     return end + rank - start
 
 
@@ -201,14 +201,14 @@ def _count(marks: Array, size: int) -> int:
     """Return how often the first `size` marks stand in `marks`, with commas between."""
     period = size + 1
     if (len(marks) + 1) % period:
-        raise Doubt
+        raise NotOnFastPath
     # Each mark is that of one period before, and the first period ends in a comma.
     if len(marks) > size and marks[size] != _COMMA:
-        raise Doubt
+        raise NotOnFastPath
     for start in range(0, max(len(marks) - period, 0), SLICE_BYTES):
         part = marks[start : start + SLICE_BYTES + period]
         if not np.array_equal(part[:-period], part[period:]):
-            raise Doubt
+            raise NotOnFastPath
     return (len(marks) + 1) // period
 
 
@@ -218,7 +218,7 @@ def _converted(piece: Array, dtype: DType) -> Array:
             return piece.astype(np.float64, copy=False).astype(dtype.numpy, copy=False)
     limits = np.iinfo(dtype.numpy)
     if piece.dtype.kind == "f" or piece.min() < limits.min or piece.max() > limits.max:
-        raise Doubt
+        raise NotOnFastPath
     return piece
 
 

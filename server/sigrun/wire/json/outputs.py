@@ -1,4 +1,4 @@
-"""Arrays -> the body of a JSON response.
+"""Arrays -> the body of a JSON response, which ends with a newline.
 
 Row format answers `instances` with `predictions`, columnar format `inputs` with `outputs`.
 A string output whose alias ends in `_bytes` is written in base64. NaN and infinities are
@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import orjson
 
-from sigrun.concurrency.pace import SLICE_BYTES, give_way
+from sigrun.concurrency.pace import SLICE_BYTES, Pace
 from sigrun.errors import InvalidArgument
 from sigrun.inference.calls import Classifications
 from sigrun.tensors.signature import Array, DType, dtype_of
@@ -25,36 +25,58 @@ from sigrun.tensors.signature import Array, DType, dtype_of
 Outputs = Mapping[str, Array]
 
 _CLASSES_AT_ONCE = 4096
+_STRING_BYTES = 128  # for how many one string counts; they are many, seldom long
+
+# Measured by benchmarks/json_costs.py.
+_S_PER_INTEGER = 30e-9
+_S_PER_FLOAT = 90e-9
+_S_PER_STRING = 400e-9
+_S_PER_STRING_BYTE = 2e-9
+_S_PER_CLASS = 500e-9
+_FEW_STRINGS = 512
+
+# Arrays that orjson writes as they are.
+_PLAIN_DTYPES = frozenset(
+    dtype.numpy
+    for dtype in DType
+    if dtype not in (DType.STRING, DType.COMPLEX64, DType.COMPLEX128, DType.BFLOAT16)
+)
+_NULL = b"null"  # what orjson writes for NaN and infinities
+_OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
 
 
-def predictions(outputs: Outputs) -> bytes:
+def predictions(outputs: Outputs, pace: Pace) -> bytes:
     """Return the body in row format: one entry per example, an object if several outputs.
 
     Raises `InvalidArgument` unless all outputs have the same first dimension.
     """
+    if (text := _small_array("predictions", outputs)) is not None:
+        return text
     _check_not_empty(outputs)
     _check_batch(outputs)
-    values = {alias: _value(alias, array) for alias, array in outputs.items()}
-    if len(values) == 1:
-        rows = _text(next(iter(values.values())))
+    columns = {alias: _writable(array) for alias, array in outputs.items()}
+    if len(columns) == 1:
+        ((alias, array),) = columns.items()
+        rows = _text(alias, array, pace)
     else:
-        rows = _row_objects(values, size(outputs))
-    return b"".join((b'{"predictions":', *rows, b"}"))
+        rows = _row_objects(columns, pace)
+    return b"".join((b'{"predictions":', *rows, b"}\n"))
 
 
-def outputs(outputs: Outputs) -> bytes:
+def outputs(outputs: Outputs, pace: Pace) -> bytes:
     """Return the body in columnar format: the tensor, or an object of tensors if several."""
+    if (text := _small_array("outputs", outputs)) is not None:
+        return text
     _check_not_empty(outputs)
-    values = {alias: _value(alias, array) for alias, array in outputs.items()}
-    if len(values) == 1:
-        return b"".join((b'{"outputs":', *_text(next(iter(values.values()))), b"}"))
     pieces: list[bytes] = []
-    for alias, value in values.items():
-        pieces += (b"," if pieces else b"{", orjson.dumps(alias), b":", *_text(value))
-    return b"".join((b'{"outputs":', *pieces, b"}}"))
+    for alias, array in outputs.items():
+        if len(outputs) > 1:
+            pieces += (b"," if pieces else b"{", orjson.dumps(alias), b":")
+        pieces += _text(alias, _writable(array), pace)
+    return b"".join((b'{"outputs":', *pieces, b"}}\n" if len(outputs) > 1 else b"}\n"))
 
 
-def classifications(found: Classifications) -> bytes:
+def classifications(found: Classifications, pace: Pace) -> bytes:
     """Return the answer to classify: for each example a list of `[label, score]`."""
     arrays = [array for array in (found.labels, found.scores) if array is not None]
     shape = arrays[0].shape
@@ -70,26 +92,56 @@ def classifications(found: Classifications) -> bytes:
         pairs = [list(zip(*row, strict=True)) for row in zip(texts, numbers, strict=True)]
         parts.append(_dump(pairs, numbers)[1:-1])
         if start + step < shape[0]:
-            give_way()
-    return b'{"results":[' + b",".join(parts) + b"]}"
+            pace()
+    return b'{"results":[' + b",".join(parts) + b"]}\n"
 
 
-def regressions(values: Array) -> bytes:
+def regressions(values: Array, pace: Pace) -> bytes:
     """Return the answer to regress: a number for each example."""
     if not values.size:
         raise InvalidArgument("Cannot convert empty RegressionResults to JSON")
-    return b"".join((b'{"results":', *_text(np.ascontiguousarray(values)), b"}"))
+    return b"".join((b'{"results":', *_text("", np.ascontiguousarray(values), pace), b"}\n"))
 
 
-def size(outputs: Outputs) -> int:
+def cost_s(outputs: Outputs) -> float:
+    """Return the time that writing these will take."""
+    return sum(map(_array_cost_s, outputs.values()))
+
+
+def _array_cost_s(array: Array) -> float:
+    kind = array.dtype.kind
+    cost_s: float = array.size * (_S_PER_INTEGER if kind in "iub" else _S_PER_FLOAT)
+    if kind == "O":
+        cost_s = array.size * _S_PER_STRING
+        if array.size <= _FEW_STRINGS:  # more take long, whatever their length
+            cost_s += sum(map(len, array.ravel())) * _S_PER_STRING_BYTE
+    return cost_s
+
+
+def classes_cost_s(found: Classifications) -> float:
+    """Return the time that writing these will take."""
+    return max(a.size for a in (found.labels, found.scores) if a is not None) * _S_PER_CLASS
+
+
+def _small_array(key: str, outputs: Outputs) -> bytes | None:
+    """Return the body if there is one small array of finite numbers, the fast path; else None."""
+    if len(outputs) != 1:
+        return None
+    (array,) = outputs.values()
+    if array.dtype not in _PLAIN_DTYPES or not array.ndim or array.nbytes > SLICE_BYTES:
+        return None
+    if not array.flags.c_contiguous:
+        return None
+    text = orjson.dumps({key: array}, option=_OPTIONS)
+    return None if _NULL in text else text
+
+
+def _size(outputs: Outputs) -> int:
     """Return about how many bytes there are to write."""
-    return sum(map(_size, outputs.values()))
-
-
-def _size(array: Array) -> int:
-    if array.dtype != object or array.nbytes > SLICE_BYTES:
-        return array.nbytes
-    return sum(map(len, array.flat))
+    return sum(
+        array.size * _STRING_BYTES if array.dtype == object else array.nbytes
+        for array in outputs.values()
+    )
 
 
 def _check_not_empty(outputs: Outputs) -> None:
@@ -110,20 +162,22 @@ def _check_batch(outputs: Outputs) -> None:
             )
 
 
-def _value(alias: str, array: Array) -> Any:
-    """Return `array` as something that is written as JSON: itself, or nested lists."""
+def _writable(array: Array) -> Array:
+    """Return `array` as one that is written as it is. Raises for a dtype without JSON form."""
     dtype = dtype_of(array)
-    match dtype:
-        case DType.STRING:
-            return _strings(alias, array.tolist())
-        case DType.COMPLEX64 | DType.COMPLEX128:
-            raise InvalidArgument(
-                f"Failed to write JSON value for tensor type: {dtype.name.lower()}"
-            )
-        case DType.BFLOAT16:
-            array = array.astype(np.float32)
-    # A rank of 0 is a scalar, which numpy gives out by an empty index.
-    return np.ascontiguousarray(array) if array.ndim else array[()]
+    if dtype in (DType.COMPLEX64, DType.COMPLEX128):
+        raise InvalidArgument(f"Failed to write JSON value for tensor type: {dtype.name.lower()}")
+    if dtype is DType.BFLOAT16:
+        array = array.astype(np.float32)
+    # numpy would give a scalar a dimension.
+    return np.ascontiguousarray(array) if array.ndim else array
+
+
+def _value(alias: str, array: Array) -> Any:
+    """Return what orjson writes for `array`: itself, a scalar, or texts."""
+    if array.dtype == object:
+        return _strings(alias, array.tolist())
+    return array if array.ndim else array[()]
 
 
 def _strings(alias: str, value: Any) -> Any:
@@ -140,42 +194,46 @@ def _strings(alias: str, value: Any) -> Any:
         ) from None
 
 
-def _text(value: Any) -> Iterator[bytes]:
-    """Yield the JSON text of one tensor; a large one in slices, others may run between them."""
-    if not isinstance(value, np.ndarray) or value.nbytes <= SLICE_BYTES:
+def _text(alias: str, array: Array, pace: Pace) -> Iterator[bytes]:
+    """Yield the JSON text of one tensor, a large one in slices."""
+    size = array.size * _STRING_BYTES if array.dtype == object else array.nbytes
+    if size <= SLICE_BYTES or not array.ndim:
+        value = _value(alias, array)
         yield _dump(value, value)
         return
-    step = max(1, SLICE_BYTES * len(value) // value.nbytes)
-    for start in range(0, len(value), step):
+    step = max(1, SLICE_BYTES * len(array) // size)
+    for start in range(0, len(array), step):
         yield b"," if start else b"["
-        if step == 1 and value.ndim > 1:
-            yield from _text(value[start])
+        if step == 1 and array.ndim > 1:
+            yield from _text(alias, array[start], pace)
         else:
-            part = value[start : start + step]
-            yield _dump(part, part)[1:-1]
-        give_way()
+            value = _value(alias, array[start : start + step])
+            yield _dump(value, value)[1:-1]
+        pace()
     yield b"]"
 
 
-def _row_objects(columns: Mapping[str, Sequence[Any]], total_bytes: int) -> Iterator[bytes]:
+def _row_objects(columns: Outputs, pace: Pace) -> Iterator[bytes]:
     """Yield the list of rows, each an object of its values by alias."""
     count = len(next(iter(columns.values())))
-    step = max(1, SLICE_BYTES * count // max(total_bytes, 1))
+    step = max(1, SLICE_BYTES * count // max(_size(columns), 1))
     yield b"["
     for start in range(0, count, step):
-        parts = [column[start : start + step] for column in columns.values()]
+        parts = [_value(alias, a[start : start + step]) for alias, a in columns.items()]
         rows = [dict(zip(columns, row, strict=True)) for row in zip(*parts, strict=True)]
         yield (b"," if start else b"") + _dump(rows, *parts)[1:-1]
         if start + step < count:
-            give_way()
+            pace()
     yield b"]"
 
 
 def _dump(value: Any, *parts: Any) -> bytes:
     """Return the text of `value`, which is made of `parts`."""
-    if all(map(_is_finite, parts)):
-        return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
-    return json.dumps(value, default=_plain, separators=(",", ":")).encode()
+    text = orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+    # A string may have the word in it, too.
+    if _NULL in text and not all(map(_is_finite, parts)):
+        return json.dumps(value, default=_plain, separators=(",", ":")).encode()
+    return text
 
 
 def _is_finite(value: Any) -> bool:

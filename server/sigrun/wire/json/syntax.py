@@ -1,13 +1,12 @@
-"""The text of a body -> Python's lists, dicts and numbers, as TensorFlow Serving reads JSON.
+"""A JSON text -> Python's lists, dicts and numbers, as TensorFlow Serving reads JSON.
 
-What orjson takes is read by it. NaN, Inf and Infinity, which TensorFlow Serving takes too,
-are read by the slower way below. What follows the value is passed over, as it does: clients
-are known to send the zero that ends a string in C.
+orjson reads what is JSON. NaN, Inf and Infinity, which TensorFlow Serving takes too, are
+read by Python's own parser, which is slower. What follows the value is ignored, as it is
+there: some clients send the zero byte that ends a string in C.
 """
 
 from __future__ import annotations
 
-import itertools
 import json
 import re
 from typing import Any
@@ -16,28 +15,22 @@ import orjson
 
 from sigrun.errors import InvalidArgument
 from sigrun.wire.body import Body
-from sigrun.wire.json.lists import LargeList
-
-_EXCERPT_CHARACTERS = 256
 
 # A string, closed or not, whose inside is left alone; or a number that JSON does not have.
 _STRING_OR_NUMBER = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|(-?)(NaN|Inf(?:inity)?)', re.DOTALL)
 _BACKSLASH = ord("\\")
 _MORE_FOLLOWS = "unexpected content after document"  # orjson's words
-_MAX_INTEGER_DIGITS = 20  # of what fits in 64 bits, the sign counted
-
-
-class Doubt(Exception):
-    """Raised where a body is not for the quick way: it may be wrong, or only unusual."""
+_MAX_INTEGER_DIGITS = 20  # of those in 64 bits, with the sign
+_INTEGERS = range(-(2**63), 2**64)
 
 
 def parse(body: Body) -> Any:
-    """Return the value of a JSON text. Raises `InvalidArgument` where it is none."""
-    if not body:
-        raise InvalidArgument("JSON Parse error: The document is empty")
+    """Return the value of a JSON text. Raises `InvalidArgument` if it is not JSON."""
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
+        if not body:
+            raise InvalidArgument("JSON Parse error: The document is empty") from None
         if error.msg == _MORE_FOLLOWS:
             return orjson.loads(body[: _offset(body, error)])
         if b"NaN" not in body and b"Inf" not in body:
@@ -46,9 +39,9 @@ def parse(body: Body) -> Any:
 
 
 def parse_with_non_finite(body: Body) -> Any:
-    """Parse a body that is JSON but for NaN, Inf and Infinity, as TensorFlow Serving does."""
+    """Parse a body that is JSON except for NaN, Inf and Infinity."""
     try:
-        # With zeros of the same length in their place the rest must be JSON, mistakes are
+        # With zeros of the same length in their place the rest must be JSON. So mistakes are
         # found where they are, and strings are known to be text.
         orjson.loads(_STRING_OR_NUMBER.sub(_as_zero, body))
     except orjson.JSONDecodeError as error:
@@ -65,7 +58,7 @@ def parse_with_non_finite(body: Body) -> Any:
 
 
 def mistake(body: Body) -> tuple[str, int] | None:
-    """Return what is wrong first in a text, and at which byte, or None if it is JSON."""
+    """Return the first mistake in a text and at which byte it is, or None if it is JSON."""
     body = _STRING_OR_NUMBER.sub(_as_zero, body)
     try:
         orjson.loads(body)
@@ -81,9 +74,28 @@ def end_of_string(text: Body, start: int) -> int:
         first = quote
         while text[first - 1] == _BACKSLASH:
             first -= 1
-        if (quote - first) % 2 == 0:  # the backslashes escape one another
+        if (quote - first) % 2 == 0:  # an even number of backslashes: they escape one another
             return quote + 1
     return len(text)
+
+
+def parse_error(text: str, offset: int) -> InvalidArgument:
+    """Return the refusal of a text that has a mistake at byte `offset`."""
+    return InvalidArgument(f"JSON Parse error: {text} at offset: {offset}")
+
+
+def _parse_error(body: Body, error: json.JSONDecodeError) -> InvalidArgument:
+    return parse_error(error.msg, _offset(body, error))
+
+
+def _offset(body: Body, error: json.JSONDecodeError) -> int:
+    """Return at which byte the error is."""
+    if not error.doc:  # the body is not UTF-8
+        try:
+            body.decode()
+        except UnicodeDecodeError as not_text:
+            return not_text.start
+    return len(error.doc[: error.pos].encode())
 
 
 def _as_zero(match: re.Match[bytes]) -> bytes:
@@ -99,42 +111,7 @@ def _as_python_spells_it(match: re.Match[bytes]) -> bytes:
 
 
 def _integer(text: str) -> float:
-    return int(text) if len(text) <= _MAX_INTEGER_DIGITS else float(text)
-
-
-def _parse_error(body: Body, error: json.JSONDecodeError) -> InvalidArgument:
-    return parse_error(error.msg, _offset(body, error))
-
-
-def parse_error(text: str, offset: int) -> InvalidArgument:
-    """Return the refusal of a text that is wrong at a byte."""
-    return InvalidArgument(f"JSON Parse error: {text} at offset: {offset}")
-
-
-def _offset(body: Body, error: json.JSONDecodeError) -> int:
-    """Return at which byte the error is."""
-    if not error.doc:  # it is no text
-        try:
-            body.decode()
-        except UnicodeDecodeError as not_text:
-            return not_text.start
-    return len(error.doc[: error.pos].encode())
-
-
-def excerpt(value: Any) -> str:
-    """Return the beginning of `value` as JSON text, for an error message.
-
-    Raises `Doubt` for what is not all Python values.
-    """
-    text = ""
-    for piece in json.JSONEncoder(ensure_ascii=False, default=_beginning).iterencode(value):
-        text += piece
-        if len(text) > _EXCERPT_CHARACTERS:  # the rest may be megabytes, or nested too deep
-            return text[:_EXCERPT_CHARACTERS] + "..."
-    return text
-
-
-def _beginning(value: Any) -> Any:
-    if not isinstance(value, LargeList):
-        raise Doubt
-    return list(itertools.islice(value, _EXCERPT_CHARACTERS))
+    """Return an integer of 64 bits, signed or not, as such; orjson makes larger ones floats."""
+    if len(text) <= _MAX_INTEGER_DIGITS and (value := int(text)) in _INTEGERS:
+        return value
+    return float(text)

@@ -1,42 +1,15 @@
-"""Single JSON values: what type they are, bytes in base64, the name of a signature."""
+"""Single JSON values, for error messages: what type one is, and how its text begins."""
 
 from __future__ import annotations
 
-import base64
-import io
-from collections.abc import Mapping
+import itertools
+import json
 from typing import Any
 
-from sigrun.concurrency.pace import give_way
-from sigrun.errors import InvalidArgument
+from sigrun.wire.fast_path import NotOnFastPath
 from sigrun.wire.json.lists import LargeList
-from sigrun.wire.json.syntax import excerpt
 
-Document = Mapping[str, Any]
-
-_B64 = "b64"
-_BASE64_AT_ONCE = 512 * 1024  # characters, four by four
-
-
-def check_object(document: Any) -> Document:
-    """Return `document`. Raises `InvalidArgument` unless it is an object."""
-    if not isinstance(document, dict):
-        raise InvalidArgument(f"JSON Value: {excerpt(document)} Is not object")
-    return document
-
-
-def signature_name(document: Document) -> str:
-    """Return the name of the signature that a body asks for, "" if it names none.
-
-    Raises `InvalidArgument` for a name that is no string.
-    """
-    name = document.get("signature_name", "")
-    if not isinstance(name, str):
-        raise InvalidArgument(
-            f"JSON Value: {excerpt(document)} not formatted correctly. "
-            "'signature_name' key must be a string value."
-        )
-    return name
+_EXCERPT_CHARACTERS = 256
 
 
 def json_type(value: Any) -> str:
@@ -56,29 +29,20 @@ def json_type(value: Any) -> str:
             return "Number"
 
 
-def is_base64(value: Any) -> bool:
-    """Return whether `value` is `{"b64": "..."}`, which stands for bytes."""
-    return isinstance(value, dict) and value.keys() == {_B64} and isinstance(value[_B64], str)
+def excerpt(value: Any) -> str:
+    """Return the beginning of `value` as JSON text.
 
-
-def from_base64(value: Mapping[str, str]) -> bytes:
-    """Return the bytes of `{"b64": "..."}`; padding may be left out.
-
-    Raises `InvalidArgument` if the text is not base64.
+    Raises `NotOnFastPath` if an array of packed numbers is in it.
     """
-    text = value[_B64]
-    text += "=" * (-len(text) % 4)
-    try:
-        if len(text) > _BASE64_AT_ONCE and "=" not in text[:-2]:
-            return _from_long_base64(text)
-        return base64.b64decode(text, validate=True)
-    except ValueError:
-        raise InvalidArgument("Unable to base64 decode") from None
+    text = ""
+    for piece in json.JSONEncoder(ensure_ascii=False, default=_beginning).iterencode(value):
+        text += piece
+        if len(text) > _EXCERPT_CHARACTERS:  # the rest may be megabytes, or nested too deep
+            return text[:_EXCERPT_CHARACTERS] + "..."
+    return text
 
 
-def _from_long_base64(text: str) -> bytes:
-    decoded = io.BytesIO()
-    for start in range(0, len(text), _BASE64_AT_ONCE):
-        decoded.write(base64.b64decode(text[start : start + _BASE64_AT_ONCE], validate=True))
-        give_way()
-    return decoded.getvalue()
+def _beginning(value: Any) -> Any:
+    if not isinstance(value, LargeList):
+        raise NotOnFastPath
+    return list(itertools.islice(value, _EXCERPT_CHARACTERS))

@@ -21,6 +21,13 @@ from sigrun._gen.tensorflow_serving.apis.get_model_status_pb2 import (
     GetModelStatusRequest,
     GetModelStatusResponse,
 )
+from sigrun._gen.tensorflow_serving.apis.inference_pb2 import (
+    InferenceResult,
+    MultiInferenceRequest,
+    MultiInferenceResponse,
+)
+from sigrun._gen.tensorflow_serving.apis.inference_pb2 import InferenceTask as InferenceTaskProto
+from sigrun._gen.tensorflow_serving.apis.input_pb2 import Input
 from sigrun._gen.tensorflow_serving.apis.internal.serialized_input_pb2 import (
     SerializedExampleList,
     SerializedInput,
@@ -41,6 +48,8 @@ from sigrun.inference.calls import (
     MetadataCall,
     MetadataResult,
     ModelSpec,
+    MultiInferenceCall,
+    MultiInferenceResult,
     PredictResult,
     RegressResult,
     ResolvedSpec,
@@ -120,6 +129,37 @@ def regress_result(response: RegressionResponse) -> RegressResult:
     """Read the answer to Regress."""
     values = [regression.value for regression in response.result.regressions]
     return RegressResult(spec=_resolved(response.model_spec), values=np.array(values, np.float32))
+
+
+def multi_inference_request(call: MultiInferenceCall) -> MultiInferenceRequest:
+    """Write a MultiInference request."""
+    examples = SerializedExampleList(examples=call.examples.tolist())
+    body = SerializedInput(example_list=examples).SerializeToString()
+    return MultiInferenceRequest(
+        tasks=[
+            InferenceTaskProto(model_spec=model_spec(task.spec), method_name=task.method_name)
+            for task in call.tasks
+        ],
+        input=Input.FromString(body),
+    )
+
+
+def multi_inference_result(response: MultiInferenceResponse) -> MultiInferenceResult:
+    """Read the answer to MultiInference. Raises `Internal` for a result of an unknown kind."""
+    return [_task_result(result) for result in response.results]
+
+
+def _task_result(result: InferenceResult) -> ClassifyResult | RegressResult:
+    spec = result.model_spec
+    match result.WhichOneof("result"):
+        case "classification_result":
+            found = result.classification_result
+            return classify_result(ClassificationResponse(model_spec=spec, result=found))
+        case "regression_result":
+            values = result.regression_result
+            return regress_result(RegressionResponse(model_spec=spec, result=values))
+        case other:
+            raise Internal(f"The server upstream answered a task with {other}")
 
 
 def metadata_request(call: MetadataCall) -> GetModelMetadataRequest:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from sigrun._gen.tensorflow_serving.apis import (
     status_pb2,
 )
 from sigrun._gen.tensorflow_serving.apis.internal import serialized_input_pb2
+from sigrun.concurrency.pace import Pace
 from sigrun.errors import Code, InvalidArgument, SigrunError
 from sigrun.inference.calls import (
     METADATA_FIELD,
@@ -39,9 +40,15 @@ from sigrun.inference.calls import (
     RegressResult,
     ResolvedSpec,
 )
+from sigrun.inference.context import CallContext
 from sigrun.servables.state import ServableState
 from sigrun.tensors.signature import Array, Signature
 from sigrun.wire.protobuf import tensors
+
+# What the general path takes for each byte of a request, from bytes to arrays.
+_S_PER_BYTE = 3e-9
+
+_MAX_REPEATED_CONTEXT_BYTES = 256 * 1024 * 1024
 
 _Targeted = (
     predict_pb2.PredictRequest
@@ -54,7 +61,7 @@ _Targeted = (
 
 def predict_call(
     request: predict_pb2.PredictRequest,
-    deadline: float | None,
+    context: CallContext,
     default: ModelSpec | None = None,
 ) -> PredictCall:
     """Read a Predict request; its tensors are decoded when the signature is known.
@@ -64,14 +71,21 @@ def predict_call(
     spec = default if default and not request.HasField("model_spec") else target(request)
     return PredictCall(
         spec=spec,
-        inputs=functools.partial(_bind, request.inputs),
+        inputs=Tensors(request.inputs, _S_PER_BYTE * request.ByteSize()),
         output_filter=tuple(request.output_filter),
-        deadline=deadline,
+        context=context,
     )
 
 
-async def _bind(inputs: Mapping[str, TensorProto], signature: Signature) -> Mapping[str, Array]:
-    return tensors.input_arrays(inputs, signature)
+class Tensors(NamedTuple):
+    """Inputs as protobuf has parsed them."""
+
+    by_alias: Mapping[str, TensorProto]
+    cost_s: float
+
+    def bind(self, signature: Signature, pace: Pace) -> Mapping[str, Array]:
+        """Return the arrays. Raises `InvalidArgument` for a tensor that is broken."""
+        return tensors.input_arrays(self.by_alias, signature)
 
 
 def predict_response(result: PredictResult, *, as_content: bool) -> predict_pb2.PredictResponse:
@@ -84,11 +98,11 @@ def predict_response(result: PredictResult, *, as_content: bool) -> predict_pb2.
 
 def examples_call(
     request: classification_pb2.ClassificationRequest | regression_pb2.RegressionRequest,
-    deadline: float | None,
+    context: CallContext,
 ) -> ExamplesCall:
     """Read a Classify or Regress request."""
     return ExamplesCall(
-        spec=target(request), examples=serialized_examples(request.input), deadline=deadline
+        spec=target(request), examples=serialized_examples(request.input), context=context
     )
 
 
@@ -137,7 +151,7 @@ def _regression_result(values: Array) -> regression_pb2.RegressionResult:
 
 
 def multi_inference_call(
-    request: inference_pb2.MultiInferenceRequest, deadline: float | None
+    request: inference_pb2.MultiInferenceRequest, context: CallContext
 ) -> MultiInferenceCall:
     """Read a MultiInference request."""
     tasks = [
@@ -145,7 +159,7 @@ def multi_inference_call(
         for task in request.tasks
     ]
     return MultiInferenceCall(
-        tasks=tasks, examples=serialized_examples(request.input), deadline=deadline
+        tasks=tasks, examples=serialized_examples(request.input), context=context
     )
 
 
@@ -168,12 +182,10 @@ def _task_result(result: ClassifyResult | RegressResult) -> inference_pb2.Infere
 
 
 def metadata_call(
-    request: get_model_metadata_pb2.GetModelMetadataRequest, deadline: float | None
+    request: get_model_metadata_pb2.GetModelMetadataRequest, context: CallContext
 ) -> MetadataCall:
     """Read a GetModelMetadata request."""
-    return MetadataCall(
-        spec=target(request), fields=tuple(request.metadata_field), deadline=deadline
-    )
+    return MetadataCall(spec=target(request), fields=tuple(request.metadata_field), context=context)
 
 
 def metadata_response(result: MetadataResult) -> get_model_metadata_pb2.GetModelMetadataResponse:
@@ -255,6 +267,15 @@ def resolved_spec(spec: ResolvedSpec) -> model_pb2.ModelSpec:
     return message
 
 
+def check_context(context: bytes, examples: int) -> None:
+    """Raise `InvalidArgument` if a small request becomes huge: each example gets the context."""
+    if len(context) * examples > _MAX_REPEATED_CONTEXT_BYTES:
+        raise InvalidArgument(
+            f"A context of {len(context)} bytes for each of {examples} examples makes more than "
+            f"{_MAX_REPEATED_CONTEXT_BYTES} bytes; send fewer examples at a time"
+        )
+
+
 def serialized_examples(message: input_pb2.Input) -> Array:
     """Return the examples of `message` as a vector of serialized `tf.Example` bytes.
 
@@ -267,6 +288,7 @@ def serialized_examples(message: input_pb2.Input) -> Array:
             return _vector(view.example_list.examples)
         case "example_list_with_context":
             given = view.example_list_with_context
+            check_context(given.context, len(given.examples))
             return _vector([given.context + example for example in given.examples])
         case _:
             return _vector(())

@@ -9,7 +9,8 @@ strings in `tensor_content`. Headers that repeat from answer to answer are remem
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,9 +28,9 @@ _SMALL_BYTES = 4096  # up to here a copy is cheaper than a view
 _FEW_INTEGERS = 150  # times the bytes of the longest: up to here it is protobuf
 _SHORT_STRING_BYTES = 4096  # up to here, on average, it is protobuf
 
-# What can be written on the event loop, in some hundred microseconds.
-_QUICK_ELEMENTS = 1 << 13
-_QUICK_BYTES_AS_MEMORY = 1 << 22
+# What writing takes: numbers whose memory is the wire form, and all others, one by one.
+_S_PER_BYTE_AS_MEMORY = 5e-11
+_S_PER_ELEMENT = 25e-9
 
 _AS_MEMORY = frozenset({DType.FLOAT, DType.DOUBLE, DType.COMPLEX64, DType.COMPLEX128, DType.BOOL})
 _INPUT = wire_format.tag(PredictRequest, "inputs")
@@ -56,9 +57,16 @@ def predict_response(result: PredictResult, *, as_content: bool) -> bytes:
     return b"".join(pieces)
 
 
-def takes_long(result: PredictResult, *, as_content: bool) -> bool:
-    """Return whether the answer is better written off the event loop."""
-    return any(_takes_long(array, as_content=as_content) for array in result.outputs.values())
+def cost_s(arrays: Iterable[Array], *, as_content: bool) -> float:
+    """Return the time that writing these arrays, of a request or an answer, will take."""
+    total = 0.0
+    for array in arrays:
+        dtype = dtype_of(array)
+        if dtype in _AS_MEMORY or (as_content and dtype is not DType.STRING):
+            total += array.nbytes * _S_PER_BYTE_AS_MEMORY
+        else:
+            total += array.size * _S_PER_ELEMENT
+    return total
 
 
 def predict_request(
@@ -77,21 +85,6 @@ def predict_request(
     return b"".join(pieces)
 
 
-def request_takes_long(inputs: Mapping[str, Array]) -> bool:
-    """Return whether a request with these inputs is better written off the event loop."""
-    return any(_takes_long(array, as_content=True) for array in inputs.values())
-
-
-def _takes_long(array: Array, *, as_content: bool) -> bool:
-    return array.size > _QUICK_ELEMENTS and not _is_quick(array, as_content=as_content)
-
-
-def _is_quick(array: Array, *, as_content: bool) -> bool:
-    dtype = dtype_of(array)
-    as_memory = dtype in _AS_MEMORY or (as_content and dtype is not DType.STRING)
-    return as_memory and array.nbytes <= _QUICK_BYTES_AS_MEMORY
-
-
 @functools.lru_cache(maxsize=1024)
 def _request_spec(spec: ModelSpec) -> bytes:
     return PredictRequest(model_spec=client_codec.model_spec(spec)).SerializeToString()
@@ -105,6 +98,11 @@ def _spec(spec: ResolvedSpec) -> bytes:
 def _entry(tag: bytes, alias: str, array: Array, *, as_content: bool) -> _Pieces:
     """Return one entry of the map with this tag: its key, its tensor."""
     dtype = dtype_of(array)
+    if dtype in _AS_MEMORY and array.size:
+        head = _memory_head(tag, alias, dtype, array.shape, as_content)
+        if array.nbytes <= _SMALL_BYTES or not array.flags.c_contiguous:
+            return [head, array.tobytes()]
+        return [head, array.reshape(-1).view(np.uint8).data]
     if as_content and dtype is DType.STRING:
         head = tensors.encode(array, as_content=True).SerializeToString()
         values: _Pieces = []
@@ -115,6 +113,19 @@ def _entry(tag: bytes, alias: str, array: Array, *, as_content: bool) -> _Pieces
     key, tensor_size = _key(alias), _size(tensor_bytes)
     entry_size = _size(len(key) + len(_VALUE) + len(tensor_size) + tensor_bytes)
     return [b"".join((tag, entry_size, key, _VALUE, tensor_size, head)), *values]
+
+
+@functools.lru_cache(maxsize=1024)
+def _memory_head(
+    tag: bytes, alias: str, dtype: DType, shape: tuple[int, ...], as_content: bool
+) -> bytes:
+    """Return all of an entry but the values of its tensor, whose memory is their wire form."""
+    nbytes = math.prod(shape) * dtype.numpy.itemsize
+    values_head = (_CONTENT if as_content else _TYPED[dtype]) + _size(nbytes)
+    tensor_head = _tensor_head(dtype, shape) + values_head
+    tensor_size, key = _size(len(tensor_head) + nbytes), _key(alias)
+    size = len(key) + len(_VALUE) + len(tensor_size) + len(tensor_head) + nbytes
+    return b"".join((tag, _size(size), key, _VALUE, tensor_size, tensor_head))
 
 
 def _size(count: int) -> bytes:
@@ -143,8 +154,6 @@ def _values(dtype: DType, array: Array, *, as_content: bool) -> _Pieces:
         return []
     if as_content:
         return _memory(_CONTENT, array)
-    if dtype in _AS_MEMORY:
-        return _memory(_TYPED[dtype], array)
     if dtype is DType.STRING:
         return _strings(array.reshape(-1).tolist())
     values = array.reshape(-1)

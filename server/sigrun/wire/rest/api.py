@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
-import functools
-import time
-from collections.abc import Callable, Mapping
-from typing import TypeVar
+from dataclasses import dataclass
 
-from sigrun.concurrency.threads import Threads
+from sigrun.concurrency.offload import Offload
 from sigrun.errors import InvalidArgument, SignatureNotFound
 from sigrun.inference.backend import Inference, Management
 from sigrun.inference.calls import (
     METADATA_FIELD,
-    Classifications,
     ExamplesCall,
     MetadataCall,
     ModelSpec,
@@ -22,8 +17,7 @@ from sigrun.inference.calls import (
     ResolvedSpec,
     StatusCall,
 )
-from sigrun.tensors.signature import Array, Signature
-from sigrun.wire.body import Body
+from sigrun.inference.context import CallContext, Door
 from sigrun.wire.http.messages import (
     JSON,
     HttpRequest,
@@ -31,157 +25,171 @@ from sigrun.wire.http.messages import (
     UnsupportedMediaType,
     json_response,
 )
-from sigrun.wire.json import outputs
+from sigrun.wire.interceptors import Answer, Interceptors, intercepted
+from sigrun.wire.json import document, outputs
 from sigrun.wire.protobuf import predict_reader, predict_writer
 from sigrun.wire.rest import binary, documents, examples_body, predict_body
 from sigrun.wire.rest.routes import route
 
-T = TypeVar("T")
-U = TypeVar("U")
+_MAX_NAMES_SHOWN = 20
 
-# A body of so many bytes takes a fraction of a millisecond: longer than to go to a thread.
-_LARGE_BYTES = 32 * 1024
-_MANY_CLASSES = 1024
+
+@dataclass(slots=True)
+class RestCall:
+    """One request and where it goes."""
+
+    request: HttpRequest
+    spec: ModelSpec
+
+    def __len__(self) -> int:
+        """Return the size of the body in bytes."""
+        return len(self.request.body)
 
 
 class RestApi:
-    """Answers everything under `/v1/`. Inference is given `timeout_s`, None for ever.
+    """Answers everything under `/v1/`. A call is given `timeout_s`, None for ever.
 
-    Bodies that take long to read or write are left to the threads of `bodies`. With
-    `as_content` the outputs in a binary answer are in `tensor_content`.
+    With `as_content` the outputs in a binary answer are in `tensor_content`.
     """
 
     def __init__(
         self,
         inference: Inference,
         management: Management,
+        offload: Offload,
         *,
         timeout_s: float | None,
-        bodies: Threads,
         as_content: bool = False,
+        interceptors: Interceptors = (),
     ) -> None:
         self._inference = inference
         self._management = management
+        self._offload = offload
         self._timeout_s = timeout_s
-        self._bodies = bodies
         self._as_content = as_content
+        actions: dict[str, Answer[RestCall, HttpResponse]] = {
+            "predict": self._predict,
+            "classify": self._classify,
+            "regress": self._regress,
+            "metadata": self._metadata,
+            "models": self._models,
+            "status": self._status,
+        }
+        self._actions = {
+            name: intercepted(f"/v1/models:{name}", action, interceptors)
+            for name, action in actions.items()
+        }
 
     async def respond(self, request: HttpRequest) -> HttpResponse:
         """Return the answer to one request. Raises a `SigrunError` for what went wrong."""
         wanted = route(request)
-        spec = wanted.spec
-        match wanted.action:
-            case "predict" if binary.is_binary(request):
-                response = await self._predict_binary(spec, request)
-            case "predict":
-                response = await self._predict(spec, request)
-            case "classify":
-                response = await self._classify(spec, request)
-            case "regress":
-                response = await self._regress(spec, request)
-            case "metadata":
-                response = await self._metadata(spec)
-            case "models":
-                response = await self._models()
-            case _:
-                response = await self._status(spec)
-        return response
+        context = request.context(Door.REST, self._timeout_s)
+        return await self._actions[wanted.action](RestCall(request, wanted.spec), context)
 
-    async def _predict(self, spec: ModelSpec, request: HttpRequest) -> HttpResponse:
-        deadline = self._deadline()
-        in_threads = len(request.body) >= _LARGE_BYTES
-        predict = await self._convert(predict_body.read, request.body, in_threads, deadline)
-
-        async def bind(signature: Signature) -> Mapping[str, Array]:
-            return await self._convert(predict.inputs, signature, in_threads, deadline)
-
-        spec = dataclasses.replace(spec, signature_name=predict.signature_name)
-        call = PredictCall(spec=spec, inputs=bind, deadline=deadline)
+    async def _predict(self, call: RestCall, context: CallContext) -> HttpResponse:
+        if binary.is_binary(call.request):
+            return await self._predict_binary(call, context)
+        body = call.request.body
+        predict = await self._offload.run(
+            lambda pace: predict_body.read(body, pace),
+            cost_s=document.cost_s(body),
+            deadline=context.deadline,
+        )
+        spec = call.spec._replace(signature_name=predict.signature_name)
         try:
-            result = await self._inference.predict(call)
+            result = await self._inference.predict(
+                PredictCall(spec=spec, inputs=predict, context=context)
+            )
         except SignatureNotFound as error:
-            raise InvalidArgument(
-                f'Serving signature name: "{error.name}" not found in signature def'
-            ) from None
-        if binary.wants_binary(request):
-            return await self._write_binary(result, deadline)
-        return await self._write(result, deadline, is_row=predict.is_row)
+            raise _no_signature(error) from None
+        return await self._write(result, call, context, is_row=predict.is_row)
 
-    async def _predict_binary(self, spec: ModelSpec, request: HttpRequest) -> HttpResponse:
-        deadline = self._deadline()
-        read = functools.partial(_binary_call, spec=spec, deadline=deadline)
-        call = await self._convert(read, request.body, len(request.body) >= _LARGE_BYTES, deadline)
-        result = await self._inference.predict(call)
-        if binary.wants_binary(request):
-            return await self._write_binary(result, deadline)
-        return await self._write(result, deadline, is_row=False)
+    async def _predict_binary(self, call: RestCall, context: CallContext) -> HttpResponse:
+        body = bytes(call.request.body)
+        predict = await self._offload.run(
+            lambda _: predict_reader.predict_call(body, context, default=call.spec),
+            cost_s=predict_reader.cost_s(body),
+            deadline=context.deadline,
+        )
+        spec = binary.target(call.spec, predict.spec)
+        result = await self._inference.predict(predict._replace(spec=spec))
+        return await self._write(result, call, context, is_row=False)
 
     async def _write(
-        self, result: PredictResult, deadline: float | None, *, is_row: bool
+        self, result: PredictResult, call: RestCall, context: CallContext, *, is_row: bool
     ) -> HttpResponse:
+        if binary.wants_binary(call.request):
+            return await self._write_binary(result, context)
         write = outputs.predictions if is_row else outputs.outputs
-        in_threads = outputs.size(result.outputs) >= _LARGE_BYTES
-        body = await self._convert(write, result.outputs, in_threads, deadline)
+        body = await self._offload.run(
+            lambda pace: write(result.outputs, pace),
+            cost_s=outputs.cost_s(result.outputs),
+            deadline=context.deadline,
+        )
         return _answer(body, result.spec)
 
-    async def _write_binary(self, result: PredictResult, deadline: float | None) -> HttpResponse:
-        write = functools.partial(predict_writer.predict_response, as_content=self._as_content)
-        in_threads = predict_writer.takes_long(result, as_content=self._as_content)
-        body = await self._convert(write, result, in_threads, deadline)
+    async def _write_binary(self, result: PredictResult, context: CallContext) -> HttpResponse:
+        as_content = self._as_content
+        body = await self._offload.run(
+            lambda _: predict_writer.predict_response(result, as_content=as_content),
+            cost_s=predict_writer.cost_s(result.outputs.values(), as_content=as_content),
+            deadline=context.deadline,
+        )
         return _answer(body, result.spec, binary.PROTOBUF)
 
-    async def _classify(self, spec: ModelSpec, request: HttpRequest) -> HttpResponse:
-        call = await self._examples(spec, request)
-        result = await self._inference.classify(call)
-        found, write = result.classifications, outputs.classifications
-        body = await self._convert(write, found, _are_many(found), call.deadline)
+    async def _classify(self, call: RestCall, context: CallContext) -> HttpResponse:
+        result = await self._inference.classify(await self._examples(call, context))
+        found = result.classifications
+        body = await self._offload.run(
+            lambda pace: outputs.classifications(found, pace),
+            cost_s=outputs.classes_cost_s(found),
+            deadline=context.deadline,
+        )
         return _answer(body, result.spec)
 
-    async def _regress(self, spec: ModelSpec, request: HttpRequest) -> HttpResponse:
-        call = await self._examples(spec, request)
-        result = await self._inference.regress(call)
-        return _answer(outputs.regressions(result.values), result.spec)
+    async def _regress(self, call: RestCall, context: CallContext) -> HttpResponse:
+        result = await self._inference.regress(await self._examples(call, context))
+        values = result.values
+        body = await self._offload.run(
+            lambda pace: outputs.regressions(values, pace),
+            cost_s=outputs.cost_s({"values": values}),
+            deadline=context.deadline,
+        )
+        return _answer(body, result.spec)
 
-    async def _examples(self, spec: ModelSpec, request: HttpRequest) -> ExamplesCall:
-        if binary.is_binary(request):
+    async def _examples(self, call: RestCall, context: CallContext) -> ExamplesCall:
+        if binary.is_binary(call.request):
             raise UnsupportedMediaType("Protobuf bodies are taken by predict; send JSON here")
-        deadline = self._deadline()
-        in_threads = len(request.body) >= _LARGE_BYTES
-        body = await self._convert(examples_body.read, request.body, in_threads, deadline)
-        spec = dataclasses.replace(spec, signature_name=body.signature_name)
-        return ExamplesCall(spec=spec, examples=body.examples, deadline=deadline)
+        body = call.request.body
+        read = await self._offload.run(
+            lambda pace: examples_body.read(body, pace),
+            cost_s=document.cost_s(body),
+            deadline=context.deadline,
+        )
+        spec = call.spec._replace(signature_name=read.signature_name)
+        return ExamplesCall(spec=spec, examples=read.examples, context=context)
 
-    async def _convert(
-        self, convert: Callable[[T], U], value: T, in_threads: bool, deadline: float | None
-    ) -> U:
-        if not in_threads:
-            return convert(value)
-        return await self._bodies.run(convert, value, deadline=deadline)
+    async def _metadata(self, call: RestCall, context: CallContext) -> HttpResponse:
+        result = await self._inference.metadata(
+            MetadataCall(spec=call.spec, fields=(METADATA_FIELD,), context=context)
+        )
+        return _answer(json_response(documents.metadata(result)).body, result.spec)
 
-    async def _metadata(self, spec: ModelSpec) -> HttpResponse:
-        call = MetadataCall(spec=spec, fields=(METADATA_FIELD,), deadline=self._deadline())
-        result = await self._inference.metadata(call)
-        document = json_response(documents.metadata(result))
-        return _answer(document.body, result.spec)
+    async def _models(self, call: RestCall, context: CallContext) -> HttpResponse:
+        return json_response(documents.models(await self._management.models(context)))
 
-    async def _models(self) -> HttpResponse:
-        return json_response(documents.models(await self._management.models(self._deadline())))
-
-    async def _status(self, spec: ModelSpec) -> HttpResponse:
-        call = StatusCall(spec=spec, deadline=self._deadline())
-        return json_response(documents.status(await self._management.status(call)))
-
-    def _deadline(self) -> float | None:
-        return None if self._timeout_s is None else time.monotonic() + self._timeout_s
+    async def _status(self, call: RestCall, context: CallContext) -> HttpResponse:
+        states = await self._management.status(StatusCall(spec=call.spec, context=context))
+        return json_response(documents.status(states))
 
 
-def _binary_call(body: Body, *, spec: ModelSpec, deadline: float | None) -> PredictCall:
-    call = predict_reader.predict_call(bytes(body), deadline, default=spec)
-    return dataclasses.replace(call, spec=binary.target(spec, call.spec))
-
-
-def _are_many(found: Classifications) -> bool:
-    return any(a is not None and a.size >= _MANY_CLASSES for a in (found.labels, found.scores))
+def _no_signature(error: SignatureNotFound) -> InvalidArgument:
+    """Return TensorFlow Serving's text, and what there is."""
+    text = f'Serving signature name: "{error.name}" not found in signature def'
+    if error.others:
+        shown = ", ".join(f'"{name}"' for name in error.others[:_MAX_NAMES_SHOWN])
+        text += f"; it has {shown}" + (", ..." if len(error.others) > _MAX_NAMES_SHOWN else "")
+    return InvalidArgument(text)
 
 
 def _answer(body: bytes, spec: ResolvedSpec, content_type: bytes = JSON) -> HttpResponse:

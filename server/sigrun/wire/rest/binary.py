@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 from sigrun.errors import InvalidArgument
 from sigrun.inference.calls import ModelSpec
 from sigrun.wire.http.messages import JSON, HttpRequest
@@ -54,8 +52,8 @@ def target(of_url: ModelSpec, of_body: ModelSpec) -> ModelSpec:
     if of_url.label is not None and of_body.version is not None:
         raise _disagreement("label", of_url.label, f"version {of_body.version}")
     if of_url.version is None and of_url.label is None:
-        return dataclasses.replace(of_body, name=of_url.name)
-    return dataclasses.replace(of_url, signature_name=of_body.signature_name)
+        return of_body._replace(name=of_url.name)
+    return of_url._replace(signature_name=of_body.signature_name)
 
 
 def _disagreement(what: str, in_url: object, in_body: object) -> InvalidArgument:

@@ -20,17 +20,18 @@ from sigrun._gen.tensorflow.core.example.feature_pb2 import (
     FloatList,
     Int64List,
 )
-from sigrun.concurrency.pace import give_way
+from sigrun.concurrency.pace import Pace
 from sigrun.errors import InvalidArgument
 from sigrun.tensors.signature import Array
 from sigrun.wire.body import Body
-from sigrun.wire.json import slices, values
-from sigrun.wire.json.lists import LargeList, is_list
-from sigrun.wire.json.syntax import excerpt
-from sigrun.wire.json.values import Document, json_type
+from sigrun.wire.json import document
+from sigrun.wire.json.document import Members
+from sigrun.wire.json.lists import LargeList, is_list, parts
+from sigrun.wire.json.values import excerpt, json_type
+from sigrun.wire.protobuf.codec import check_context
+from sigrun.wire.rest import values
 
 _EXAMPLES, _CONTEXT = "examples", "context"
-_EXAMPLES_AT_ONCE = 256
 _INT64 = range(-(2**63), 2**63)
 
 
@@ -42,53 +43,57 @@ class ExamplesBody:
     examples: Array
 
 
-def read(text: Body) -> ExamplesBody:
+def read(text: Body, pace: Pace) -> ExamplesBody:
     """Read a classify or regress body. Raises `InvalidArgument` for what is wrong in it.
 
     The context is put in front of each example, as it is for requests over gRPC.
     """
-    document = values.check_object(slices.parse(text))
-    name = values.signature_name(document)
-    context = _serialized(document[_CONTEXT]) if _CONTEXT in document else b""
-    elements = _elements(document)
+    members = document.read_values(text, pace)
+    name = values.signature_name(members)
+    context = _serialized(members[_CONTEXT], pace) if _CONTEXT in members else b""
+    elements = _elements(members)
+    check_context(context, len(elements))
     examples = np.empty(len(elements), object)
-    for index, element in enumerate(elements):
-        if index and not index % _EXAMPLES_AT_ONCE:
-            give_way()
-        examples[index] = context + _serialized(element)
+    index = 0
+    for part in parts(elements, pace):
+        for element in part:
+            examples[index] = context + _serialized(element, pace)
+            index += 1
     return ExamplesBody(name, examples)
 
 
-def _elements(document: Document) -> list[Any] | LargeList:
-    if _EXAMPLES not in document:
+def _elements(members: Members) -> list[Any] | LargeList:
+    if _EXAMPLES not in members:
         raise InvalidArgument(
-            f"JSON Value: {excerpt(document)} When method is classify, key 'examples' is "
+            f"JSON Value: {excerpt(members)} When method is classify, key 'examples' is "
             "expected and was not found"
         )
-    elements = document[_EXAMPLES]
+    elements = members[_EXAMPLES]
     if not is_list(elements):
         raise InvalidArgument(
-            f"JSON Value: {excerpt(document)} Expecting 'examples' value to be an list/array"
+            f"JSON Value: {excerpt(members)} Expecting 'examples' value to be an list/array"
         )
     if not elements:
-        raise InvalidArgument(f"JSON Value: {excerpt(document)} 'examples' value is an empty array")
+        raise InvalidArgument(f"JSON Value: {excerpt(members)} 'examples' value is an empty array")
     return elements
 
 
-def _serialized(value: Any) -> bytes:
+def _serialized(value: Any, pace: Pace) -> bytes:
     if not isinstance(value, dict):
         raise InvalidArgument(f"Example must be JSON object but got JSON {json_type(value)}")
     features = {
-        name: _feature(name, list(element) if is_list(element) else [element])
+        name: _feature(name, list(element) if is_list(element) else [element], pace)
         for name, element in value.items()
     }
     return Example(features=Features(feature=features)).SerializeToString()
 
 
-def _feature(name: str, elements: list[Any]) -> Feature:
+def _feature(name: str, elements: list[Any], pace: Pace) -> Feature:
     match _common_kind(name, elements):
         case "bytes":
-            return Feature(bytes_list=BytesList(value=map(_bytes, elements)))
+            return Feature(
+                bytes_list=BytesList(value=[_bytes(element, pace) for element in elements])
+            )
         case "int64":
             return Feature(int64_list=Int64List(value=map(int, elements)))
         case "float":
@@ -129,5 +134,5 @@ def _kind(name: str, element: Any) -> str:
     )
 
 
-def _bytes(element: Any) -> bytes:
-    return element.encode() if isinstance(element, str) else values.from_base64(element)
+def _bytes(element: Any, pace: Pace) -> bytes:
+    return element.encode() if isinstance(element, str) else values.from_base64(element, pace)

@@ -17,6 +17,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from sigrun._gen import POOL
 from sigrun.errors import Code, InvalidArgument, SigrunError
+from sigrun.inference.context import Door
 from sigrun.wire.http.messages import HttpRequest, HttpResponse, json_response
 from sigrun.wire.protobuf.parse import parse
 from sigrun.wire.status import HTTP_STATUS
@@ -29,6 +30,7 @@ _TIMEOUT = re.compile(rb"[0-9]{1,10}")
 class Connect:
     """Messages in protobuf's binary form."""
 
+    door = Door.CONNECT
     is_text = False
 
     def timeout_s(self, headers: Mapping[bytes, bytes]) -> float | None:
@@ -64,6 +66,7 @@ class Connect:
 class ConnectJson(Connect):
     """Messages in protobuf's JSON."""
 
+    door = Door.CONNECT
     is_text = True
 
     def read(self, request: HttpRequest) -> bytes:

@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 
 from google.protobuf.message import Message
 
+from sigrun.inference.context import CallContext
 from sigrun.wire.protobuf.parse import parse
 
 Request = TypeVar("Request", bound=Message)
@@ -22,8 +23,8 @@ class MessageRpc(Generic[Request, Response]):
     """
 
     request: type[Request]
-    answer: Callable[[Request, float | None], Awaitable[Response]]
+    answer: Callable[[Request, CallContext], Awaitable[Response]]
 
-    async def __call__(self, body: bytes, deadline: float | None) -> bytes:
-        response = await self.answer(parse(self.request, body), deadline)
+    async def __call__(self, body: bytes, context: CallContext) -> bytes:
+        response = await self.answer(parse(self.request, body), context)
         return response.SerializeToString()

@@ -13,11 +13,12 @@ from sigrun._gen.tensorflow_serving.apis.model_management_pb2 import (
     ReloadConfigResponse,
 )
 from sigrun.inference.calls import StatusCall
+from sigrun.inference.context import CallContext
 from sigrun.inference.management import ModelManagement
 from sigrun.wire.config_files import model_config
 from sigrun.wire.protobuf import codec
 from sigrun.wire.rpc.message_rpc import MessageRpc
-from sigrun.wire.unary import UnaryRpc
+from sigrun.wire.rpcs import Rpc
 
 NAME = model_service_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name
 
@@ -28,7 +29,7 @@ class ModelService:
     def __init__(self, management: ModelManagement) -> None:
         self._management = management
 
-    def methods(self) -> dict[str, UnaryRpc]:
+    def methods(self) -> dict[str, Rpc]:
         """Return the RPCs of the service by name."""
         return {
             "GetModelStatus": MessageRpc(GetModelStatusRequest, self.GetModelStatus),
@@ -38,15 +39,15 @@ class ModelService:
         }
 
     async def GetModelStatus(
-        self, request: GetModelStatusRequest, deadline: float | None
+        self, request: GetModelStatusRequest, context: CallContext
     ) -> GetModelStatusResponse:
-        call = StatusCall(spec=codec.target(request), deadline=deadline)
+        call = StatusCall(spec=codec.target(request), context=context)
         return codec.status_response(await self._management.status(call))
 
     async def HandleReloadConfigRequest(
-        self, request: ReloadConfigRequest, deadline: float | None
+        self, request: ReloadConfigRequest, context: CallContext
     ) -> ReloadConfigResponse:
-        await self._management.reload(model_config.from_reload(request.config), deadline)
+        await self._management.reload(model_config.from_reload(request.config), context.deadline)
         # No counter goes by TensorFlow Serving's slash-form names, and 0 is its answer for
         # a metric it does not know.
         return ReloadConfigResponse(

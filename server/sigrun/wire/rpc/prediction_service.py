@@ -1,8 +1,6 @@
-"""`tensorflow.serving.PredictionService`."""
+"""`tensorflow.serving.PredictionService`: each RPC reads, calls, writes."""
 
 from __future__ import annotations
-
-import functools
 
 from sigrun._gen.tensorflow_serving.apis import prediction_service_pb2
 from sigrun._gen.tensorflow_serving.apis.classification_pb2 import (
@@ -21,29 +19,28 @@ from sigrun._gen.tensorflow_serving.apis.regression_pb2 import (
     RegressionRequest,
     RegressionResponse,
 )
-from sigrun.concurrency.threads import Threads
-from sigrun.inference.service import InferenceService
+from sigrun.concurrency.offload import Offload
+from sigrun.inference.backend import Inference
+from sigrun.inference.context import CallContext
 from sigrun.wire.protobuf import codec, predict_reader, predict_writer
 from sigrun.wire.rpc.message_rpc import MessageRpc
-from sigrun.wire.unary import UnaryRpc
+from sigrun.wire.rpcs import Rpc
 
 NAME = prediction_service_pb2.DESCRIPTOR.services_by_name["PredictionService"].full_name
 
 
 class PredictionService:
-    """Inference over gRPC. With `as_content`, outputs go into `tensor_content`.
+    """Inference by RPC. With `as_content`, outputs go into `tensor_content`.
 
-    Bodies that take long to read or write are left to the threads of `bodies`.
+    Predict is the hot one, and is read and written without a message where it can be.
     """
 
-    def __init__(
-        self, inference: InferenceService, *, bodies: Threads, as_content: bool = False
-    ) -> None:
+    def __init__(self, inference: Inference, offload: Offload, *, as_content: bool = False) -> None:
         self._inference = inference
-        self._bodies = bodies
+        self._offload = offload
         self._as_content = as_content
 
-    def methods(self) -> dict[str, UnaryRpc]:
+    def methods(self) -> dict[str, Rpc]:
         """Return the RPCs of the service by name."""
         return {
             "Predict": self.Predict,
@@ -53,38 +50,43 @@ class PredictionService:
             "GetModelMetadata": MessageRpc(GetModelMetadataRequest, self.GetModelMetadata),
         }
 
-    async def Predict(self, body: bytes, deadline: float | None) -> bytes:
-        call = predict_reader.quick_predict_call(body, deadline)
+    async def Predict(self, body: bytes, context: CallContext) -> bytes:
+        call = predict_reader.fast_predict_call(body, context)
         if call is None:
-            call = await self._bodies.run(predict_reader.predict_call, body, deadline)
+            call = await self._offload.run(
+                lambda _: predict_reader.predict_call(body, context),
+                cost_s=predict_reader.cost_s(body),
+                deadline=context.deadline,
+            )
         result = await self._inference.predict(call)
-        write = functools.partial(
-            predict_writer.predict_response, result, as_content=self._as_content
+        as_content = self._as_content
+        cost_s = predict_writer.cost_s(result.outputs.values(), as_content=as_content)
+        if self._offload.is_short(cost_s):
+            return predict_writer.predict_response(result, as_content=as_content)
+        return await self._offload.run(
+            lambda _: predict_writer.predict_response(result, as_content=as_content),
+            cost_s=cost_s,
+            deadline=context.deadline,
         )
-        if predict_writer.takes_long(result, as_content=self._as_content):
-            return await self._bodies.run(write)
-        return write()
 
     async def Classify(
-        self, request: ClassificationRequest, deadline: float | None
+        self, request: ClassificationRequest, context: CallContext
     ) -> ClassificationResponse:
-        result = await self._inference.classify(codec.examples_call(request, deadline))
+        result = await self._inference.classify(codec.examples_call(request, context))
         return codec.classification_response(result)
 
-    async def Regress(
-        self, request: RegressionRequest, deadline: float | None
-    ) -> RegressionResponse:
-        result = await self._inference.regress(codec.examples_call(request, deadline))
+    async def Regress(self, request: RegressionRequest, context: CallContext) -> RegressionResponse:
+        result = await self._inference.regress(codec.examples_call(request, context))
         return codec.regression_response(result)
 
     async def MultiInference(
-        self, request: MultiInferenceRequest, deadline: float | None
+        self, request: MultiInferenceRequest, context: CallContext
     ) -> MultiInferenceResponse:
-        call = codec.multi_inference_call(request, deadline)
+        call = codec.multi_inference_call(request, context)
         return codec.multi_inference_response(await self._inference.multi_inference(call))
 
     async def GetModelMetadata(
-        self, request: GetModelMetadataRequest, deadline: float | None
+        self, request: GetModelMetadataRequest, context: CallContext
     ) -> GetModelMetadataResponse:
-        result = await self._inference.metadata(codec.metadata_call(request, deadline))
+        result = await self._inference.metadata(codec.metadata_call(request, context))
         return codec.metadata_response(result)

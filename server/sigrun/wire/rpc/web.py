@@ -7,27 +7,30 @@ no more than how a message, a time limit and an error are written.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from typing import Protocol, TypeVar
 
-from sigrun.concurrency.threads import Threads
+from sigrun.concurrency.offload import Offload
+from sigrun.concurrency.pace import Pace
 from sigrun.errors import SigrunError, Unimplemented
+from sigrun.inference.context import Door
 from sigrun.wire.http.messages import Handler, HttpRequest, HttpResponse, WriteError
 from sigrun.wire.rpc.connect import Connect, ConnectJson
 from sigrun.wire.rpc.grpc_web import GrpcWeb, GrpcWebText
-from sigrun.wire.unary import Services, UnaryRpc
+from sigrun.wire.rpcs import Services, StreamRpc, UnaryRpc
+
+# Base64 and JSON are read and written byte by byte.
+_S_PER_TEXT_BYTE = 25e-9
+
 
 T = TypeVar("T")
-
-# What takes longer to be turned into text, or read as one, than to go to a thread.
-_LARGE_TEXT_BYTES = 8 * 1024
 
 
 class RpcProtocol(Protocol):
     """How one content type is spoken."""
 
-    is_text: bool  # such bodies take long: they are read and written byte by byte
+    door: Door
+    is_text: bool
 
     def timeout_s(self, headers: Mapping[bytes, bytes]) -> float | None:
         """Return the time that the caller gives. Raises `InvalidArgument`."""
@@ -53,11 +56,11 @@ _PROTOCOLS: Mapping[bytes, RpcProtocol] = {
 
 
 class RpcApi:
-    """Answers the RPCs of `services`. Text that takes long is left to the threads of `bodies`."""
+    """Answers the unary RPCs of `services`."""
 
-    def __init__(self, services: Services, *, bodies: Threads) -> None:
+    def __init__(self, services: Services, offload: Offload) -> None:
         self._services = services
-        self._bodies = bodies
+        self._offload = offload
 
     def handlers(self) -> dict[str, Handler]:
         """Return what answers, by the first part of the path: the service."""
@@ -76,17 +79,15 @@ class RpcApi:
             headers = [(b"accept-post", b", ".join(_PROTOCOLS))]
             return HttpResponse(body=b"", status=415, headers=headers)
         answer = self._rpc(request.target)
-        timeout_s = protocol.timeout_s(request.headers)
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        context = request.context(protocol.door, protocol.timeout_s(request.headers))
 
-        async def convert(size: int, work: Callable[[], T]) -> T:
-            if protocol.is_text and size >= _LARGE_TEXT_BYTES:
-                return await self._bodies.run(work, deadline=deadline)
-            return work()
+        async def convert(size: int, work: Callable[[Pace], T]) -> T:
+            cost_s = size * _S_PER_TEXT_BYTE if protocol.is_text else 0.0
+            return await self._offload.run(work, cost_s=cost_s, deadline=context.deadline)
 
-        message = await convert(len(request.body), lambda: protocol.read(request))
-        reply = await answer(message, deadline)
-        return await convert(len(reply), lambda: protocol.write(reply, request))
+        message = await convert(len(request.body), lambda _: protocol.read(request))
+        reply = await answer(message, context)
+        return await convert(len(reply), lambda _: protocol.write(reply, request))
 
     def error(self, error: SigrunError, headers: Mapping[bytes, bytes]) -> HttpResponse:
         """Return what tells the caller of `error`, in the protocol of the request."""
@@ -100,6 +101,8 @@ class RpcApi:
         answer = self._services[service].get(method)
         if answer is None:
             raise Unimplemented(f"{service} has no method {method!r}")
+        if isinstance(answer, StreamRpc):
+            raise Unimplemented(f"{service}/{method} is a stream, which takes gRPC itself")
         return answer
 
 

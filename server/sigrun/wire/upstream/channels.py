@@ -23,8 +23,9 @@ import grpc
 from sigrun._gen.tensorflow_serving.apis import model_service_pb2, prediction_service_pb2
 from sigrun.config.gateway import UpstreamOptions, UpstreamTls
 from sigrun.errors import Cancelled, DeadlineExceeded, SigrunError, error_for
-from sigrun.telemetry.request_id import METADATA_KEY, REQUEST_ID
-from sigrun.wire.unary import Services, UnaryRpc
+from sigrun.inference.context import CallContext
+from sigrun.telemetry.request_id import METADATA_KEY
+from sigrun.wire.rpcs import Services, UnaryRpc
 
 _SERVICES = (
     prediction_service_pb2.DESCRIPTOR.services_by_name["PredictionService"],
@@ -106,8 +107,8 @@ class Upstream:
         calls: list[_Call] = [channel.unary_unary(path) for channel in self._channels]
         only = calls[0] if len(calls) == 1 else None
 
-        async def answer(body: bytes, deadline: float | None) -> bytes:
-            return await _ask(only or self._choose(calls), body, deadline)
+        async def answer(body: bytes, context: CallContext) -> bytes:
+            return await _ask(only or self._choose(calls), body, context)
 
         return answer
 
@@ -143,15 +144,13 @@ def _channel(
     return grpc.aio.secure_channel(target, credentials, options=options)
 
 
-async def _ask(method: _Call, body: bytes, deadline: float | None) -> bytes:
+async def _ask(method: _Call, body: bytes, context: CallContext) -> bytes:
     timeout_s = None
-    if deadline is not None:
-        timeout_s = deadline - time.monotonic()
+    if context.deadline is not None:
+        timeout_s = context.deadline - time.monotonic()
         if timeout_s <= 0:
             raise DeadlineExceeded
-    request_id = REQUEST_ID.get()
-    metadata = ((METADATA_KEY, request_id),) if request_id else None
-    call = method(body, timeout=timeout_s, metadata=metadata)
+    call = method(body, timeout=timeout_s, metadata=_metadata(context))
     try:
         return await call
     except grpc.aio.AioRpcError as error:
@@ -161,6 +160,12 @@ async def _ask(method: _Call, body: bytes, deadline: float | None) -> bytes:
             raise
         # gRPC raises this also for a server that answers with the code.
         raise Cancelled(await call.details()) from None
+
+
+def _metadata(context: CallContext) -> tuple[tuple[str, str], ...]:
+    """Return what goes on to the server: what tells it which request this is part of."""
+    pairs = ((METADATA_KEY, context.request_id), ("traceparent", context.trace_parent))
+    return tuple(pair for pair in pairs if pair[1])
 
 
 def _is_cancelled() -> bool:

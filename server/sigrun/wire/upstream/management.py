@@ -11,6 +11,7 @@ from sigrun._gen.tensorflow_serving.apis import model_service_pb2
 from sigrun._gen.tensorflow_serving.apis.get_model_status_pb2 import GetModelStatusResponse
 from sigrun.errors import SigrunError, Unimplemented
 from sigrun.inference.calls import StatusCall
+from sigrun.inference.context import CallContext, Door
 from sigrun.servables.state import ServableState
 from sigrun.wire.protobuf import client_codec
 from sigrun.wire.protobuf.parse import parse_answer
@@ -36,10 +37,10 @@ class UpstreamManagement:
     async def status(self, call: StatusCall) -> Mapping[int, ServableState]:
         """Return the state of every version, or of the one that is named, as a server says it."""
         request = client_codec.status_request(call).SerializeToString()
-        body = await self._status(request, call.deadline)
+        body = await self._status(request, call.context)
         return client_codec.states(call.spec.name, parse_answer(GetModelStatusResponse, body))
 
-    async def models(self, deadline: float | None) -> Mapping[str, Mapping[int, ServableState]]:
+    async def models(self, context: CallContext) -> Mapping[str, Mapping[int, ServableState]]:
         """Raise `Unimplemented`."""
         raise Unimplemented(
             "A gateway cannot list the models: the servers upstream are asked over a protocol "
@@ -51,8 +52,9 @@ class UpstreamManagement:
         if self._is_draining:
             return ["the gateway is draining"]
         request = health_pb2.HealthCheckRequest().SerializeToString()
+        context = CallContext(Door.INTERNAL, deadline=time.monotonic() + _HEALTH_TIMEOUT_S)
         try:
-            body = await self._check(request, time.monotonic() + _HEALTH_TIMEOUT_S)
+            body = await self._check(request, context)
         except Unimplemented:  # reached, and has no health service
             return []
         except SigrunError as error:

@@ -13,13 +13,13 @@ import pytest
 
 from sigrun._gen.tensorflow_serving.apis.model_pb2 import ModelSpec
 from sigrun._gen.tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
-from sigrun.concurrency.threads import Threads
+from sigrun.concurrency.offload import Offload
 from sigrun.config.lifecycle import LifecycleOptions
 from sigrun.config.models import ModelConfig, ModelSet
 from sigrun.config.server import HttpOptions
 from sigrun.errors import Code, Unavailable, error_for
 from sigrun.inference.management import ModelManagement
-from sigrun.inference.router import Resolver
+from sigrun.inference.router import Router
 from sigrun.inference.service import InferenceService
 from sigrun.servables.file_source import FileSystemSource
 from sigrun.servables.labels import VersionLabels
@@ -45,7 +45,7 @@ pytestmark = pytest.mark.asyncio
 
 PREDICT = "/v1/models/half_plus_two:predict"
 TIMEOUT_S = 12.5
-BODIES = Threads(name="body", count=1, max_waiting=16)
+OFFLOAD = Offload()
 
 
 class Rig:
@@ -55,7 +55,7 @@ class Rig:
         self,
         *,
         timeout_s: float | None = TIMEOUT_S,
-        bodies: Threads | None = None,
+        offload: Offload = OFFLOAD,
         **http: Any,
     ) -> None:
         options = LifecycleOptions()
@@ -85,13 +85,13 @@ class Rig:
             states.subscribe(listener)
         management = ModelManagement(models, monitor, self.readiness)
         rest = RestApi(
-            InferenceService(Resolver(self.manager, self.labels)),
+            InferenceService(Router(self.manager, self.labels), offload),
             management,
+            offload,
             timeout_s=timeout_s,
-            bodies=bodies or BODIES,
         )
         handlers = {"/v1/": rest.respond, **Probes(management, Metrics()).handlers()}
-        self.app = HttpApp(handlers, options=HttpOptions(**http), bodies=bodies or BODIES)
+        self.app = HttpApp(handlers, options=HttpOptions(**http), offload=offload)
 
     async def load(self, *servables: Servable, name: str = "half_plus_two") -> None:
         loaders = [
@@ -187,8 +187,9 @@ class TestPredict:
         assert servable.runs[0][0] == "other"
 
     async def test_only_large_bodies_are_read_in_threads(self) -> None:
-        with Threads(name="body", count=1, max_waiting=1) as threads:
-            rig = Rig(bodies=threads)
+        offload = Offload()
+        offload.close()
+        rig = Rig(offload=offload)
         await rig.load(FakeServable())
 
         small = await rig.predict({"instances": [1.0]})
@@ -199,8 +200,9 @@ class TestPredict:
         assert large.error == "The body threads are closed"
 
     async def test_a_large_reply_to_a_small_body_is_written_in_threads(self) -> None:
-        with Threads(name="body", count=1, max_waiting=1) as threads:
-            rig = Rig(bodies=threads)
+        offload = Offload()
+        offload.close()
+        rig = Rig(offload=offload)
         await rig.load(FakeServable(compute=lambda _: {"y": np.zeros(100_000, np.float32)}))
 
         response = await rig.predict({"instances": [1.0]})

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sigrun.concurrency.pace import keep_on
 from sigrun.errors import InvalidArgument, Unimplemented
 from sigrun.tensors.signature import Array, DType
 from sigrun.wire.json import outputs as json_outputs
@@ -25,11 +26,18 @@ def strings(values: Any) -> Array:
 
 
 def columnar(**outputs: Array) -> str:
-    return json_outputs.outputs(outputs).decode()
+    return _line(json_outputs.outputs(outputs, keep_on))
 
 
 def row(**outputs: Array) -> str:
-    return json_outputs.predictions(outputs).decode()
+    return _line(json_outputs.predictions(outputs, keep_on))
+
+
+def _line(body: bytes) -> str:
+    """Return the text of a body, which is a line."""
+    text = body.decode()
+    assert text.endswith("\n")
+    return text[:-1]
 
 
 NAN, INF = math.nan, math.inf
@@ -244,7 +252,6 @@ class TestLargeOutputs:
     @pytest.fixture(autouse=True)
     def small_slices(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(json_outputs, "SLICE_BYTES", 16)
-        monkeypatch.setattr(json_outputs, "give_way", lambda: None)
 
     @pytest.mark.parametrize(
         "shape", [(5,), (9, 1), (1, 9), (3, 2, 2), (1, 1, 20), (2, 7, 3), (7, 0), (0, 7)], ids=str
@@ -266,3 +273,30 @@ class TestLargeOutputs:
 
         assert columnar(y=values) == '{"outputs":[' + "0.5," * 20 + "NaN,-Infinity]}"
         assert row(y=values, z=values).endswith('{"y":-Infinity,"z":-Infinity}]}')
+
+
+class TestCost:
+    """Estimates decide what may be written on the event loop: for many values, nothing may."""
+
+    BUDGET_S = 200e-6
+
+    @pytest.mark.parametrize(
+        "large",
+        [
+            np.zeros(10_000, np.float32),
+            np.zeros(100_000, np.int64),
+            strings([b"a"] * 10_000),
+            strings([b"a" * 1_000_000]),
+        ],
+        ids=["floats", "integers", "strings", "one long string"],
+    )
+    def test_large_outputs_cost_more_than_the_loop_may_spend(self, large: Array) -> None:
+        assert json_outputs.cost_s({"y": large}) > self.BUDGET_S
+
+    @pytest.mark.parametrize(
+        "small",
+        [np.zeros(100, np.float32), np.zeros(100, np.int64), strings([b"a" * 100] * 100)],
+        ids=["floats", "integers", "strings"],
+    )
+    def test_small_ones_do_not(self, small: Array) -> None:
+        assert json_outputs.cost_s({"y": small}) < self.BUDGET_S

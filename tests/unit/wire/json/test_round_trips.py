@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from sigrun._gen.tensorflow.core.example.example_pb2 import Example
+from sigrun.concurrency.pace import keep_on
 from sigrun.tensors.signature import Array, DType
 from sigrun.wire.json import outputs
 from sigrun.wire.rest import examples_body, predict_body
@@ -37,7 +38,7 @@ def arrays(dtype: DType, min_rank: int = 0) -> st.SearchStrategy[Array]:
 
 def read(text: bytes, dtypes: Mapping[str, DType]) -> Mapping[str, Array]:
     body = text.replace(b"predictions", b"instances", 1).replace(b"outputs", b"inputs", 1)
-    return predict_body.read(body).inputs(signature(dtypes, {}))
+    return predict_body.read(body, keep_on).bind(signature(dtypes, {}), keep_on)
 
 
 @pytest.mark.parametrize("dtype", SERVED, ids=lambda dtype: dtype.name)
@@ -46,7 +47,7 @@ def read(text: bytes, dtypes: Mapping[str, DType]) -> Mapping[str, Array]:
 def test_columns_read_back_as_they_were(dtype: DType, data: st.DataObject) -> None:
     array = data.draw(arrays(dtype))
 
-    again = read(outputs.outputs({"x": array}), {"x": dtype})
+    again = read(outputs.outputs({"x": array}, keep_on), {"x": dtype})
 
     assert_same(again["x"], array)
 
@@ -58,8 +59,10 @@ def test_rows_read_back_as_they_were(dtype: DType, data: st.DataObject) -> None:
     array = data.draw(arrays(dtype, min_rank=1))
     number = np.arange(len(array), dtype=np.int32)
 
-    alone = read(outputs.predictions({"x": array}), {"x": dtype})
-    together = read(outputs.predictions({"x": array, "n": number}), {"x": dtype, "n": DType.INT32})
+    alone = read(outputs.predictions({"x": array}, keep_on), {"x": dtype})
+    together = read(
+        outputs.predictions({"x": array, "n": number}, keep_on), {"x": dtype, "n": DType.INT32}
+    )
 
     assert_same(alone["x"], array)
     assert_same(together["x"], array)
@@ -68,7 +71,7 @@ def test_rows_read_back_as_they_were(dtype: DType, data: st.DataObject) -> None:
 
 @given(strings=hnp.arrays(object, (3,), elements=st.binary(max_size=9)))
 def test_bytes_read_back_from_base64(strings: Array) -> None:
-    again = read(outputs.predictions({"x_bytes": strings}), {"x_bytes": DType.STRING})
+    again = read(outputs.predictions({"x_bytes": strings}, keep_on), {"x_bytes": DType.STRING})
 
     assert_same(again["x_bytes"], strings)
 
@@ -84,7 +87,8 @@ def test_features_are_what_was_sent(
     document = {"examples": [{"f": numbers, "i": integers, "t": texts}]}
 
     (serialized,) = examples_body.read(
-        outputs._dump(document, np.array(numbers))  # writes infinities too
+        outputs._dump(document, np.array(numbers)),  # writes infinities too
+        keep_on,
     ).examples
 
     feature = Example.FromString(serialized).features.feature

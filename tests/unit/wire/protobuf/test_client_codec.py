@@ -35,6 +35,7 @@ from sigrun.inference.calls import (
     ResolvedSpec,
     StatusCall,
 )
+from sigrun.inference.context import INTERNAL
 from sigrun.servables.servable import ServableId
 from sigrun.servables.state import ServableState, State
 from sigrun.tensors.signature import Array, DType
@@ -71,9 +72,9 @@ def test_a_model_spec_comes_back(spec: ModelSpec) -> None:
 def test_examples_come_back_as_they_were(
     kind: type[ClassificationRequest | RegressionRequest],
 ) -> None:
-    call = ExamplesCall(spec=SPEC, examples=examples(b"\x0a\x00", b""))
+    call = ExamplesCall(spec=SPEC, examples=examples(b"\x0a\x00", b""), context=INTERNAL)
 
-    read = codec.examples_call(kind.FromString(client_codec.examples_request(kind, call)), None)
+    read = codec.examples_call(kind.FromString(client_codec.examples_request(kind, call)), INTERNAL)
 
     assert read.spec == SPEC
     assert_same(read.examples, call.examples)
@@ -128,9 +129,9 @@ def test_values_come_back() -> None:
 
 
 def test_a_request_for_metadata_is_read_as_it_was_meant() -> None:
-    call = MetadataCall(spec=SPEC, fields=("signature_def",), deadline=1.0)
+    call = MetadataCall(spec=SPEC, fields=("signature_def",), context=INTERNAL)
 
-    assert codec.metadata_call(client_codec.metadata_request(call), 1.0) == call
+    assert codec.metadata_call(client_codec.metadata_request(call), INTERNAL) == call
 
 
 def test_signatures_come_back_with_their_defaults() -> None:
@@ -181,7 +182,9 @@ def test_a_state_that_there_is_not_is_the_servers_fault() -> None:
 
 
 def test_a_request_for_the_status_names_the_version() -> None:
-    request = client_codec.status_request(StatusCall(spec=ModelSpec(name="mnist", version=3)))
+    request = client_codec.status_request(
+        StatusCall(spec=ModelSpec(name="mnist", version=3), context=INTERNAL)
+    )
 
     assert codec.target(request) == ModelSpec(name="mnist", version=3)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -24,19 +25,23 @@ from sigrun._gen.tensorflow_serving.apis.input_pb2 import Input
 from sigrun._gen.tensorflow_serving.apis.model_pb2 import ModelSpec as ModelSpecProto
 from sigrun._gen.tensorflow_serving.apis.predict_pb2 import PredictRequest
 from sigrun._gen.tensorflow_serving.apis.regression_pb2 import RegressionRequest
+from sigrun.concurrency.pace import keep_on
 from sigrun.errors import Code, DataLoss, InvalidArgument
 from sigrun.inference.calls import (
+    Arrays,
     Classifications,
     ClassifyResult,
+    Inputs,
     MetadataResult,
     ModelSpec,
     PredictResult,
     RegressResult,
     ResolvedSpec,
 )
+from sigrun.inference.context import CallContext, Door
 from sigrun.servables.servable import ServableId
 from sigrun.servables.state import ServableState, State
-from sigrun.tensors.signature import PREDICT_METHOD, Signature
+from sigrun.tensors.signature import PREDICT_METHOD, Array, Signature
 from sigrun.wire.protobuf import codec, tensors
 from tests.fakes.servables import HALF_PLUS_TWO
 
@@ -54,6 +59,14 @@ def strings(*rows: list[bytes]) -> Any:
 
 def floats(*values: Any) -> Any:
     return np.array(values, np.float32)
+
+
+CONTEXT = CallContext(Door.GRPC, deadline=12.5)
+
+
+def bind(inputs: Inputs, to: Signature) -> Mapping[str, Array]:
+    assert not isinstance(inputs, Arrays)
+    return inputs.bind(to, keep_on)
 
 
 class TestModelSpec:
@@ -117,31 +130,29 @@ class TestModelSpec:
 
 
 class TestPredict:
-    @pytest.mark.asyncio
-    async def test_a_request_is_read_whole(self) -> None:
+    def test_a_request_is_read_whole(self) -> None:
         request = PredictRequest(
             model_spec=ModelSpecProto(name="mnist", signature_name="other"),
             inputs={"x": tensors.encode(floats(1.5, 2))},
             output_filter=["b", "a"],
         )
 
-        call = codec.predict_call(request, 12.5)
+        call = codec.predict_call(request, CONTEXT)
 
         assert call.spec == ModelSpec(name="mnist", signature_name="other")
         assert call.output_filter == ("b", "a")
-        assert call.deadline == 12.5
-        inputs = await call.inputs(HALF_PLUS_TWO)
+        assert call.context is CONTEXT
+        inputs = bind(call.inputs, HALF_PLUS_TWO)
         assert inputs["x"].tolist() == [1.5, 2]
 
-    @pytest.mark.asyncio
-    async def test_tensors_are_not_looked_at_before_the_signature_is_known(self) -> None:
+    def test_tensors_are_not_looked_at_before_the_signature_is_known(self) -> None:
         broken = TensorProto()
         call = codec.predict_call(
-            PredictRequest(model_spec=ModelSpecProto(name="mnist"), inputs={"x": broken}), None
+            PredictRequest(model_spec=ModelSpecProto(name="mnist"), inputs={"x": broken}), CONTEXT
         )
 
         with pytest.raises(InvalidArgument, match="tensor parsing error: x"):
-            await call.inputs(HALF_PLUS_TWO)
+            bind(call.inputs, HALF_PLUS_TWO)
 
     @pytest.mark.parametrize("as_content", [False, True])
     def test_an_answer_has_every_output_and_the_resolved_spec(self, as_content: bool) -> None:
@@ -185,6 +196,16 @@ class TestExamples:
         examples = codec.serialized_examples(input_of(example_list={"examples": [example]}))
 
         assert sorted(examples[0]) == sorted(SERIALIZED[0] + unknown)
+
+    def test_a_small_request_does_not_become_huge(self) -> None:
+        example = Example(features=Features(feature={"f": Feature()}))
+        context = Example(features=Features(feature={"f" * 3_000_000: Feature()}))
+        message = Input()
+        message.example_list_with_context.context.CopyFrom(context)
+        message.example_list_with_context.examples.extend([example] * 100)
+
+        with pytest.raises(InvalidArgument, match=r"bytes for each of 100 examples"):
+            codec.serialized_examples(message)
 
     def test_a_context_comes_before_each_example_whose_own_features_win(self) -> None:
         context = Example(
@@ -231,11 +252,11 @@ class TestExamples:
             input=input_of(example_list={"examples": EXAMPLES}),
         )
 
-        call = codec.examples_call(request, 5.0)
+        call = codec.examples_call(request, CONTEXT)
 
         assert call.spec == ModelSpec(name="mnist", label="stable")
         assert call.examples.tolist() == SERIALIZED
-        assert call.deadline == 5.0
+        assert call.context is CONTEXT
 
     def test_a_multi_inference_request_is_read_whole(self) -> None:
         request = MultiInferenceRequest(
@@ -246,7 +267,7 @@ class TestExamples:
             input=input_of(example_list={"examples": EXAMPLES}),
         )
 
-        call = codec.multi_inference_call(request, None)
+        call = codec.multi_inference_call(request, CONTEXT)
 
         assert [(task.spec.name, task.method_name) for task in call.tasks] == [
             ("m", "classify"),
@@ -321,11 +342,11 @@ class TestMetadata:
             GetModelMetadataRequest(
                 model_spec=ModelSpecProto(name="mnist"), metadata_field=["signature_def", "b"]
             ),
-            12.5,
+            CONTEXT,
         )
 
         assert call.spec == ModelSpec(name="mnist")
-        assert (call.fields, call.deadline) == (("signature_def", "b"), 12.5)
+        assert (call.fields, call.context) == (("signature_def", "b"), CONTEXT)
 
     def test_signatures_are_answered_as_the_model_defines_them(self) -> None:
         definition = SignatureDef(method_name=PREDICT_METHOD)

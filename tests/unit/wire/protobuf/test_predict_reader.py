@@ -17,8 +17,11 @@ from sigrun._gen.tensorflow.core.framework.tensor_pb2 import TensorProto
 from sigrun._gen.tensorflow.core.framework.tensor_shape_pb2 import TensorShapeProto
 from sigrun._gen.tensorflow.core.framework.types_pb2 import DataType
 from sigrun._gen.tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
+from sigrun.concurrency.pace import keep_on
 from sigrun.errors import Code, InvalidArgument, SigrunError
-from sigrun.inference.calls import ModelSpec, PredictCall, PredictResult, ResolvedSpec
+from sigrun.inference.calls import Arrays, ModelSpec, PredictCall, PredictResult, ResolvedSpec
+from sigrun.inference.checks import check_input_names
+from sigrun.inference.context import CallContext, Door
 from sigrun.tensors.signature import Array, DType, Signature
 from sigrun.wire.protobuf import client_codec, codec, predict_reader, tensors
 from sigrun.wire.protobuf.parse import parse, parse_answer
@@ -26,7 +29,7 @@ from sigrun.wire.protobuf.wire_format import varint
 from tests.fakes.servables import signature
 from tests.samples import ARRAYS, SAMPLES, sample
 
-DEADLINE = 12.5
+CONTEXT = CallContext(Door.GRPC, deadline=12.5)
 X, XY = (signature(dict.fromkeys(names, DType.FLOAT), {}) for names in ("x", "xy"))
 FIXED_SIZE = (DType.FLOAT, DType.DOUBLE, DType.COMPLEX64, DType.COMPLEX128, DType.BOOL)
 
@@ -59,21 +62,21 @@ def request_of(
 
 
 def bind(call: PredictCall, to: Signature) -> Mapping[str, Array]:
-    """Return the inputs of a call; nothing there waits for anything."""
-    steps = call.inputs(to).__await__()
-    try:
-        next(steps)
-    except StopIteration as end:
-        return end.value  # type: ignore[no-any-return]
-    raise AssertionError("binding waited")
+    """Return the inputs of a call, their names checked as the service does."""
+    inputs = call.inputs
+    if not isinstance(inputs, Arrays):
+        return inputs.bind(to, keep_on)
+    if inputs.by_alias.keys() != to.inputs.keys():
+        check_input_names(to, inputs.by_alias)
+    return inputs.by_alias
 
 
 def the_long_way(body: bytes) -> PredictCall:
-    return codec.predict_call(parse(PredictRequest, body), DEADLINE)
+    return codec.predict_call(parse(PredictRequest, body), CONTEXT)
 
 
 def the_short_way(body: bytes) -> PredictCall:
-    return predict_reader.predict_call(body, DEADLINE)
+    return predict_reader.predict_call(body, CONTEXT)
 
 
 def outcome(read: Any, body: bytes) -> Any:
@@ -82,7 +85,7 @@ def outcome(read: Any, body: bytes) -> Any:
         call = read(body)
     except SigrunError as error:
         return error.code, str(error)
-    return call.spec, call.output_filter, call.deadline, bound(call, X), bound(call, XY)
+    return call.spec, call.output_filter, call.context, bound(call, X), bound(call, XY)
 
 
 def bound(call: PredictCall, to: Signature) -> Any:
@@ -105,7 +108,7 @@ def described(array: Array) -> Any:
 
 
 def the_quick_way(body: bytes) -> PredictCall:
-    call = predict_reader.quick_predict_call(body, DEADLINE)
+    call = predict_reader.fast_predict_call(body, CONTEXT)
     return call or the_short_way(body)
 
 
@@ -194,7 +197,7 @@ class TestTheShortCut:
 
         assert call.spec == ModelSpec(name="mnist", version=7, signature_name="s")
         assert call.output_filter == ("b", "ä", "")
-        assert call.deadline == DEADLINE
+        assert call.context is CONTEXT
         assert bind(call, XY).keys() == {"x", "y"}
 
     def test_names_that_do_not_fit_are_refused_when_the_signature_is_known(self) -> None:
@@ -216,7 +219,7 @@ class TestTheShortCut:
             {"x": np.zeros(100_000, np.float32), "y": sample(DType.INT64)}
         ).SerializeToString()
 
-        call = predict_reader.quick_predict_call(body, DEADLINE)
+        call = predict_reader.fast_predict_call(body, CONTEXT)
 
         assert call is not None
         assert outcome(lambda _: call, body) == outcome(the_long_way, body)
@@ -229,7 +232,7 @@ class TestTheShortCut:
     def test_large_tensors_that_must_be_decoded_are_not_quick_to_read(self, array: Array) -> None:
         body = request_of({"x": array}).SerializeToString()
 
-        assert predict_reader.quick_predict_call(body, DEADLINE) is None
+        assert predict_reader.fast_predict_call(body, CONTEXT) is None
         assert_agree(body)
 
     def test_bytes_that_are_no_request_are_refused(self) -> None:
@@ -562,7 +565,7 @@ def assert_answers_agree(body: bytes) -> None:
         return client_codec.predict_result(parse_answer(PredictResponse, body))
 
     def quick(body: bytes) -> PredictResult:
-        return predict_reader.quick_predict_result(body) or predict_reader.predict_result(body)
+        return predict_reader.fast_predict_result(body) or predict_reader.predict_result(body)
 
     expected = answered(long, body)
     assert answered(predict_reader.predict_result, body) == expected, body.hex()
@@ -593,7 +596,7 @@ def test_an_answer_is_read_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_long_answer_that_protobuf_must_read_is_not_quick() -> None:
     body = answer_of({"y": np.full(100_000, 300, np.int64)})
 
-    assert predict_reader.quick_predict_result(body) is None
+    assert predict_reader.fast_predict_result(body) is None
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,10 @@
-"""The two readers of a predict body: whatever it is, the quick one says what the exact one does."""
+"""The two paths of a predict body: whatever it is, the fast one says what the general one does."""
 
 from __future__ import annotations
 
 import itertools
 import json
 import random
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -14,12 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sigrun.concurrency.pace import SLICE_BYTES
+from sigrun.concurrency.pace import SLICE_BYTES, keep_on
 from sigrun.errors import SigrunError
 from sigrun.tensors.signature import DType, Signature
 from sigrun.wire.body import Body
-from sigrun.wire.json import inputs, numbers
-from sigrun.wire.json.syntax import Doubt
+from sigrun.wire.fast_path import NotOnFastPath
+from sigrun.wire.json import document, numbers
 from sigrun.wire.rest import predict_body
 from tests.fakes.servables import signature
 
@@ -39,16 +38,15 @@ Outcome = tuple[Any, ...]
 
 
 @pytest.fixture
-def quick_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    make_quick(monkeypatch)
+def fast_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    make_fast(monkeypatch)
 
 
-def make_quick(monkeypatch: pytest.MonkeyPatch, slice_bytes: int = 24) -> None:
-    """Send the smallest bodies the quick way, in slices of a few numbers."""
-    monkeypatch.setattr(predict_body, "_QUICK_BODY_BYTES", 0)
-    monkeypatch.setattr(predict_body, "_QUICK_ARRAY_BYTES", 3)
+def make_fast(monkeypatch: pytest.MonkeyPatch, slice_bytes: int = 24) -> None:
+    """Send the smallest bodies on the fast path, in slices of a few numbers."""
+    monkeypatch.setattr(document, "_PACKED_BODY_BYTES", 0)
+    monkeypatch.setattr(document, "_PACKED_ARRAY_BYTES", 3)
     monkeypatch.setattr(numbers, "SLICE_BYTES", slice_bytes)
-    monkeypatch.setattr(numbers, "give_way", lambda: None)
 
 
 def signature_of(*dtypes: DType) -> Signature:
@@ -58,11 +56,11 @@ def signature_of(*dtypes: DType) -> Signature:
 def outcome(body: Body, wanted: Signature) -> Outcome:
     """Return what becomes of `body`: its arrays to the bit, or its error."""
     try:
-        predict = predict_body.read(body)
+        predict = predict_body.read(body, keep_on)
     except SigrunError as error:
         return "read", error.code, str(error)
     try:
-        arrays = predict.inputs(wanted)
+        arrays = predict.bind(wanted, keep_on)
     except SigrunError as error:
         return "inputs", predict.is_row, predict.signature_name, error.code, str(error)
     values = {
@@ -74,25 +72,25 @@ def outcome(body: Body, wanted: Signature) -> Outcome:
 
 def assert_agreement(body: bytes, wanted: Signature) -> None:
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(predict_body, "_QUICK_BODY_BYTES", 2**40)
+        monkeypatch.setattr(document, "_PACKED_BODY_BYTES", 2**40)
         exact = outcome(body, wanted)
     for slice_bytes in (16, 40, 4096):
         with pytest.MonkeyPatch.context() as monkeypatch:
-            make_quick(monkeypatch, slice_bytes)
+            make_fast(monkeypatch, slice_bytes)
             assert outcome(body, wanted) == exact
             assert outcome(bytearray(body), wanted) == exact
 
 
-def is_quick(body: bytes, wanted: Signature) -> bool:
-    """Return whether `body` is read without doubt, to its last value."""
+def is_fast(body: bytes, wanted: Signature) -> bool:
+    """Return whether `body` is read on the fast path to its last value."""
     try:
-        inputs.predict_inputs(predict_body._read_quickly(body)._document, wanted)
-    except (Doubt, SigrunError):
+        predict_body._bind(wanted, keep_on, document._with_packed_numbers(body, keep_on))
+    except (NotOnFastPath, SigrunError):
         return False
     return True
 
 
-QUICK = [
+FAST = [
     b'{"instances": [[1, 2.5], [-3e2, 4]]}',
     b'{"inputs": [[[1], [2]], [[3], [4]]], "signature_name": "a \\" [1,2"}',
     b'{"inputs": {"x": [1, 2, 3, 4, 5]}, "more": [1, 2]}',
@@ -103,30 +101,30 @@ QUICK = [
 ]
 
 
-@pytest.mark.usefixtures("quick_for_all")
-class TestQuickWay:
-    @pytest.mark.parametrize("body", QUICK)
+@pytest.mark.usefixtures("fast_for_all")
+class TestFastPath:
+    @pytest.mark.parametrize("body", FAST)
     def test_it_is_taken_in_every_format(self, body: bytes) -> None:
-        assert is_quick(body, signature_of(DType.FLOAT))
+        assert is_fast(body, signature_of(DType.FLOAT))
 
     def test_it_is_taken_for_several_inputs(self) -> None:
         two = signature_of(DType.FLOAT, DType.INT32)
 
-        assert is_quick(b'{"inputs": {"x": [1.5, 2], "y": [[3], [4]]}}', two)
-        assert is_quick(b'{"instances": [{"x": [1.5, 2], "y": 7}, {"x": [3, 4], "y": 8}]}', two)
+        assert is_fast(b'{"inputs": {"x": [1.5, 2], "y": [[3], [4]]}}', two)
+        assert is_fast(b'{"instances": [{"x": [1.5, 2], "y": 7}, {"x": [3, 4], "y": 8}]}', two)
 
     def test_integers_keep_every_digit(self) -> None:
         body = b'{"inputs": [9223372036854775807, -9223372036854775808, 1, 2, 3]}'
 
-        assert is_quick(body, signature_of(DType.INT64))
-        arrays = predict_body.read(body).inputs(signature_of(DType.INT64))
+        assert is_fast(body, signature_of(DType.INT64))
+        arrays = predict_body.read(body, keep_on).bind(signature_of(DType.INT64), keep_on)
         assert arrays["x"].tolist() == [2**63 - 1, -(2**63), 1, 2, 3]
 
     def test_the_largest_integers_are_read(self) -> None:
         body = b'{"inputs": [18446744073709551615, 1]}'
 
-        assert is_quick(body, signature_of(DType.UINT64))
-        arrays = predict_body.read(body).inputs(signature_of(DType.UINT64))
+        assert is_fast(body, signature_of(DType.UINT64))
+        arrays = predict_body.read(body, keep_on).bind(signature_of(DType.UINT64), keep_on)
         assert arrays["x"].tolist() == [2**64 - 1, 1]
 
 
@@ -194,8 +192,8 @@ CURIOUS = [
     b"[1,\x0b2]",
     b"[1, 2] /* */",
     b"[" * 70 + b"1, 2" + b"]" * 70,
-    b"[" * 64 + b"1, 2" + b"]" * 64,
-    b"[" * 63 + b"1, 2" + b"]" * 63,
+    b"[" * 32 + b"1, 2" + b"]" * 32,
+    b"[" * 31 + b"1, 2" + b"]" * 31,
     b"[1," + b" " * 100 + b"2]",
     b"[" + b"1" * 100 + b", 2]",
     b"[0." + b"1" * 100 + b", 2]",
@@ -260,13 +258,6 @@ class TestAgreement:
         assert_agreement(body, signature_of(dtype, DType.FLOAT))
 
 
-@pytest.fixture(scope="module", autouse=True)
-def no_pauses() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(numbers, "give_way", lambda: None)
-        yield
-
-
 NUMBERS = st.one_of(
     st.integers(-300, 300),
     st.integers(-(2**65), 2**65),
@@ -322,7 +313,7 @@ def test_the_readers_agree(body: bytes, dtype: DType, other: DType | None) -> No
 def test_the_readers_agree_on_bodies_with_mistakes() -> None:
     chance = random.Random(7)
     alphabet = b'0123456789[],:{} .eE-+"\\NaInfinitytrue\n\x00\xff'
-    for body in itertools.islice(itertools.cycle([*QUICK, b'{"instances": [-0, 0.5, 1e3]}']), 1200):
+    for body in itertools.islice(itertools.cycle([*FAST, b'{"instances": [-0, 0.5, 1e3]}']), 1200):
         text = bytearray(body)
         for _ in range(chance.randint(1, 2)):
             place = chance.randrange(len(text))
@@ -339,9 +330,9 @@ def test_a_large_array_is_read_in_slices_to_the_last_number(dtype: DType) -> Non
     body = orjson.dumps({"instances": values.tolist()}, option=orjson.OPT_INDENT_2)
     assert len(body) > 4 * SLICE_BYTES
 
-    arrays = predict_body.read(body).inputs(signature_of(dtype))
+    arrays = predict_body.read(body, keep_on).bind(signature_of(dtype), keep_on)
 
-    assert is_quick(body, signature_of(dtype))
+    assert is_fast(body, signature_of(dtype))
     np.testing.assert_array_equal(arrays["x"], values.astype(dtype.numpy))
 
 
@@ -349,7 +340,7 @@ def test_a_mistake_at_the_end_of_a_large_array_is_found_where_it_is() -> None:
     body = b'{"instances": [' + b"1.5, " * 100_000 + b"1.5.]}"
 
     with pytest.raises(SigrunError) as error:
-        predict_body.read(body)
+        predict_body.read(body, keep_on)
 
     assert f"at offset: {body.index(b'1.5.]') + 3}" in str(error.value)
 

@@ -14,9 +14,10 @@ from sigrun._gen.tensorflow_serving.apis.get_model_status_pb2 import (
     GetModelStatusResponse,
     ModelVersionStatus,
 )
-from sigrun.concurrency.threads import Threads
+from sigrun.concurrency.offload import Offload
 from sigrun.config.server import HttpOptions
 from sigrun.errors import Code, Internal, InvalidArgument, Unavailable, error_for
+from sigrun.inference.context import CallContext
 from sigrun.wire.http.app import HttpApp
 from sigrun.wire.http.messages import HttpRequest, HttpResponse
 from sigrun.wire.rpc import model_service
@@ -27,7 +28,7 @@ pytestmark = pytest.mark.asyncio
 
 SERVICE = model_service.NAME
 PATH = f"/{SERVICE}/GetModelStatus"
-BODIES = Threads(name="body", count=1, max_waiting=16)
+OFFLOAD = Offload()
 
 PROTO = b"application/proto"
 JSON = b"application/json"
@@ -42,18 +43,18 @@ class Rig:
         self.deadlines: list[float | None] = []
         self._error = error
         methods = {"GetModelStatus": MessageRpc(GetModelStatusRequest, self._answer)}
-        rpc = RpcApi({SERVICE: methods}, bodies=BODIES)
+        rpc = RpcApi({SERVICE: methods}, OFFLOAD)
         self.app = HttpApp(
             rpc.handlers(),
             options=HttpOptions(max_inflated_bytes=1 << 20),
-            bodies=BODIES,
+            offload=OFFLOAD,
             error_writers=rpc.error_writers(),
         )
 
     async def _answer(
-        self, request: GetModelStatusRequest, deadline: float | None
+        self, request: GetModelStatusRequest, context: CallContext
     ) -> GetModelStatusResponse:
-        self.deadlines.append(deadline)
+        self.deadlines.append(context.deadline)
         if self._error is not None:
             raise self._error
         return reply(len(request.model_spec.name))
@@ -158,7 +159,7 @@ class TestConnect:
         assert connect_error(response) == (status, {"code": name, "message": "no: ü"})
 
     async def test_the_callers_time_becomes_the_deadline(self, monkeypatch: Any) -> None:
-        monkeypatch.setattr("sigrun.wire.rpc.web.time.monotonic", lambda: 100.0)
+        monkeypatch.setattr("sigrun.wire.http.messages.time.monotonic", lambda: 100.0)
         rig = Rig()
 
         await rig.post(PROTO, request(), connect_timeout_ms=b"1500")
@@ -237,7 +238,7 @@ class TestGrpcWeb:
     async def test_the_callers_time_becomes_the_deadline(
         self, sent: bytes, seconds: float, monkeypatch: Any
     ) -> None:
-        monkeypatch.setattr("sigrun.wire.rpc.web.time.monotonic", lambda: 100.0)
+        monkeypatch.setattr("sigrun.wire.http.messages.time.monotonic", lambda: 100.0)
         rig = Rig()
 
         await rig.post(GRPC_WEB, frame(request()), grpc_timeout=sent)

@@ -1,1 +1,0 @@
-"""gRPC: the server, one file per service, health and reflection."""

@@ -1,0 +1,161 @@
+"""The ports put together: who answers what, whatever stands behind, on which transport."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Sequence
+from typing import Any, Protocol
+
+from sigrun.concurrency.offload import Offload
+from sigrun.config.server import GrpcOptions, HttpOptions, TlsOptions, Transport
+from sigrun.wire import limits
+from sigrun.wire.http.app import HttpApp
+from sigrun.wire.rest.api import RestApi
+from sigrun.wire.rest.probes import Probes
+from sigrun.wire.rpc.grpc import CONTENT_TYPE, Grpc
+from sigrun.wire.rpc.web import RpcApi
+from sigrun.wire.rpcs import Services
+from sigrun.wire.transport.addresses import Address, Tcp, Unix
+from sigrun.wire.transport.events import Problem, RequestHead, Response
+from sigrun.wire.transport.exchange import Application, Exchange
+from sigrun.wire.transport.grpcio.server import GrpcServer
+from sigrun.wire.transport.limits import Limits
+from sigrun.wire.transport.listener import Listener
+from sigrun.wire.transport.turns import Turns
+
+_GRPC_WEB = b"application/grpc-web"
+
+
+class SharedPort:
+    """gRPC and everything else on one port: the content type says which it is."""
+
+    def __init__(self, grpc: Application, http: Application) -> None:
+        self._grpc = grpc
+        self._http = http
+
+    def serve(self, exchange: Exchange) -> Coroutine[Any, Any, None]:
+        """Answer one request."""
+        return self._of(exchange.head).serve(exchange)
+
+    def refuse(self, head: RequestHead | None, problem: Problem, text: str) -> Response:
+        """Return what is said to a client whose request the transport refuses."""
+        return self._of(head).refuse(head, problem, text)
+
+    def _of(self, head: RequestHead | None) -> Application:
+        return self._grpc if head is not None and is_grpc(head) else self._http
+
+
+class GrpcPort:
+    """gRPC alone; what speaks anything else is told so."""
+
+    def __init__(self, grpc: Grpc) -> None:
+        self._grpc = grpc
+        self.refuse = grpc.refuse
+
+    def serve(self, exchange: Exchange) -> Coroutine[Any, Any, None]:
+        """Answer one request."""
+        return self._grpc.serve(exchange) if is_grpc(exchange.head) else _is_not_grpc(exchange)
+
+
+async def _is_not_grpc(exchange: Exchange) -> None:
+    content_type = exchange.head.headers.get(b"content-type", b"none").decode("latin-1")
+    text = (
+        f"This port speaks gRPC, whose content-type is {CONTENT_TYPE.decode()}, not "
+        f"{content_type}. JSON, gRPC-Web and Connect are on the HTTP port (--rest_api_port).\n"
+    )
+    exchange.respond(Response(415, ((b"content-type", b"text/plain"),), text.encode()))
+
+
+class AsTasks:
+    """Runs an application in tasks from the first step on, for what must have one."""
+
+    def __init__(self, application: Application) -> None:
+        self._application = application
+        self.refuse = application.refuse
+
+    async def serve(self, exchange: Exchange) -> None:
+        """Answer one request."""
+        await exchange.as_task()
+        await self._application.serve(exchange)
+
+
+class Port(Protocol):
+    """A port, whatever its transport; started once, stopped once."""
+
+    @property
+    def port(self) -> int | None:
+        """The number of the TCP port, once it is open; None without one."""
+
+    async def start(self) -> None:
+        """Listen and serve. Raises `Unavailable` or `InvalidArgument` where that cannot be."""
+
+    async def stop(self, grace_s: float) -> None:
+        """Take no new calls, let those in flight finish for up to `grace_s`, then cut them."""
+
+
+class Ports:
+    """Builds the ports of a process, which share their turns on the event loop.
+
+    With `in_tasks` every request has a task of its own, as grpcio's client wants it; else only
+    those that wait for something.
+    """
+
+    def __init__(self, offload: Offload, *, in_tasks: bool = False) -> None:
+        self._offload = offload
+        self._in_tasks = in_tasks
+        self._turns = Turns()
+
+    def grpc(self, options: GrpcOptions, services: Services) -> Port:
+        """Return the port of gRPC."""
+        if options.transport is Transport.GRPCIO:
+            return GrpcServer(options, services)
+        where: list[Address] = []
+        if options.port is not None:
+            where.append(Tcp(options.host, options.port))
+        if options.socket_path:
+            where.append(Unix(options.socket_path))
+        application = GrpcPort(self._grpc(options, services))
+        return self._listener("gRPC", application, where, limits.of_grpc(options), options.tls)
+
+    def http(
+        self,
+        options: HttpOptions,
+        rest: RestApi,
+        probes: Probes,
+        services: Services,
+        grpc: GrpcOptions | None = None,
+    ) -> Port:
+        """Return the port of everything else, and of gRPC for those who can reach only one.
+
+        `services` are the RPCs for gRPC-Web, Connect and gRPC, intercepted already.
+        """
+        web = RpcApi(services, self._offload)
+        http = HttpApp(
+            {"/v1/": rest.respond, **web.handlers(), **probes.handlers()},
+            options=options,
+            offload=self._offload,
+            error_writers=web.error_writers(),
+        )
+        application = SharedPort(self._grpc(grpc or GrpcOptions(), services), http)
+        where = [Tcp(options.host, options.port or 0)]
+        return self._listener("HTTP", application, where, limits.of_http(options), options.tls)
+
+    def _grpc(self, options: GrpcOptions, services: Services) -> Grpc:
+        return Grpc(services, self._offload, max_message_bytes=limits.max_message_bytes(options))
+
+    def _listener(
+        self,
+        door: str,
+        application: Application,
+        where: Sequence[Address],
+        bounds: Limits,
+        tls: TlsOptions | None,
+    ) -> Port:
+        if self._in_tasks:
+            application = AsTasks(application)
+        return Listener(application, where, door=door, turns=self._turns, limits=bounds, tls=tls)
+
+
+def is_grpc(head: RequestHead) -> bool:
+    """Return whether a request is gRPC itself."""
+    content_type = head.headers.get(b"content-type", b"")
+    return content_type.startswith(CONTENT_TYPE) and not content_type.startswith(_GRPC_WEB)

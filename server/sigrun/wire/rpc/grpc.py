@@ -1,0 +1,255 @@
+"""gRPC on an exchange of the transport: frames in and out, a status behind them.
+
+As PROTOCOL-HTTP2.md of gRPC says. Errors are trailers-only answers. A call whose deadline passes
+is answered DEADLINE_EXCEEDED here: a client that resets the stream has seen it pass by itself,
+and a proxy between the two needs an answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncGenerator
+from typing import NamedTuple
+
+from sigrun.concurrency.offload import Offload
+from sigrun.errors import (
+    DeadlineExceeded,
+    Internal,
+    InvalidArgument,
+    ResourceExhausted,
+    SigrunError,
+    Unimplemented,
+)
+from sigrun.inference.context import CallContext, Door, Metadata
+from sigrun.telemetry import request_id
+from sigrun.wire.http.messages import HeaderMetadata, refusal
+from sigrun.wire.rpc import compression, framing
+from sigrun.wire.rpc.framing import COMPRESSED, HEAD_BYTES, MESSAGE, frame_head
+from sigrun.wire.rpcs import Rpc, Services, StreamRpc, UnaryRpc
+from sigrun.wire.status import grpc_details
+from sigrun.wire.transport.events import Fields, Problem, RequestHead, Response
+from sigrun.wire.transport.exchange import BodyTooLarge, Exchange
+
+logger = logging.getLogger(__name__)
+
+CONTENT_TYPE = b"application/grpc"
+
+_REQUEST_ID = request_id.METADATA_KEY.encode()
+_HEADERS: Fields = (
+    (b"content-type", CONTENT_TYPE),
+    (b"grpc-accept-encoding", compression.ACCEPTED),
+)
+_OK = (b"grpc-status", b"0")
+_MESSAGE_HEADS = [frame_head(MESSAGE, size) for size in range(1024)]
+
+
+class _Route(NamedTuple):
+    """What is the same for all calls with the same head; remembered there."""
+
+    path: str
+    rpc: Rpc
+    encoding: bytes | None
+
+
+class Grpc:
+    """Answers the RPCs of `services`; each message has `max_message_bytes` at most."""
+
+    def __init__(self, services: Services, offload: Offload, *, max_message_bytes: int) -> None:
+        self._rpcs = {
+            f"/{service}/{name}".encode(): rpc
+            for service, rpcs in services.items()
+            for name, rpc in rpcs.items()
+        }
+        self._services = frozenset(services)
+        self._offload = offload
+        self._max_message_bytes = max_message_bytes
+
+    async def serve(self, exchange: Exchange) -> None:
+        """Answer one call."""
+        head = exchange.head
+        id = request_id.begin(head.headers.get(_REQUEST_ID, b"").decode("latin-1"))
+        try:
+            base = head.base or head
+            route: _Route = base.memo or self._route(base)
+            context = _context(head, exchange.peer, id)
+            if isinstance(route.rpc, StreamRpc):
+                await self._stream(exchange, route, route.rpc, context)
+                return
+            reply = await self._unary(exchange, route, route.rpc, context)
+        except SigrunError as error:
+            exchange.respond(_failure(error, id))
+        except Exception as error:
+            logger.exception("%s failed unexpectedly", head.target.decode("latin-1"))
+            exchange.respond(_failure(Internal(f"{type(error).__name__}: {error}"), id))
+        else:
+            size = len(reply)
+            frame = _MESSAGE_HEADS[size] if size < 1024 else frame_head(MESSAGE, size)
+            trailers = (_OK, (_REQUEST_ID, id.encode()))
+            exchange.respond(Response(200, _HEADERS, frame + reply, trailers))
+
+    def refuse(self, head: RequestHead | None, problem: Problem, text: str) -> Response:
+        """Return what is said to a client whose call the transport refuses."""
+        return _failure(refusal(problem, text), request_id.begin())
+
+    def _route(self, head: RequestHead) -> _Route:
+        """Return what answers calls with this head. Raises `Unimplemented` if nothing does."""
+        target = head.target.partition(b"?")[0]
+        path = target.decode("latin-1")
+        rpc = self._rpcs.get(target)
+        if rpc is None:
+            service, _, name = path[1:].partition("/")
+            known = ", ".join(sorted(self._services))
+            raise Unimplemented(
+                f"{service} has no method {name!r}"
+                if service in self._services
+                else f"No service is named {service!r}; there are {known}"
+            )
+        if head.method != b"POST":
+            raise InvalidArgument(f"gRPC is POST, not {head.method.decode('latin-1')}")
+        encoding = head.headers.get(b"grpc-encoding")
+        route = head.memo = _Route(path, rpc, None if encoding == b"identity" else encoding)
+        return route
+
+    async def _unary(
+        self, exchange: Exchange, route: _Route, rpc: UnaryRpc, context: CallContext
+    ) -> bytes:
+        if context.deadline is None:
+            return await rpc(await self._message(exchange, route, context), context)
+        timer = asyncio.get_running_loop().call_later(
+            context.deadline - time.monotonic(), _expire, exchange, context.request_id
+        )
+        try:
+            return await rpc(await self._message(exchange, route, context), context)
+        finally:
+            timer.cancel()
+
+    async def _message(self, exchange: Exchange, route: _Route, context: CallContext) -> bytes:
+        """Return the only message of a unary call."""
+        try:
+            body = await exchange.read(self._max_message_bytes + HEAD_BYTES)
+        except BodyTooLarge:
+            raise _too_large(self._max_message_bytes) from None
+        if len(body) < HEAD_BYTES:
+            raise Internal(f"A unary call has one message, and {len(body)} bytes came")
+        size = int.from_bytes(body[1:HEAD_BYTES], "big")
+        if size != len(body) - HEAD_BYTES:
+            raise Unimplemented(
+                f"A unary call has one message: it says {size} bytes, and "
+                f"{len(body) - HEAD_BYTES} came"
+            )
+        message = bytes(memoryview(body)[HEAD_BYTES:])
+        if body[0] == MESSAGE:
+            return message
+        return await self._inflated(body[0], message, route, context)
+
+    async def _inflated(
+        self, flags: int, message: bytes, route: _Route, context: CallContext
+    ) -> bytes:
+        encoding = route.encoding
+        if flags != COMPRESSED or encoding is None:
+            raise Internal(
+                f"A message has flags {flags:#04x}, and grpc-encoding is "
+                f"{(encoding or b'identity').decode('latin-1')}"
+            )
+        return await self._offload.run(
+            lambda _: compression.inflate(message, encoding, self._max_message_bytes),
+            cost_s=compression.cost_s(message),
+            deadline=context.deadline,
+        )
+
+    # Streams.
+
+    async def _stream(
+        self, exchange: Exchange, route: _Route, rpc: StreamRpc, context: CallContext
+    ) -> None:
+        await exchange.as_task()
+        is_started = False
+        error: SigrunError | None = None
+        left_s = None if context.deadline is None else context.deadline - time.monotonic()
+        try:
+            async with (
+                asyncio.timeout(left_s),
+                contextlib.aclosing(self._messages(exchange, route, context)) as messages,
+            ):
+                async for reply in rpc.answer(messages, context):
+                    if not is_started:
+                        await exchange.start(200, _HEADERS)
+                        is_started = True
+                    await exchange.write(frame_head(MESSAGE, len(reply)) + reply)
+        except TimeoutError:
+            error = DeadlineExceeded()
+        except SigrunError as failed:
+            error = failed
+        except Exception as failed:
+            logger.exception("%s failed unexpectedly", route.path)
+            error = Internal(f"{type(failed).__name__}: {failed}")
+        if error is not None and not is_started:
+            exchange.respond(_failure(error, context.request_id))
+            return
+        if not is_started:
+            await exchange.start(200, _HEADERS)
+        exchange.finish(_status(error, context.request_id))
+
+    async def _messages(
+        self, exchange: Exchange, route: _Route, context: CallContext
+    ) -> AsyncGenerator[bytes, None]:
+        """Yield the messages of a stream as they come."""
+        received = bytearray()
+        async for piece in exchange.pieces():
+            received += piece
+            while len(received) >= HEAD_BYTES:
+                end = HEAD_BYTES + int.from_bytes(received[1:HEAD_BYTES], "big")
+                if end > self._max_message_bytes:
+                    raise _too_large(self._max_message_bytes)
+                if len(received) < end:
+                    break
+                flags, message = received[0], bytes(received[HEAD_BYTES:end])
+                del received[:end]
+                if flags != MESSAGE:
+                    message = await self._inflated(flags, message, route, context)
+                yield message
+        if received:
+            raise Internal(f"The stream ended inside of a message: {len(received)} bytes of it")
+
+
+def _context(head: RequestHead, peer: str, id: str) -> CallContext:
+    headers = head.headers
+    left_s = framing.timeout_s(headers)
+    metadata: Metadata = HeaderMetadata(headers)
+    return CallContext(
+        Door.GRPC,
+        id,
+        None if left_s is None else time.monotonic() + left_s,
+        peer,
+        metadata,
+        headers.get(b"traceparent", b"").decode("latin-1"),
+    )
+
+
+def _expire(exchange: Exchange, id: str) -> None:
+    """Answer a call whose time is up, and give its work up."""
+    exchange.respond(_failure(DeadlineExceeded(), id))
+    if exchange.task is not None:
+        exchange.task.cancel()
+
+
+def _failure(error: SigrunError, id: str) -> Response:
+    """Return a trailers-only answer."""
+    return Response(200, ((b"content-type", CONTENT_TYPE), *_status(error, id)))
+
+
+def _status(error: SigrunError | None, id: str) -> Fields:
+    if error is None:
+        return (_OK, (_REQUEST_ID, id.encode()))
+    return (
+        (b"grpc-status", b"%d" % error.code),
+        (b"grpc-message", framing.quoted(grpc_details(error))),
+        (_REQUEST_ID, id.encode()),
+    )
+
+
+def _too_large(max_bytes: int) -> ResourceExhausted:
+    return ResourceExhausted(f"Received message larger than max: more than {max_bytes} bytes")

@@ -1,0 +1,1 @@
+"""grpcio's server beside our own transport: the same RPCs, for whoever trusts C-core more."""

@@ -1,0 +1,77 @@
+"""grpcio's asyncio server: addresses, limits and services; started once, stopped once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+import grpc
+
+from sigrun.config.server import GrpcOptions, TlsOptions
+from sigrun.errors import InvalidArgument, Unavailable
+from sigrun.wire.rpcs import Services
+from sigrun.wire.transport.grpcio.handlers import service_handler
+
+logger = logging.getLogger(__name__)
+
+_OPTIONS: Mapping[str, str | int] = {
+    # Tensors are larger than gRPC's default of 4 MB.
+    "grpc.max_receive_message_length": -1,
+    "grpc.max_send_message_length": -1,
+    # Two servers on one port would share its requests without a word.
+    "grpc.so_reuseport": 0,
+}
+
+
+class GrpcServer:
+    """Serves `services`."""
+
+    def __init__(self, options: GrpcOptions, services: Services) -> None:
+        self._options = options
+        self._services = services
+        self._server: grpc.aio.Server | None = None
+        self.port: int | None = None
+
+    async def start(self) -> None:
+        """Listen and serve.
+
+        Raises `Unavailable` if an address cannot be had, `InvalidArgument` for TLS settings
+        that contradict each other.
+        """
+        options = {**_OPTIONS, **self._options.channel_arguments}
+        self._server = server = grpc.aio.server(options=list(options.items()))
+        server.add_generic_rpc_handlers(
+            tuple(service_handler(*service) for service in self._services.items())
+        )
+        self._listen(server)
+        await server.start()
+
+    def _listen(self, server: grpc.aio.Server) -> None:
+        options = self._options
+        if options.port is not None:
+            self.port = self._bind(server, f"{options.host}:{options.port}")
+        if options.socket_path:
+            self._bind(server, f"unix:{options.socket_path}")
+
+    def _bind(self, server: grpc.aio.Server, address: str) -> int:
+        try:
+            if self._options.tls is not None:
+                return server.add_secure_port(address, _credentials(self._options.tls))
+            return server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise Unavailable(f"gRPC cannot listen on {address}: {error}") from None
+        except ValueError as error:  # of the certificates
+            raise InvalidArgument(f"gRPC cannot use its TLS settings: {error}") from None
+
+    async def stop(self, grace_s: float) -> None:
+        """Take no new calls, let those in flight finish for up to `grace_s`, then cut them."""
+        if self._server is not None:
+            await self._server.stop(grace_s)
+
+
+def _credentials(tls: TlsOptions) -> grpc.ServerCredentials:
+    return grpc.ssl_server_credentials(
+        [(tls.server_key, tls.server_cert)],
+        root_certificates=tls.custom_ca or None,
+        require_client_auth=tls.verify_client,
+    )

@@ -1,0 +1,285 @@
+"""A door's sockets: it accepts connections, tells them the time, and drains them at the end.
+
+In: addresses and an application. Out: connections, each of which serves itself.
+
+- It accepts by itself, and not by asyncio's server, which loops when the process is out of
+  descriptors, and loses what is in the backlog when it closes. Without descriptors it leaves
+  clients in the backlog and tries again with the next tick.
+- Beyond `Limits.max_connections` a connection is accepted and closed at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import socket
+import ssl
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from sigrun.config.server import TlsOptions
+from sigrun.errors import SigrunError
+from sigrun.wire.transport import addresses
+from sigrun.wire.transport.addresses import Address
+from sigrun.wire.transport.connection import Connection, MakeCore, Service, Spoken
+from sigrun.wire.transport.exchange import Application
+from sigrun.wire.transport.http1.core import Http1
+from sigrun.wire.transport.http2.core import Http2
+from sigrun.wire.transport.limits import Limits
+from sigrun.wire.transport.tls import tls_context
+from sigrun.wire.transport.turns import Turns
+
+logger = logging.getLogger(__name__)
+
+CORES: Mapping[Spoken, MakeCore] = {Spoken.HTTP2: Http2, Spoken.HTTP1: Http1}
+
+_ACCEPTS_AT_ONCE = 64
+_TOLD_AT_ONCE = 200
+_NOTICE_INTERVAL_S = 10.0  # between two lines in the log about the same trouble
+_CUT_S = 0.8  # for those who are cut off to hear of it
+_NO_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statistics:
+    """Numbers of a listener: the first three count since the start, the others are of now."""
+
+    accepted: int
+    refused: int  # beyond `Limits.max_connections`
+    starved: int  # times when there was no descriptor for a connection
+    connections: int
+    requests: int
+    pending_bytes: int  # of answers, in our own memory
+
+
+class Listener:
+    """Serves an application at some addresses; started and stopped once."""
+
+    def __init__(
+        self,
+        application: Application,
+        where: Sequence[Address],
+        *,
+        door: str,
+        turns: Turns,
+        spoken: Sequence[Spoken] = tuple(CORES),
+        limits: Limits | None = None,
+        tls: TlsOptions | None = None,
+    ) -> None:
+        self._where = where
+        self._spoken = spoken
+        self._limits = limits or Limits()
+        self._tls = tls
+        self._turns = turns
+        self._service = Service(
+            application=application,
+            limits=self._limits,
+            cores={name: CORES[name] for name in spoken},
+            turns=turns,
+            door=turns.add_door(door),
+        )
+        self._loop = asyncio.get_running_loop()
+        self._context: ssl.SSLContext | None = None
+        self._sockets: list[socket.socket] = []
+        self._connections: set[Connection] = set()
+        self._beginning: set[asyncio.Task[None]] = set()
+        self._all_gone = asyncio.Event()
+        self._tick: asyncio.TimerHandle | None = None
+        self._is_starved = self._is_stopping = False
+        self._accepted = self._refused = self._starved = 0
+        self._notice_after = 0.0
+        self.port: int | None = None  # of the first TCP address, once it is open
+
+    def statistics(self) -> Statistics:
+        """Return numbers for metrics."""
+        return Statistics(
+            accepted=self._accepted,
+            refused=self._refused,
+            starved=self._starved,
+            connections=len(self._connections),
+            requests=sum(each.open_requests for each in self._connections),
+            pending_bytes=sum(each.pending_bytes for each in self._connections),
+        )
+
+    async def start(self) -> None:
+        """Listen and serve.
+
+        Raises `Unavailable` if an address cannot be had, `InvalidArgument` for certificates
+        that cannot be used.
+        """
+        try:
+            if self._tls is not None:
+                self._context = await asyncio.to_thread(tls_context, self._tls, self._spoken)
+            for address in self._where:
+                backlog = self._limits.accept_backlog
+                listening = await asyncio.to_thread(addresses.listen, address, backlog)
+                self._sockets.append(listening)
+        except BaseException as error:
+            await _remove(self._close_sockets())
+            self._turns.remove_door(self._service.door)
+            if isinstance(error, SigrunError):
+                raise type(error)(f"{self._service.door.name} {error}") from None
+            raise
+        self.port = _first_port(self._sockets)
+        self._watch()
+        self._tick = self._loop.call_later(self._limits.tick_s, self._on_tick)
+
+    async def stop(self, grace_s: float) -> None:
+        """Take no new connections and requests, answer what was sent, for up to `grace_s`.
+
+        It takes a second longer at most, whatever the other sides do.
+        """
+        if self._tick is None or self._is_stopping:
+            return
+        self._is_stopping = True
+        for listening in self._sockets:
+            while self._accept_some(listening):  # noqa: ASYNC110  # they have connected before
+                await asyncio.sleep(0)
+        paths = self._close_sockets()
+        for connection in tuple(self._connections):
+            connection.drain(self._turns.clock())
+        await _remove(paths)
+        if not await self._are_all_gone(grace_s):
+            await self._cut_all()
+        self._tick.cancel()
+        self._turns.remove_door(self._service.door)
+
+    # Accepting.
+
+    def _watch(self) -> None:
+        for listening in self._sockets:
+            self._loop.add_reader(listening, self._accept_some, listening)
+
+    def _accept_some(self, listening: socket.socket) -> bool:
+        """Accept what waits, up to some; return whether there may be more."""
+        for _ in range(_ACCEPTS_AT_ONCE):
+            try:
+                accepted, address = listening.accept()
+            except (BlockingIOError, InterruptedError):
+                return False
+            except ConnectionError:  # it has left already
+                continue
+            except OSError as error:
+                self._on_accept_error(error)
+                return False
+            self._begin(accepted, addresses.peer_name(address))
+        return True
+
+    def _begin(self, accepted: socket.socket, peer: str) -> None:
+        self._accepted += 1
+        limit = self._limits.max_connections
+        if len(self._connections) >= limit:
+            self._refused += 1
+            self._notice("%d connections are open: no further one is taken", limit)
+            accepted.close()
+            return
+        accepted.setblocking(False)
+        connection = Connection(self._service, peer, self._forget)
+        self._connections.add(connection)
+        if self._is_stopping:
+            connection.drain(self._turns.clock())
+        task = self._loop.create_task(self._make(connection, accepted), name="connection")
+        self._beginning.add(task)
+        task.add_done_callback(self._beginning.discard)
+
+    async def _make(self, connection: Connection, accepted: socket.socket) -> None:
+        """Give a connection its transport, and its TLS handshake."""
+        try:
+            await self._loop.connect_accepted_socket(
+                partial(_itself, connection),
+                accepted,
+                ssl=self._context,
+                ssl_handshake_timeout=self._limits.head_timeout_s if self._context else None,
+            )
+        except (Exception, asyncio.CancelledError) as error:  # most often, no TLS is spoken
+            logger.debug("%s: no connection: %s", connection.peer, error)
+            accepted.close()
+            self._forget(connection)
+
+    def _on_accept_error(self, error: OSError) -> None:
+        """Leave clients in the backlog until the next tick: trying at once would be a loop."""
+        if error.errno not in _NO_RESOURCES:
+            logger.error("a connection cannot be accepted: %s", error)
+        self._starved += 1
+        self._notice("connections have to wait: %s", error.strerror)
+        self._is_starved = True
+        for listening in self._sockets:
+            self._loop.remove_reader(listening)
+
+    def _notice(self, text: str, *values: object) -> None:
+        now = self._turns.clock()
+        if now >= self._notice_after:
+            self._notice_after = now + _NOTICE_INTERVAL_S
+            logger.warning(text, *values)
+
+    def _forget(self, connection: Connection) -> None:
+        self._connections.discard(connection)
+        if not self._connections:
+            self._all_gone.set()
+
+    # Time, and the end.
+
+    def _on_tick(self) -> None:
+        self._tick = self._loop.call_later(self._limits.tick_s, self._on_tick)
+        if self._is_starved and not self._is_stopping:
+            self._is_starved = False
+            self._watch()
+        self._tell_time(list(self._connections))
+
+    def _tell_time(self, connections: list[Connection]) -> None:
+        """Tell some of them the time, and then, after a look at the sockets, the others."""
+        now = self._turns.clock()
+        for connection in connections[-_TOLD_AT_ONCE:]:
+            connection.on_time(now)
+        del connections[-_TOLD_AT_ONCE:]
+        if connections:
+            self._loop.call_soon(self._tell_time, connections)
+
+    def _close_sockets(self) -> Sequence[Address]:
+        """Listen no more; return the addresses that were bound."""
+        bound = self._where[: len(self._sockets)]
+        for listening in self._sockets:
+            self._loop.remove_reader(listening)
+            listening.close()
+        self._sockets.clear()
+        return bound
+
+    async def _cut_all(self) -> None:
+        """End every connection, whatever the other side does."""
+        for connection in tuple(self._connections):
+            connection.cut(self._turns.clock())
+        if await self._are_all_gone(_CUT_S):
+            return
+        for task in tuple(self._beginning):
+            task.cancel()
+        for connection in tuple(self._connections):
+            connection.abort()
+        await self._are_all_gone(1.0 - _CUT_S)
+
+    async def _are_all_gone(self, limit_s: float) -> bool:
+        self._all_gone.clear()
+        if self._connections:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(limit_s):
+                    await self._all_gone.wait()
+        return not self._connections
+
+
+async def _remove(bound: Sequence[Address]) -> None:
+    for address in bound:
+        await asyncio.to_thread(addresses.remove, address)
+
+
+def _first_port(sockets: Sequence[socket.socket]) -> int | None:
+    for listening in sockets:
+        if listening.family != socket.AF_UNIX:
+            port: int = listening.getsockname()[1]
+            return port
+    return None
+
+
+def _itself(connection: Connection) -> Connection:
+    return connection

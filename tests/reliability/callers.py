@@ -1,0 +1,92 @@
+"""Callers who ask one thing after the other, and count what becomes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+
+import grpc
+
+from sigrun._gen.tensorflow_serving.apis.predict_pb2 import PredictResponse
+from tests.wire.clients import predict_request
+
+Predict = grpc.aio.UnaryUnaryMultiCallable[bytes, PredictResponse]
+
+PREDICT = "/tensorflow.serving.PredictionService/Predict"
+REQUEST = predict_request(1).SerializeToString()
+SLOW_REQUEST = predict_request(1, name="slow").SerializeToString()
+JSON_REQUEST = json.dumps({"instances": [1]}).encode()
+
+
+@dataclass
+class Tally:
+    """What became of requests. One that was sent and got no answer is lost."""
+
+    answered: int = 0
+    wrong: int = 0
+    refused: int = 0  # never sent: the port was closed, or the server said it was draining
+    lost: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def are_all_accounted_for(self) -> bool:
+        """Whether nothing was lost and nothing was wrong."""
+        return not self.lost and not self.wrong
+
+
+async def call_grpc(address: str, tally: Tally, end: asyncio.Event) -> None:
+    """Call Predict until the server is gone or `end` is set."""
+    options = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0)]
+    async with grpc.aio.insecure_channel(address, options=options) as channel:
+        method: Predict = channel.unary_unary(
+            PREDICT, response_deserializer=PredictResponse.FromString
+        )
+        while not end.is_set():
+            try:
+                answer = await method(REQUEST)
+            except grpc.aio.AioRpcError as error:
+                if "failed to connect" in (error.details() or ""):  # so it was never sent
+                    tally.refused += 1
+                    return
+                tally.lost[f"{error.code().name}: {error.details()}"] += 1
+                return
+            tally.answered += 1
+            tally.wrong += list(answer.outputs["y"].float_val) != [2.5]
+
+
+async def call_http(port: int, tally: Tally, end: asyncio.Event) -> None:
+    """Ask over one connection that is kept, and over a new one when it was closed in order."""
+    head = b"POST /v1/models/half_plus_two:predict HTTP/1.1\r\nhost: x\r\n"
+    request = head + b"content-length: %d\r\n\r\n" % len(JSON_REQUEST) + JSON_REQUEST
+    while not end.is_set():
+        try:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        except OSError:
+            tally.refused += 1
+            return
+        try:
+            await _ask_again_and_again(reader, writer, request, tally, end)
+        except (OSError, asyncio.IncompleteReadError) as error:
+            tally.lost[f"HTTP: {type(error).__name__}"] += 1
+            return
+        finally:
+            writer.close()
+
+
+async def _ask_again_and_again(
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    request: bytes,
+    tally: Tally,
+    end: asyncio.Event,
+) -> None:
+    while not end.is_set():
+        writer.write(request)
+        answer_head = await reader.readuntil(b"\r\n\r\n")
+        length = int(answer_head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+        body = await reader.readexactly(length)
+        tally.answered += 1
+        tally.wrong += json.loads(body) != {"predictions": [2.5]}
+        if b"connection: close" in answer_head.lower():
+            return

@@ -1,0 +1,99 @@
+"""A server process for each test, and how long the tests are to take."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from sigrun.config.server import Transport
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+HOST = "127.0.0.1"
+IS_LONG = bool(os.environ.get("SIGRUN_RELIABILITY"))  # set by `make reliability`
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test here, and give it time."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.e2e)
+            item.add_marker(pytest.mark.timeout(900 if IS_LONG else 180))
+
+
+@dataclass
+class Victim:
+    """A server process and its ports."""
+
+    process: subprocess.Popen[str]
+    grpc_port: int
+    http_port: int
+    log: list[str]
+
+    @property
+    def grpc(self) -> str:
+        return f"{HOST}:{self.grpc_port}"
+
+    @property
+    def http(self) -> str:
+        return f"http://{HOST}:{self.http_port}"
+
+    @property
+    def rss_bytes(self) -> int:
+        """How much memory it holds now."""
+        pages = Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]
+        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+    def stop(self, timeout_s: float = 60.0) -> int:
+        """Send SIGTERM; return the exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout_s)
+
+
+Begin = Callable[..., "contextlib.AbstractContextManager[Victim]"]
+
+
+@contextlib.contextmanager
+def victim(
+    *, transport: Transport = Transport.OWN, batching: bool = False, grace_s: float = 20.0
+) -> Iterator[Victim]:
+    """Run a server; it is killed at the end if it is still there."""
+    path = os.pathsep.join([str(REPOSITORY / "server"), str(REPOSITORY)])
+    command = [sys.executable, "-m", "tests.reliability.server"]
+    command += [f"--transport={transport.value}", f"--grace_s={grace_s}"]
+    command += ["--batching"] if batching else []
+    with subprocess.Popen(
+        command,
+        cwd=REPOSITORY,
+        env=os.environ | {"PYTHONPATH": path},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        log: list[str] = []
+        reader = threading.Thread(target=log.extend, args=[process.stderr])
+        reader.start()
+        try:
+            ports = json.loads(process.stdout.readline())
+            yield Victim(process, ports["grpc"], ports["http"], log)
+        finally:
+            process.kill()
+            process.wait()
+            reader.join()
+
+
+@pytest.fixture
+def begin() -> Begin:
+    """Return what runs a server."""
+    return victim

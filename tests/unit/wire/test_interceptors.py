@@ -1,0 +1,105 @@
+"""The chain around every request, and the interceptors that come with the server."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from sigrun.errors import Unavailable
+from sigrun.inference.context import INTERNAL, CallContext, Door
+from sigrun.telemetry.metrics import Counter, Distribution
+from sigrun.wire.access_log import AccessLog
+from sigrun.wire.interceptors import Answer, Reply, Request, intercepted, intercepted_services
+from sigrun.wire.rpc_metrics import RpcMetrics
+from sigrun.wire.rpcs import StreamRpc
+
+pytestmark = pytest.mark.asyncio
+
+CONTEXT = CallContext(Door.REST, request_id="id-7", peer="10.0.0.1:5")
+
+
+class Note:
+    """An interceptor that writes down what passes."""
+
+    def __init__(self, name: str, passed: list[str]) -> None:
+        self._name = name
+        self._passed = passed
+
+    def intercept(self, method: str, answer: Answer[Request, Reply]) -> Answer[Request, Reply]:
+        async def noted(request: Request, context: CallContext) -> Reply:
+            self._passed.append(f"{self._name} before {method}")
+            reply = await answer(request, context)
+            self._passed.append(f"{self._name} after")
+            return reply
+
+        return noted
+
+
+async def echo(body: bytes, context: CallContext) -> bytes:
+    return body + body
+
+
+async def fail(body: bytes, context: CallContext) -> bytes:
+    raise Unavailable("too much to do")
+
+
+async def test_the_first_interceptor_is_outermost() -> None:
+    passed: list[str] = []
+
+    rpc = intercepted("S/M", echo, [Note("first", passed), Note("second", passed)])
+
+    assert await rpc(b"x", INTERNAL) == b"xx"
+    assert passed == ["first before S/M", "second before S/M", "second after", "first after"]
+
+
+async def test_every_unary_rpc_of_the_services_is_intercepted_and_streams_are_not() -> None:
+    passed: list[str] = []
+    stream = StreamRpc(lambda requests, _: requests)
+
+    services = intercepted_services({"S": {"M": echo, "W": stream}}, [Note("n", passed)])
+
+    rpc = services["S"]["M"]
+    assert not isinstance(rpc, StreamRpc)
+    await rpc(b"x", INTERNAL)
+    assert passed[0] == "n before S/M"
+    assert services["S"]["W"] is stream
+
+
+async def test_the_access_log_says_who_asked_for_what_and_how_it_ended(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    rpc, broken = (intercepted("S/M", answer, [AccessLog()]) for answer in (echo, fail))
+
+    await rpc(b"abc", CONTEXT)
+    with pytest.raises(Unavailable):
+        await broken(b"abc", CONTEXT)
+
+    first, second = caplog.messages
+    assert first.startswith("rest S/M OK from 10.0.0.1:5: 3 bytes in, 6 bytes out, ")
+    assert second.startswith("rest S/M UNAVAILABLE from 10.0.0.1:5: 3 bytes in, 0 bytes out, ")
+
+
+async def test_requests_are_counted_timed_and_weighed_by_method_door_and_code() -> None:
+    metrics = RpcMetrics(clock=iter((0.0, 0.5, 1.0, 1.25)).__next__)
+    rpc, broken = (intercepted("S/M", answer, [metrics]) for answer in (echo, fail))
+
+    await rpc(b"abc", CONTEXT)
+    with pytest.raises(Unavailable):
+        await broken(b"abcd", CONTEXT)
+
+    readings = {(r.name, r.labels["code"]): r for r in metrics.readings()}
+    timed = readings["sigrun_rpc_duration_seconds", "OK"]
+    assert isinstance(timed, Distribution)
+    assert timed.labels == {"method": "S/M", "door": "rest", "code": "OK"}
+    assert (timed.value.count, timed.value.sum) == (1, 0.5)
+    sizes = {
+        key: reading.value for key, reading in readings.items() if isinstance(reading, Counter)
+    }
+    assert sizes == {
+        ("sigrun_rpc_request_bytes", "OK"): 3,
+        ("sigrun_rpc_response_bytes", "OK"): 6,
+        ("sigrun_rpc_request_bytes", "UNAVAILABLE"): 4,
+        ("sigrun_rpc_response_bytes", "UNAVAILABLE"): 0,
+    }
