@@ -163,6 +163,13 @@ class ServableNotFound(NotFound):
         super().__init__(f"Servable not found for request: {target}")
 
 
+def code_of(error: BaseException) -> Code:
+    """Return the code under which whatever ended a call is counted and told."""
+    if isinstance(error, SigrunError):
+        return error.code
+    return Code.INTERNAL if isinstance(error, Exception) else Code.CANCELLED
+
+
 _BY_CODE: dict[Code, type[SigrunError]] = {kind.code: kind for kind in SigrunError.__subclasses__()}
 
 

@@ -101,6 +101,16 @@ class FakeServable:
     def signatures(self) -> Mapping[str, Signature]:
         return self._signatures
 
+    def run_inline(
+        self,
+        signature: Signature,
+        inputs: Mapping[str, Array],
+        outputs: Sequence[str],
+        *,
+        deadline: float | None,
+    ) -> None:
+        """Leave everything to `run`."""
+
     async def run(
         self,
         signature: Signature,

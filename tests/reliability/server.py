@@ -39,6 +39,16 @@ class Model:
     def signatures(self) -> Mapping[str, Signature]:
         return {HALF_PLUS_TWO.name: HALF_PLUS_TWO}
 
+    def run_inline(
+        self,
+        signature: Signature,
+        inputs: Mapping[str, Array],
+        outputs: Sequence[str],
+        *,
+        deadline: float | None,
+    ) -> None:
+        """Leave everything to `run`."""
+
     async def run(
         self,
         signature: Signature,

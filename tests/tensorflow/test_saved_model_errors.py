@@ -192,3 +192,16 @@ async def test_a_missing_operation_is_named_when_the_model_loads(
     async with threads_for(path) as (loader, _):
         with pytest.raises(NotFound, match="tensorflow-text usually brings it"):
             await loader.load()
+
+
+async def test_a_pipe_in_the_place_of_a_graph_is_refused_at_once(
+    saved_model: SavedModel, tmp_path: Path
+) -> None:
+    path = tmp_path / "1"
+    shutil.copytree(saved_model("half_plus_two"), path)
+    (path / "saved_model.pb").unlink()
+    os.mkfifo(path / "saved_model.pb")
+
+    async with threads_for(path) as (loader, _):
+        with pytest.raises(InvalidArgument, match=r"saved_model\.pb is no regular file"):
+            await loader.load()

@@ -73,10 +73,16 @@ FORMATS = [
         ("", '{"inputs": [[], []]}', {"outputs": [[], []]}),
         ("serving_default", '{"instances": [1]}', {"predictions": [2.5]}),
         ("scalar", '{"inputs": [1, 2]}', {"outputs": 3.0}),
+        ("with_default", '{"inputs": {"x": [1, 2]}}', {"outputs": [11.0, 12.0]}),
+        ("with_default", '{"inputs": {"x": [1, 2], "t": 5}}', {"outputs": [6.0, 7.0]}),
+        ("with_default", '{"inputs": [1, 2]}', {"outputs": [11.0, 12.0]}),
+        ("with_default", '{"instances": [{"x": 1}, {"x": 2}]}', {"predictions": [11.0, 12.0]}),
+        ("with_default", '{"instances": [1, 2]}', {"predictions": [11.0, 12.0]}),
         ("no_inputs", '{"inputs": {}}', {"outputs": [2.0]}),
         ("no_inputs", "{}", {"outputs": [2.0]}),
         ("", '{"instances": [1]} and what follows', {"predictions": [2.5]}),
         ("", '{"instances": [1]}\0', {"predictions": [2.5]}),
+        ("", '\ufeff{"instances": [1]}', {"predictions": [2.5]}),
         ("", '{"instances": [1]}}', {"predictions": [2.5]}),
         ("", '{"instances": [NaN]} {"inputs": 1}', {"predictions": [NAN]}),
         ("", '{"instances": [1e1, -2E+1, 0.5e-1]}', {"predictions": [7.0, -8.0, 2.025]}),
@@ -390,6 +396,7 @@ REFUSALS = [
                 "required as per tensorinfo_map"
             ),
         ),
+        ("with_default", '{"inputs": {"t": 1}}', "Missing named input: x in 'inputs' object."),
         ("two", '{"inputs": {}}', "Missing named input: a in 'inputs' object."),
         ("two", '{"inputs": {"a": 1}}', "Missing named input: b in 'inputs' object."),
         ("", '{"inputs": {"y": 1}}', "Missing named input: x in 'inputs' object."),
@@ -508,7 +515,6 @@ SYNTAX = [
             '{"v":1e400}',
             '{"v":-1e400}',
             "[" * 2000 + "]" * 2000,
-            "\ufeff{}",
         )
     ),
     *(

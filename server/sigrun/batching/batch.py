@@ -3,7 +3,7 @@
 In: arrays of requests, one list each, in the order of the tensors. Out: the arrays of one
 batch; and from its outputs the rows of each request. Pure. Which requests may be put together is
 decided in `merging`. TensorFlow Serving puts requests of any shapes into one batch and then fails
-them all; here no request fails for the company it is in.
+them all; here no request fails because of those it runs with.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Decide when the requests that arrive at about the same time have all arrived.
+"""Coalescing: decide when the requests that arrive at about the same time have all arrived.
 
 In: requests, and the turns of the event loop between them. Out: whether to go on waiting. Pure.
 

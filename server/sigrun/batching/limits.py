@@ -1,4 +1,4 @@
-"""Bound what waits in a queue, as TensorFlow Serving does.
+"""Bound what waits in a queue, as TensorFlow Serving does: the back-pressure of batching.
 
 In: rows that come and rows that leave. Out: a slot, or `Unavailable` with TensorFlow Serving's
 text. The rows that wait are laid into batches in the order in which they come, and no more batches

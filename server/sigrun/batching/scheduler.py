@@ -9,7 +9,7 @@ A request goes one of four ways:
 1. Straight to the model, where that costs less than to look whether anybody else is about
    (see `bypass`).
 2. At once, by its caller, with its own arrays: no task, no future, no copy. So goes one that gains
-   nothing by company, or has had none for a while, if a runner is free.
+   nothing from others, or has met none for a while, if a runner is free.
 3. Through the queue, and then by its caller as well, if it is a batch by itself when it leaves.
 4. Through the queue, and then in a batch of several, which a task runs.
 """
@@ -63,7 +63,7 @@ class BatchScheduler:
 
     @property
     def has_waiting(self) -> bool:
-        """Whether a request waits for a runner, or for company."""
+        """Whether a request waits for a runner, or for others to join it."""
         return bool(self._queue)
 
     @property
@@ -142,7 +142,7 @@ class BatchScheduler:
             await self._drained.wait()
 
     def _leaves_at_once(self, rows: int) -> bool:
-        """Tell whether a request is better off by itself: nobody else is about, or it is short."""
+        """Tell whether waiting gains a request nothing: alone, short, or not to be merged."""
         if self._queue:
             return False
         if not rows:
@@ -152,10 +152,10 @@ class BatchScheduler:
             not options.batch_timeout_s
             and rows <= options.max_batch_rows
             and not self.runs.pads(rows)
-            and (rows <= self.runs.cost.short_rows() or not self._expects_company())
+            and (rows <= self.runs.cost.short_rows() or not self._expects_others())
         )
 
-    def _expects_company(self) -> bool:
+    def _expects_others(self) -> bool:
         return self._companions.expects_any(1 + self._bypass.taken())
 
     def _renew_bypass(self) -> None:
@@ -186,7 +186,8 @@ class BatchScheduler:
         self._recorder.request(pending.rows)
         self._runners.call(self)
         if deadline is not None:
-            # Seldom needed: most have left with a runner of their own by then.
+            # A timer for each request would cost more than the wait that it limits: most have
+            # left the queue by then.
             self._runners.after_dispatch(functools.partial(self._limit_wait, pending))
         return pending
 
@@ -212,7 +213,7 @@ class BatchScheduler:
         try:
             self._queue.add(pending)
         except Unavailable:
-            # What idle runners are about to take does not count: they take it now.
+            # What idle runners are about to take fills the queue for nobody: they take it now.
             self._runners.dispatch()
             try:
                 self._queue.add(pending)

@@ -96,6 +96,16 @@ class BatchedServable:
         scheduler, route = way
         return scheduler.run(route, inputs, deadline=deadline)
 
+    def run_inline(
+        self,
+        signature: Signature,
+        inputs: Mapping[str, Array],
+        outputs: Sequence[str],
+        *,
+        deadline: float | None,
+    ) -> None:
+        """Leave it to `run`, which knows who else is about."""
+
     async def drain(self) -> None:
         """Return when no request waits or runs. Nothing may come any more."""
         for scheduler in list(self._schedulers.values()):

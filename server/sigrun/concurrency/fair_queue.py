@@ -100,9 +100,10 @@ class FairQueue(Generic[T]):
         self.running += 1
         return job
 
-    def end(self, share: Share[T], run_s: float) -> None:
-        """Give the place of a job back that ended after `run_s`."""
-        share.has_taken(run_s)
+    def end(self, share: Share[T], run_s: float | None) -> None:
+        """Give the place of a job back that ended after `run_s`; None if it was not made."""
+        if run_s is not None:
+            share.has_taken(run_s)
         share.running -= 1
         self.running -= 1
 

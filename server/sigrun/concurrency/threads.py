@@ -226,7 +226,7 @@ class Threads:
             self._written_off -= 1
             return None
         now = time.monotonic()
-        self._queue.end(job.share, now - job.began_at)
+        self._queue.end(job.share, now - job.began_at if job.was_made else None)
         following = self._queue.take(now)
         if following is None:
             self._idle += 1
@@ -320,6 +320,7 @@ class _Job(Generic[T]):
         "share",
         "stage",
         "thread",
+        "was_made",
     )
 
     def __init__(
@@ -339,6 +340,7 @@ class _Job(Generic[T]):
         self.stage = _Stage.WAITING
         self.began_at = 0.0
         self.thread: threading.Thread | None = None
+        self.was_made = False
 
     def outcome(self) -> tuple[T | None, BaseException | None]:
         """Make the call, unless it is too late for it; in a thread."""
@@ -347,6 +349,7 @@ class _Job(Generic[T]):
             return None, None
         if self.deadline is not None and self.deadline <= self.began_at:
             return None, DeadlineExceeded()
+        self.was_made = True
         try:
             return call(), None
         except BaseException as error:  # whatever it is, the caller waits for it

@@ -36,7 +36,7 @@ class ExecutionOptions:
 
     # For how long requests that are made up may run at load, all of a model together. After it
     # the model is served as it is.
-    sample_runs_s: float = 20.0
+    sample_runs_s: float = 10.0
 
     # Threads that run signatures, but for runs that are so short that the event loop does
     # them itself. Models share them fairly: each has a queue of its own, of so many runs.

@@ -14,9 +14,9 @@ from __future__ import annotations
 import time
 from bisect import bisect_left
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
-from sigrun.errors import Code, SigrunError
+from sigrun.errors import Code, SigrunError, code_of
 from sigrun.inference.backend import Inference
 from sigrun.inference.calls import (
     ClassifyResult,
@@ -50,13 +50,8 @@ C = TypeVar("C", bound=_Call)
 R = TypeVar("R")
 
 
-class _Key(NamedTuple):
-    """What calls are told apart by."""
-
-    target: ResolvedSpec
-    method: str
-    door: Door
-    code: Code
+_Key = tuple[ResolvedSpec, str, Door, Code]
+"""What calls are told apart by: what answered, the method, the door, the code."""
 
 
 class _Series:
@@ -67,10 +62,6 @@ class _Series:
     def __init__(self) -> None:
         self.counts = [0] * (len(_BOUNDS_S) + 1)
         self.sum_s = 0.0
-
-    def add(self, duration_s: float) -> None:
-        self.counts[bisect_left(_BOUNDS_S, duration_s)] += 1
-        self.sum_s += duration_s
 
     def histogram(self, bounds: tuple[float, ...], unit_s: float) -> Histogram:
         return Histogram(bounds=bounds, counts=tuple(self.counts), sum=self.sum_s / unit_s)
@@ -121,23 +112,22 @@ class Observed:
         target_of: Callable[[R], ResolvedSpec],
     ) -> R:
         started = self._clock()
-        target, code = _NOBODY, Code.CANCELLED  # unless it ends in one of the ways below
         try:
             result = await answer(call)
-            target, code = target_of(result), Code.OK
-            return result
-        except SigrunError as error:
-            target, code = _failed_target(error), error.code
+        except BaseException as error:
+            target = _failed_target(error)
+            self._count((target, method, call.context.door, code_of(error)), started)
             raise
-        except Exception:
-            code = Code.INTERNAL
-            raise
-        finally:
-            key = _Key(target, method, call.context.door, code)
-            series = self._series.get(key)
-            if series is None:
-                series = self._series[key] = _Series()
-            series.add(self._clock() - started)
+        self._count((target_of(result), method, call.context.door, Code.OK), started)
+        return result
+
+    def _count(self, key: _Key, started: float) -> None:
+        series = self._series.get(key)
+        if series is None:
+            series = self._series[key] = _Series()
+        duration_s = self._clock() - started
+        series.counts[bisect_left(_BOUNDS_S, duration_s)] += 1
+        series.sum_s += duration_s
 
     def readings(self) -> Iterable[Reading]:
         """Return what was counted, as metrics."""
@@ -147,20 +137,21 @@ class Observed:
 
 
 def _own(key: _Key, series: _Series) -> Iterable[Reading]:
+    target, method, door, code = key
     labels = {
-        "model": key.target.name,
-        "version": str(key.target.version or ""),
-        "signature": key.target.signature_name,
-        "method": key.method,
-        "door": key.door.value,
+        "model": target.name,
+        "version": str(target.version or ""),
+        "signature": target.signature_name,
+        "method": method,
+        "door": door.value,
     }
     yield Counter(
         name="sigrun_requests",
         help="Calls by model, version, signature, method, door and code",
         value=sum(series.counts),
-        labels={**labels, "code": key.code.name},
+        labels={**labels, "code": code.name},
     )
-    if key.code is Code.OK:
+    if code is Code.OK:
         yield Distribution(
             name="sigrun_request_duration_seconds",
             help="From the read request to the result, of calls that succeeded",
@@ -173,14 +164,14 @@ def _tensorflow_serving(series: dict[_Key, _Series]) -> Iterable[Reading]:
     """Yield its metrics, which know neither version nor signature: sums over ours."""
     counts: dict[tuple[str, str], int] = {}
     latencies: dict[tuple[str, str, str], _Series] = {}
-    for key, one in series.items():
-        outcome = key.target.name, key.code.name
+    for (target, method, door, code), one in series.items():
+        outcome = target.name, code.name
         counts[outcome] = counts.get(outcome, 0) + sum(one.counts)
-        if key.code is Code.OK:
-            is_rest = key.door in _FROM_WEB
-            api = key.method.lower() if is_rest else key.method
+        if code is Code.OK:
+            is_rest = door in _FROM_WEB
+            api = method.lower() if is_rest else method
             total = latencies.setdefault(
-                (key.target.name, api, "REST" if is_rest else "GRPC"), _Series()
+                (target.name, api, "REST" if is_rest else "GRPC"), _Series()
             )
             total.counts = [a + b for a, b in zip(total.counts, one.counts, strict=True)]
             total.sum_s += one.sum_s
@@ -217,8 +208,8 @@ def _common_target(results: MultiInferenceResult) -> ResolvedSpec:
     return ResolvedSpec(name=first.name, version=first.version)
 
 
-def _failed_target(error: SigrunError) -> ResolvedSpec:
-    if error.servable is None:
+def _failed_target(error: BaseException) -> ResolvedSpec:
+    if not isinstance(error, SigrunError) or error.servable is None:
         return _NOBODY
     name, version = error.servable
     return ResolvedSpec(name=name, version=version)

@@ -67,10 +67,12 @@ class InferenceService:
             )
             arrays = checks.complete_inputs(signature, arrays)
             aliases = checks.output_aliases(signature, call.output_filter)
-            outputs = await servable.run(signature, arrays, aliases, deadline=call.context.deadline)
+            deadline = call.context.deadline
+            outputs = servable.run_inline(signature, arrays, aliases, deadline=deadline)
+            if outputs is None:
+                outputs = await servable.run(signature, arrays, aliases, deadline=deadline)
             return PredictResult(
-                spec=resolved(call.spec, handle),
-                outputs=dict(zip(aliases, outputs, strict=True)),
+                resolved(call.spec, handle), dict(zip(aliases, outputs, strict=True))
             )
 
     async def classify(self, call: ExamplesCall) -> ClassifyResult:

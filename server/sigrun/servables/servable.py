@@ -54,6 +54,19 @@ class Servable(Protocol):
         `DeadlineExceeded`, or `Unavailable` when too much is waiting already.
         """
 
+    def run_inline(
+        self,
+        signature: Signature,
+        inputs: Mapping[str, Array],
+        outputs: Sequence[str],
+        *,
+        deadline: float | None,
+    ) -> Sequence[Array] | None:
+        """Do what `run` does, at once; return None where that may take long, and `run` it then.
+
+        It spares the many requests of a quick model a coroutine. Raises what `run` raises.
+        """
+
 
 class Loader(Protocol):
     """Knows how to load and unload one version; cheap until `load`.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 
-from sigrun.errors import Code, SigrunError
+from sigrun.errors import Code, code_of
 from sigrun.inference.context import CallContext
 from sigrun.wire.interceptors import Answer, Reply, Request
 
@@ -20,16 +20,13 @@ class AccessLog:
 
         async def logged(request: Request, context: CallContext) -> Reply:
             started = time.perf_counter()
-            code, size = Code.CANCELLED, 0  # unless it ends in one of the ways below
+            code, size = Code.OK, 0
             try:
                 reply = await answer(request, context)
-                code, size = Code.OK, len(reply)
+                size = len(reply)
                 return reply
-            except SigrunError as error:
-                code = error.code
-                raise
-            except Exception:
-                code = Code.INTERNAL
+            except BaseException as error:
+                code = code_of(error)
                 raise
             finally:
                 logger.info(

@@ -14,24 +14,31 @@ from sigrun.config.batching import BatchingOptions
 from sigrun.errors import InvalidArgument
 from sigrun.tensors.signature import Array, DType
 from tests.arrays import assert_same
-from tests.fakes.servables import signature
-from tests.unit.batching.harness import Batching
+from tests.unit.batching.harness import Batching, declared
 
 BAD = 13
 
-SIGNATURE = signature(
-    {"x": DType.FLOAT, "label": DType.STRING},
-    {"sums": DType.FLOAT, "labels": DType.STRING, "x": DType.FLOAT},
+SIGNATURE = declared(
+    {"x": (DType.FLOAT, (None, None)), "label": (DType.STRING, (None,)), "by": (DType.FLOAT, ())},
+    {
+        "sums": (DType.FLOAT, (None,)),
+        "labels": (DType.STRING, (None,)),
+        "x": (DType.FLOAT, (None, None)),
+    },
 )
 
 
 @dataclass(frozen=True)
 class Request:
-    """Some rows of `width` numbers, sent in turn `turn`; `leaves`: cancelled soon after."""
+    """Some rows of `width` numbers, sent in turn `turn`; `leaves`: cancelled soon after.
+
+    `by` is a scalar that all rows of a batch are multiplied by.
+    """
 
     rows: int
     width: int
     turn: int
+    by: int
     is_bad: bool = False
     leaves: bool = False
 
@@ -40,7 +47,11 @@ class Request:
         if self.is_bad:
             x[-1] = BAD
         label = [f"{number}/{row}".encode() for row in range(self.rows)]
-        return {"x": x.reshape(self.rows, self.width), "label": np.array(label, object)}
+        return {
+            "x": x.reshape(self.rows, self.width),
+            "label": np.array(label, object),
+            "by": np.array(self.by, np.float32),
+        }
 
 
 def compute(inputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -49,7 +60,7 @@ def compute(inputs: Mapping[str, Array]) -> dict[str, Array]:
         raise InvalidArgument("unlucky")
     labels = np.empty(len(label), object)
     labels[:] = [b"<" + text + b">" for text in label]
-    return {"sums": x.sum(axis=1, dtype=np.float32), "labels": labels, "x": x * 2}
+    return {"sums": x.sum(axis=1, dtype=np.float32), "labels": labels, "x": x * inputs["by"]}
 
 
 requests = st.lists(
@@ -58,6 +69,7 @@ requests = st.lists(
         rows=st.integers(0, 9),
         width=st.integers(1, 2),
         turn=st.integers(0, 12),
+        by=st.integers(1, 2),
         is_bad=st.sampled_from([False] * 9 + [True]),
         leaves=st.sampled_from([False] * 9 + [True]),
     ).map(lambda request: request if request.rows else replace(request, is_bad=False)),

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from sigrun.executors.placement import INLINE_S, SLOW_S, Placement
 
 FAST_S = INLINE_S / 2
@@ -138,4 +140,25 @@ def test_a_call_is_suspect_after_a_slow_run_until_it_was_fast_for_long() -> None
     for _ in range(100):
         placement.ran_inline(SMALL, FAST_S)
     assert not placement.is_suspect(SMALL)
+    assert placement.is_inline(SMALL)
+
+
+@pytest.mark.parametrize("fast_runs", [98, 99])
+def test_a_second_slow_run_counts_within_a_hundred_of_the_first(fast_runs: int) -> None:
+    placement = measured(FAST_S)
+    placement.ran_inline(SMALL, 2 * SLOW_S)
+    for _ in range(fast_runs):
+        placement.ran_inline(SMALL, FAST_S)
+
+    placement.ran_inline(SMALL, 2 * SLOW_S)
+
+    assert placement.is_inline(SMALL) is (fast_runs == 99)
+    assert placement.is_suspect(SMALL) is (fast_runs == 99)
+
+
+def test_what_is_on_its_way_to_a_thread_when_a_call_goes_inline_does_not_count() -> None:
+    placement = measured(FAST_S)
+
+    run_in_threads(placement, *[LONG_S] * 50)
+
     assert placement.is_inline(SMALL)

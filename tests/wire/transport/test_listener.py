@@ -17,8 +17,8 @@ import pytest
 
 from sigrun.errors import Unavailable
 from sigrun.wire.transport.addresses import Tcp, Unix
-from sigrun.wire.transport.connection import Spoken
 from sigrun.wire.transport.limits import Limits
+from sigrun.wire.transport.service import Spoken
 from tests.wire.transport.desk import Desk, read_answer, request, until, watched
 from tests.wire.transport.h2_client import HOST, H2Client
 
@@ -290,7 +290,7 @@ class TestAddresses:
         listener = await desk.listen()
         assert listener.port is not None
 
-        with pytest.raises(Unavailable, match=f"Cannot listen on {HOST}:{listener.port}: Addr"):
+        with pytest.raises(Unavailable, match=f"cannot listen on {HOST}:{listener.port}: Addr"):
             await desk.listen(Tcp(HOST, listener.port))
 
     async def test_a_unix_socket_serves_both_and_goes_with_its_listener(
@@ -333,7 +333,7 @@ class TestAddresses:
         file.write_text("precious")
 
         for path in (alive, file):
-            with pytest.raises(Unavailable, match=f"Cannot listen on unix:{path}"):
+            with pytest.raises(Unavailable, match=f"cannot listen on unix:{path}"):
                 await desk.listen(Unix(str(path)))
         assert file.read_text() == "precious"
 
@@ -442,6 +442,26 @@ class TestTime:
 
         with contextlib.suppress(ConnectionError):
             assert await reader.read() == b""  # there is nothing to be said to it
+
+    async def test_a_fault_of_our_own_ends_one_connection_alone(
+        self, desk: Desk, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def fail(now: float) -> None:
+            raise LookupError("a fault of our own")
+
+        listener = await desk.listen(limits=Limits(tick_s=0.02))
+        broken, whole = await desk.http2(listener), await desk.http2(listener)
+        await whole.ask("/echo", b"abc")
+        await broken.ask("/echo", b"abc")
+        for connection in listener._connections:
+            own = broken.writer.get_extra_info("sockname")
+            if connection.peer == f"{own[0]}:{own[1]}":
+                connection.core.on_time = fail  # type: ignore[method-assign,assignment]
+
+        await until(lambda: listener.statistics().connections == 1)
+
+        assert "a fault of our own" in caplog.text
+        assert (await whole.ask("/echo", b"abc")).body == b"abc"
 
     async def test_why_a_connection_ends_is_logged_quietly(
         self, desk: Desk, caplog: pytest.LogCaptureFixture

@@ -13,8 +13,8 @@ import pytest
 
 from sigrun.config.server import TlsOptions
 from sigrun.errors import InvalidArgument
-from sigrun.wire.transport.connection import Spoken
 from sigrun.wire.transport.limits import Limits
+from sigrun.wire.transport.service import Spoken
 from tests.wire.test_tls import OPENSSL, Identity, make_identity
 from tests.wire.transport.desk import Desk, read_answer, request, until
 from tests.wire.transport.h2_client import HOST, PATIENCE_S
@@ -153,7 +153,7 @@ class TestTls:
         self, desk: Desk, server_identity: Identity
     ) -> None:
         wrong = TlsOptions(server_key=b"no key", server_cert=server_identity.cert)
-        with pytest.raises(InvalidArgument, match="TLS settings cannot be used"):
+        with pytest.raises(InvalidArgument, match="cannot use its TLS settings"):
             await desk.listen(tls=wrong)
 
         unverifiable = TlsOptions(

@@ -18,7 +18,6 @@ from sigrun.config.execution import ExecutionOptions
 from sigrun.errors import DataLoss, NotFound, SigrunError, error_for
 from sigrun.executors.error_texts import error_from, readable
 from sigrun.executors.prepared import MayBeInline, PreparedCalls, tensor_names
-from sigrun.executors.saved_model.files import check_files
 from sigrun.executors.saved_model.freezing import CannotFreeze
 from sigrun.executors.saved_model.functions import load_functions
 from sigrun.executors.saved_model.graph_analysis import (
@@ -85,7 +84,6 @@ class _Reader:
         self._path = path
         self._options = options
         self._compare = compare
-        check_files(path)
         self._saved_model = _parse(path)
         self._meta_graph = _choose_meta_graph(self._saved_model.saved_model, options)
         self._folds = not reaches_out(all_nodes(self._meta_graph.graph_def))

@@ -18,8 +18,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from sigrun.concurrency.aside import run_aside, start_aside
@@ -27,6 +26,7 @@ from sigrun.concurrency.threads import Threads
 from sigrun.config.execution import ExecutionOptions
 from sigrun.errors import Cancelled, DeadlineExceeded, InvalidArgument, SigrunError, Unavailable
 from sigrun.executors.error_texts import error_from
+from sigrun.executors.placement import SLOW_S, State
 from sigrun.executors.prepared import (
     Call,
     Names,
@@ -70,7 +70,7 @@ class SavedModelServable:
             str(id), max_waiting=options.max_queued_runs_per_model, on_write_off=self._on_write_off
         )
         self._renewal: asyncio.Task[None] | None = None
-        self._closing: Future[None] | None = None  # of the session before this one
+        self._is_renewal_due = False
         self._is_closed = False
         self.inline_runs = 0
         self.thread_runs = 0
@@ -142,21 +142,25 @@ class SavedModelServable:
             size += array.nbytes
         if route.has_strings:
             size = input_bytes(arrays)
-        if not placement.is_inline(size):
+        known = placement.of(size)
+        is_trusted = known.state is State.INLINE
+        if not is_trusted and known.state is not State.SUSPECT:
             return None
         if deadline is not None and deadline <= time.monotonic():
             raise DeadlineExceeded
         self.inline_runs += 1
         # It is not slow for what others do, with a CPU or the GIL. Looking at the time of this
         # thread alone takes microseconds, so only in doubt.
-        clock = time.thread_time if placement.is_suspect(size) else time.perf_counter
+        clock = time.perf_counter if is_trusted else time.thread_time
         started = clock()
         try:
             return prepared.call(arrays)
         except Exception as error:
             raise _as_told(error) from error
         finally:
-            placement.ran_inline(size, clock() - started)
+            run_s = clock() - started
+            if run_s > SLOW_S or not is_trusted or not known.has_run:
+                known.ran_inline(run_s)  # else it has nothing to learn
 
     async def run(
         self,
@@ -223,26 +227,27 @@ class SavedModelServable:
 
     def _on_write_off(self) -> None:
         """End what does not end: go on in a new session, and close the old one."""
-        is_closing = self._closing is not None and not self._closing.done()
-        # While the last session does not close, another would not either, and take its memory.
-        renew = self._model.renew
-        if not (renew is None or self._renewal or is_closing or self._is_closed):
-            self._renewal = asyncio.create_task(self._renew(renew), name=f"renewing {self._id}")
+        self._is_renewal_due = True
+        if self._renewal is None and not self._is_closed:
+            self._renewal = asyncio.create_task(self._renew(), name=f"renewing {self._id}")
 
-    async def _renew(self, renew: Callable[[], LoadedModel]) -> None:
+    async def _renew(self) -> None:
         try:
-            model = await run_aside(renew, name=f"renewing {self._id}", wait_s=self._max_renewal_s)
+            while self._is_renewal_due and (renew := self._model.renew) is not None:
+                model = await run_aside(
+                    renew, name=f"renewing {self._id}", wait_s=self._max_renewal_s
+                )
+                logger.warning("%s goes on in a new session: a run did not end", self._id)
+                old, self._model, self._routes = self._model, model, _routes(model)
+                self._is_renewal_due = False  # all that was written off is in the old session
+                # While that does not close, another would not either, and take its memory.
+                await asyncio.wrap_future(start_aside(old.close, name=f"closing {self._id}"))
         except TimeoutError:
             logger.warning("%s keeps its session: making a new one takes too long", self._id)
-            return
-        except Exception as error:  # whatever it is, the old session goes on
+        except Exception as error:  # whatever it is, the session goes on
             logger.warning("%s keeps its session: %s", self._id, error_from(error))
-            return
         finally:
             self._renewal = None
-        logger.warning("%s goes on in a new session, as a run in the old one did not end", self._id)
-        old, self._model, self._routes = self._model, model, _routes(model)
-        self._closing = start_aside(old.close, name=f"closing {self._id}")
 
 
 def _routes(model: LoadedModel) -> dict[tuple[str, tuple[str, ...]], _Route]:

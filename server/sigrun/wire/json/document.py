@@ -17,6 +17,7 @@ wrong with a body. So whatever fails on the fast path is done again on the gener
 
 from __future__ import annotations
 
+import codecs
 import secrets
 from collections.abc import Callable, Mapping, MutableMapping, MutableSequence
 from typing import Any, TypeVar
@@ -104,6 +105,8 @@ def read_values(text: Body, pace: Pace) -> Members:
 
     Raises `InvalidArgument` if it is not a JSON object.
     """
+    if text.startswith(codecs.BOM_UTF8):  # TensorFlow Serving skips it; Windows writes it
+        text = text[len(codecs.BOM_UTF8) :]
     is_large = len(text) >= _SLICED_BODY_BYTES
     value = slices.parse(text, pace) if is_large else syntax.parse(text)
     if type(value) is not dict:

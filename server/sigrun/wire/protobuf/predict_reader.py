@@ -1,10 +1,11 @@
 """Bytes of a PredictRequest -> PredictCall, its tensors read in place; an answer likewise.
 
 Theory of operation. `codec.predict_call` on a parsed message is the one definition of what
-a request means; this module is a short cut to the same value. It knows the one layout that
-every client library writes, and nothing of errors: whatever else it meets, well-formed or
-not, it gives up (`_Unusual`), and the message is parsed and read the long way, which then
-answers or refuses. So what is taken here must be right, and nothing else need be:
+a request means, the general path. This module is the fast path to the same value. It knows
+the one layout that every client library writes, and nothing of errors: on whatever else it
+meets, well-formed or not, it raises `NotOnFastPath`. The message is then parsed, and the
+general path answers or refuses it. So what is taken here must be right, and nothing else
+need be:
 
     request  :=  (MODEL_SPEC size bytes  |  INPUT size entry  |  OUTPUT_FILTER size text)*
     entry    :=  KEY size text  VALUE size tensor
@@ -46,15 +47,11 @@ from sigrun._gen.tensorflow_serving.apis.predict_pb2 import PredictRequest, Pred
 from sigrun.inference.calls import Arrays, ModelSpec, PredictCall, PredictResult
 from sigrun.inference.context import CallContext
 from sigrun.tensors.signature import MAX_RANK, Array, DType
+from sigrun.wire.fast_path import NotOnFastPath
 from sigrun.wire.protobuf import client_codec, codec, tensors, wire_format
 from sigrun.wire.protobuf.parse import parse, parse_answer
 
-
-class _Unusual(Exception):
-    """The request is laid out in a way that is left to protobuf."""
-
-
-_GIVE_UP = (_Unusual, IndexError, KeyError, ValueError, DecodeError)
+_GIVE_UP = (NotOnFastPath, IndexError, KeyError, ValueError, DecodeError)
 
 # More is not remembered, and could nest so deep that a part on its own parses and the whole
 # does not.
@@ -64,14 +61,14 @@ _MAX_REMEMBERED_BYTES = 128
 _S_PER_BYTE = 3e-9
 
 # Integers that the fast path reads: they are decoded one by one.
-_QUICK_BYTES = 1 << 16
+_DECODED_BYTES = 1 << 16
 
 # Up to so many bytes of integers are read by protobuf, which version 7 hands out as an array
 # and older ones as a list. Beyond, numpy is the faster one, or lets other threads run.
-_FEW_INTEGER_BYTES = _QUICK_BYTES if hasattr(TensorProto().int64_val, "__array__") else 1 << 10
+_FEW_INTEGER_BYTES = _DECODED_BYTES if hasattr(TensorProto().int64_val, "__array__") else 1 << 10
 _FEW_STRINGS = 32  # up to here protobuf is slower
 
-# A crowd of names is refused at once the long way; here, every tensor would be read first.
+# A crowd of names is refused at once on the general path; here, every tensor would be read first.
 _MAX_NAMES = 1024
 
 
@@ -99,7 +96,7 @@ def fast_predict_call(body: bytes, context: CallContext) -> PredictCall | None:
     if call is not None:
         return call
     try:
-        call = _predict_call(body, context, _QUICK_KINDS)
+        call = _predict_call(body, context, _FAST_KINDS)
     except _GIVE_UP:
         return None
     _remember_layout(body, call)
@@ -125,7 +122,7 @@ def predict_result(body: bytes) -> PredictResult:
 def fast_predict_result(body: bytes) -> PredictResult | None:
     """Do what `predict_result` does if the fast path takes the answer, or return None."""
     try:
-        return _predict_result(body, _QUICK_KINDS)
+        return _predict_result(body, _FAST_KINDS)
     except _GIVE_UP:
         return None
 
@@ -218,23 +215,23 @@ def _predict_call(
         tag = body[position]
         start, position = _extent(body, position + 1)
         if position > end:
-            raise _Unusual
+            raise NotOnFastPath
         if tag == _INPUT:
             alias, array = _entry(body, start, position, kinds)
             if alias in inputs:
-                raise _Unusual
+                raise NotOnFastPath
             inputs[alias] = array
         elif tag == _MODEL_SPEC and spec is None:
             spec = _model_spec(body[start:position])
         elif tag == _OUTPUT_FILTER:
             output_filter.append(body[start:position].decode())
         else:
-            raise _Unusual
+            raise NotOnFastPath
         if len(inputs) + len(output_filter) > _MAX_NAMES:
-            raise _Unusual
+            raise NotOnFastPath
     spec = spec or default
     if spec is None:
-        raise _Unusual
+        raise NotOnFastPath
     return PredictCall(
         spec=spec,
         inputs=Arrays(inputs),
@@ -251,18 +248,18 @@ def _predict_result(body: bytes, kinds: _Kinds) -> PredictResult:
         tag = body[position]
         start, position = _extent(body, position + 1)
         if position > end:
-            raise _Unusual
+            raise NotOnFastPath
         if tag == _OUTPUT:
             alias, array = _entry(body, start, position, kinds)
             if alias in outputs:
-                raise _Unusual
+                raise NotOnFastPath
             outputs[alias] = array
         elif tag == _RESPONSE_SPEC and spec is None:
             spec = _model_spec(body[start:position])
         else:
-            raise _Unusual
+            raise NotOnFastPath
     if spec is None:
-        raise _Unusual
+        raise NotOnFastPath
     return PredictResult(spec=client_codec.resolved(spec), outputs=outputs)
 
 
@@ -279,33 +276,33 @@ def _extent(body: bytes, position: int) -> tuple[int, int]:
             if byte <= 0x7F:
                 break
         if not 0 < byte <= 0x7F:
-            raise _Unusual
+            raise NotOnFastPath
     return position, position + size
 
 
 @functools.lru_cache(maxsize=1024)
 def _model_spec(encoded: bytes) -> ModelSpec:
     if len(encoded) > _MAX_REMEMBERED_BYTES:
-        raise _Unusual
+        raise NotOnFastPath
     return codec.model_spec(ModelSpecProto.FromString(encoded))
 
 
 def _entry(body: bytes, position: int, end: int, kinds: _Kinds) -> tuple[str, Array]:
     if body[position] != _KEY:
-        raise _Unusual
+        raise NotOnFastPath
     start, position = _extent(body, position + 1)
     alias = body[start:position].decode()
     if body[position] != _VALUE:
-        raise _Unusual
+        raise NotOnFastPath
     start, position = _extent(body, position + 1)
     if position != end:
-        raise _Unusual
+        raise NotOnFastPath
     return alias, _tensor(body, start, end, kinds)
 
 
 def _tensor(body: bytes, position: int, end: int, kinds: _Kinds) -> Array:
     if body[position] != _DTYPE:
-        raise _Unusual
+        raise NotOnFastPath
     kind = kinds[body[position + 1]]
     shape, count = _SCALAR
     position += 2
@@ -321,12 +318,12 @@ def _tensor(body: bytes, position: int, end: int, kinds: _Kinds) -> Array:
         tag |= body[position] << 8
     start, position = _extent(body, position + 1)
     if position != end or start == end:
-        raise _Unusual
+        raise NotOnFastPath
     if tag == kind.tag:
         return kind.packed(kind, body, (field, start, end), count).reshape(shape)
     if tag == _CONTENT:
         return kind.content(kind, body, (field, start, end), count).reshape(shape)
-    raise _Unusual
+    raise NotOnFastPath
 
 
 _Shape = tuple[tuple[int, ...], int]  # and the number of elements
@@ -336,25 +333,25 @@ _SCALAR: _Shape = ((), 1)
 @functools.lru_cache(maxsize=1024)
 def _shape(encoded: bytes) -> _Shape:
     if len(encoded) > _MAX_REMEMBERED_BYTES:
-        raise _Unusual
+        raise NotOnFastPath
     proto = TensorShapeProto.FromString(encoded)
     shape = tuple(dim.size for dim in proto.dim)
     if proto.unknown_rank or len(shape) > MAX_RANK or any(size < 0 for size in shape):
-        raise _Unusual
+        raise NotOnFastPath
     return shape, math.prod(shape)
 
 
 def _strings(body: bytes, position: int, end: int, count: int) -> Array:
     if count > _FEW_STRINGS:
-        raise _Unusual
+        raise NotOnFastPath
     values = np.empty(count, object)
     for index in range(count):
         if body[position] != _STRING:
-            raise _Unusual
+            raise NotOnFastPath
         start, position = _extent(body, position + 1)
         values[index] = body[start:position]
     if position != end:
-        raise _Unusual
+        raise NotOnFastPath
     return values
 
 
@@ -381,21 +378,21 @@ class _Kind:
 def _memory(kind: _Kind, body: bytes, place: _Place, count: int) -> Array:
     _, start, end = place
     if end - start != count * kind.itemsize:
-        raise _Unusual
+        raise NotOnFastPath
     return np.frombuffer(body, kind.dtype, count, start)
 
 
 def _packed_bools(kind: _Kind, body: bytes, place: _Place, count: int) -> Array:
     _, start, end = place
     if body[start:end].translate(None, b"\x00\x01"):
-        raise _Unusual
+        raise NotOnFastPath
     return _memory(kind, body, place, count)
 
 
 def _content_bools(_kind: _Kind, body: bytes, place: _Place, count: int) -> Array:
     _, start, end = place
     if end - start != count:
-        raise _Unusual
+        raise NotOnFastPath
     nonzero: Array = np.frombuffer(body, np.uint8, count, start) != 0
     return nonzero
 
@@ -405,7 +402,7 @@ def _integers(kind: _Kind, body: bytes, place: _Place, count: int) -> Array:
     field, start, end = place
     size = end - start
     if not count <= size <= count * wire_format.MAX_VARINT_BYTES:
-        raise _Unusual
+        raise NotOnFastPath
     if size == count and body[start:end].isascii():
         values = np.frombuffer(body, np.uint8, count, start).astype(kind.integer)
     elif size <= _FEW_INTEGER_BYTES:
@@ -416,10 +413,10 @@ def _integers(kind: _Kind, body: bytes, place: _Place, count: int) -> Array:
     return values.view(kind.dtype)
 
 
-def _quick_integers(kind: _Kind, body: bytes, place: _Place, count: int) -> Array:
+def _fast_integers(kind: _Kind, body: bytes, place: _Place, count: int) -> Array:
     _, start, end = place
-    if end - start > _QUICK_BYTES:
-        raise _Unusual
+    if end - start > _DECODED_BYTES:
+        raise NotOnFastPath
     return _integers(kind, body, place, count)
 
 
@@ -433,7 +430,7 @@ def _parsed_integers(kind: _Kind, field: bytes) -> Array:
 
 
 def _unread(_kind: _Kind, _body: bytes, _place: _Place, _count: int) -> Array:
-    raise _Unusual
+    raise NotOnFastPath
 
 
 def _kind(dtype: DType) -> _Kind:
@@ -462,7 +459,7 @@ def _kind(dtype: DType) -> _Kind:
 
 _Kinds = Mapping[int, _Kind]  # by the number of a dtype
 _KINDS: _Kinds = {dtype.value: _kind(dtype) for dtype in DType}
-_QUICK_KINDS: _Kinds = {
-    number: replace(kind, packed=_quick_integers) if kind.packed is _integers else kind
+_FAST_KINDS: _Kinds = {
+    number: replace(kind, packed=_fast_integers) if kind.packed is _integers else kind
     for number, kind in _KINDS.items()
 }

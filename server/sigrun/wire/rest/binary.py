@@ -1,4 +1,4 @@
-"""Protobuf over HTTP: which form a request has, which one its answer, and whom it is for."""
+"""Protobuf over HTTP: the form of a request, the form of its answer, and its target."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def is_binary(request: HttpRequest) -> bool:
 def wants_binary(request: HttpRequest) -> bool:
     """Return whether the answer is to be a protobuf message.
 
-    It has the form of the request, unless `accept` has no place for that and one for the
-    other. Errors are JSON in any case.
+    The answer has the form of the request, unless `accept` names the other and not this one.
+    Errors are always JSON.
     """
     own, other = (_PROTOBUF, _JSON) if is_binary(request) else (_JSON, _PROTOBUF)
     accept = request.headers.get(b"accept", b"*/*")

@@ -164,16 +164,17 @@ def _row_inputs(
     if isinstance(instances, Numbers):
         raise NotOnFastPath
     first = next(iter(instances))
-    if _is_named(first, signature, only):
-        aliases, is_named = _aliases_of_rows(first, signature), True
+    aliases: Collection[str]
+    if is_named := _is_named(first, signature, only):
+        aliases = _aliases_of_rows(first, signature)
     elif only is not None:
-        aliases, is_named = {only}, False
+        aliases = (only,)
     else:
         raise InvalidArgument(
             "instances is a plain list, but expecting list of objects as multiple input tensors "
             "required as per tensorinfo_map"
         )
-    specs = {alias: spec for alias, spec in signature.inputs.items() if alias in aliases}
+    specs = {alias: signature.inputs[alias] for alias in aliases}
     rows = _Rows(specs, pace, is_named=is_named)
     for part in parts(instances, pace):
         rows.take(part)

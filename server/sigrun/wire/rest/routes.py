@@ -28,9 +28,9 @@ _MAX_VERSION = 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What is wanted: `predict`, `classify`, `regress`, `metadata` or `status` of a model.
+    """An action on a model: `predict`, `classify`, `regress`, `metadata` or `status`.
 
-    Or `models`, the list of them, which is of none.
+    `models`, which lists all models, has a spec without a name.
     """
 
     action: str

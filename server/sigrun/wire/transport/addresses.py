@@ -62,11 +62,10 @@ def listen(address: Address, backlog: int) -> socket.socket:
     return listening
 
 
-def remove(address: Address) -> None:
-    """Remove the path of an address at which nobody listens any more."""
-    if isinstance(address, Unix):
-        with contextlib.suppress(OSError):
-            os.unlink(address.path)
+def remove(address: Unix) -> None:
+    """Remove a path, so that nobody connects to it any more."""
+    with contextlib.suppress(OSError):
+        os.unlink(address.path)
 
 
 def peer_name(address: Any) -> str:

@@ -22,9 +22,8 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from contextvars import copy_context
-from dataclasses import dataclass
 from functools import partial
-from typing import Final, Protocol, cast
+from typing import Final, cast
 
 from sigrun.wire.transport.events import (
     Core,
@@ -39,53 +38,18 @@ from sigrun.wire.transport.events import (
     Response,
     Trailers,
 )
-from sigrun.wire.transport.exchange import Answer, Application, Exchange
-from sigrun.wire.transport.limits import Limits
+from sigrun.wire.transport.exchange import Answer, Exchange
+from sigrun.wire.transport.service import PipelinedCore, Service, Spoken, spoken_in
 from sigrun.wire.transport.stepping import make_task
-from sigrun.wire.transport.turns import Door, Runnable, Turns
 
 logger = logging.getLogger(__name__)
 
-_BEGIN_OF_HTTP2 = b"PRI "  # no method of HTTP/1.1 begins so
 _MUCH_BYTES = 32 * 1024  # of one socket, at once
 _TAKES_AT_ONCE = 4  # of `Limits.max_take_bytes` each
 _NO_ERROR, _INTERNAL_ERROR = 0, 2  # as HTTP/2 numbers them
 
 _FAILED = Response(500, ((b"content-type", b"text/plain"),), b"The server failed.\n")
 _STOPPING = "The server is stopping"
-
-
-class Spoken(enum.Enum):
-    """What may be spoken on a connection; the value is its name in ALPN."""
-
-    HTTP2 = "h2"
-    HTTP1 = "http/1.1"
-
-
-class PipelinedCore(Core, Protocol):
-    """A core of HTTP/1.1, where requests wait for those before them, and unread."""
-
-    @property
-    def has_events(self) -> bool:
-        """Whether `receive(b"", now)` has something to say, an answer having been given."""
-
-    @property
-    def is_lingering(self) -> bool:
-        """Whether all is said, and the client is only heard out."""
-
-
-MakeCore = Callable[[Limits, float], Core]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Service:
-    """What all connections of one listener share."""
-
-    application: Application
-    limits: Limits
-    cores: dict[Spoken, MakeCore]  # what may be spoken
-    turns: Turns
-    door: Door[Runnable]
 
 
 class _Stage(enum.Enum):
@@ -205,9 +169,9 @@ class Connection(asyncio.Protocol):
         ready, core, serve, high_bytes = self._ready, self.core, self._serve, self._high_bytes
         while ready and core.pending_bytes < high_bytes:
             exchange = ready.popleft()
-            coroutine = serve(exchange)
             context = copy_context()
             try:
+                coroutine = serve(exchange)
                 awaited = context.run(coroutine.send, None)
             except StopIteration:
                 if exchange.answer is _SENT and not exchange.credit:
@@ -272,18 +236,12 @@ class Connection(asyncio.Protocol):
                 or self.core.pending_bytes
             ):
                 self._look_at = now + 4 * self.limits.tick_s
-                self._look(now)
+                self._take_in(self.core.on_time(now), now)
+                self._go_on()
+                if self._pipelined is not None and self._pipelined.is_lingering:
+                    self._say_no_more()
         elif self._stage in _HAS_LIMIT and now >= self._act_by:
             self._transport.abort()
-
-    def _look(self, now: float) -> None:
-        try:
-            self._take_in(self.core.on_time(now), now)
-        except Exception:
-            self._give_up()
-        self._go_on()
-        if self._pipelined is not None and self._pipelined.is_lingering:
-            self._say_no_more()
 
     def drain(self, now: float) -> None:
         """Answer what was sent, and end."""
@@ -313,7 +271,9 @@ class Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         """End at once."""
-        if self._stage not in (_Stage.NEW, _Stage.LOST):
+        if self._stage is _SPEAKING:
+            self._close()
+        if self._stage in _HAS_LIMIT:
             self._transport.abort()
 
     def _say_no_more(self) -> None:
@@ -324,17 +284,15 @@ class Connection(asyncio.Protocol):
 
     # Details: in.
 
-    def _knows_what_is_spoken(self, data: bytes) -> bool:
+    def _knows_what_is_spoken(self, first_bytes: bytes) -> bool:
         """Look at the first bytes, unless ALPN has said it; return whether they are enough."""
         if self._stage is not _Stage.SILENT:
             return False
-        if data.startswith(_BEGIN_OF_HTTP2):
-            self._speak(Spoken.HTTP2)
-        elif _BEGIN_OF_HTTP2.startswith(data):
-            self._early = data
+        spoken = spoken_in(first_bytes)
+        if spoken is None:
+            self._early = first_bytes
             return False
-        else:
-            self._speak(Spoken.HTTP1)
+        self._speak(spoken)
         return True
 
     def _speak(self, spoken: Spoken) -> None:
@@ -458,8 +416,9 @@ class Connection(asyncio.Protocol):
                 self._close()
             elif self._is_paused is core.wants_data:
                 self._pause_or_resume()
-        except Exception:
-            self._give_up()
+        except Exception:  # a fault of our own: it is to hurt this connection alone
+            logger.exception("%s: the connection has failed", self.peer)
+            self.abort()
 
     def _wake_writers(self) -> None:
         for stream, writable in self._writers.items():
@@ -481,12 +440,6 @@ class Connection(asyncio.Protocol):
         for exchange in self._leave():
             exchange.abandon()
         self._transport.close()
-
-    def _give_up(self) -> None:
-        """End this connection for a fault of our own, so that it is the only one."""
-        logger.exception("%s: the connection has failed", self.peer)
-        self._close()
-        self._transport.abort()
 
     def _leave(self) -> list[Exchange]:
         """Forget all exchanges, and return them."""

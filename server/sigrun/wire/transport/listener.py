@@ -16,19 +16,20 @@ import errno
 import logging
 import socket
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from sigrun.config.server import TlsOptions
 from sigrun.errors import SigrunError
 from sigrun.wire.transport import addresses
-from sigrun.wire.transport.addresses import Address
-from sigrun.wire.transport.connection import Connection, MakeCore, Service, Spoken
+from sigrun.wire.transport.addresses import Address, Unix
+from sigrun.wire.transport.connection import Connection
 from sigrun.wire.transport.exchange import Application
 from sigrun.wire.transport.http1.core import Http1
 from sigrun.wire.transport.http2.core import Http2
 from sigrun.wire.transport.limits import Limits
+from sigrun.wire.transport.service import MakeCore, Service, Spoken
 from sigrun.wire.transport.tls import tls_context
 from sigrun.wire.transport.turns import Turns
 
@@ -36,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 CORES: Mapping[Spoken, MakeCore] = {Spoken.HTTP2: Http2, Spoken.HTTP1: Http1}
 
-_ACCEPTS_AT_ONCE = 64
+_ACCEPTS_AT_ONCE = 32
 _TOLD_AT_ONCE = 200
 _NOTICE_INTERVAL_S = 10.0  # between two lines in the log about the same trouble
 _CUT_S = 0.8  # for those who are cut off to hear of it
@@ -118,7 +119,8 @@ class Listener:
                 listening = await asyncio.to_thread(addresses.listen, address, backlog)
                 self._sockets.append(listening)
         except BaseException as error:
-            await _remove(self._close_sockets())
+            await self._remove_paths()
+            self._close_sockets()
             self._turns.remove_door(self._service.door)
             if isinstance(error, SigrunError):
                 raise type(error)(f"{self._service.door.name} {error}") from None
@@ -135,13 +137,12 @@ class Listener:
         if self._tick is None or self._is_stopping:
             return
         self._is_stopping = True
+        await self._remove_paths()
         for listening in self._sockets:
-            while self._accept_some(listening):  # noqa: ASYNC110  # they have connected before
+            while self._accept_some(listening):  # noqa: ASYNC110  # who has connected before
                 await asyncio.sleep(0)
-        paths = self._close_sockets()
-        for connection in tuple(self._connections):
-            connection.drain(self._turns.clock())
-        await _remove(paths)
+        self._close_sockets()
+        self._tell(Connection.drain, self._connections)
         if not await self._are_all_gone(grace_s):
             await self._cut_all()
         self._tick.cancel()
@@ -231,26 +232,38 @@ class Listener:
 
     def _tell_time(self, connections: list[Connection]) -> None:
         """Tell some of them the time, and then, after a look at the sockets, the others."""
-        now = self._turns.clock()
-        for connection in connections[-_TOLD_AT_ONCE:]:
-            connection.on_time(now)
+        self._tell(Connection.on_time, connections[-_TOLD_AT_ONCE:])
         del connections[-_TOLD_AT_ONCE:]
         if connections:
             self._loop.call_soon(self._tell_time, connections)
 
-    def _close_sockets(self) -> Sequence[Address]:
-        """Listen no more; return the addresses that were bound."""
-        bound = self._where[: len(self._sockets)]
+    def _tell(
+        self, what: Callable[[Connection, float], None], connections: Iterable[Connection]
+    ) -> None:
+        """Have connections do something at this time, each whatever becomes of the others."""
+        now = self._turns.clock()
+        for connection in tuple(connections):
+            try:
+                what(connection, now)
+            except Exception:
+                logger.exception("%s: the connection has failed", connection.peer)
+                connection.abort()
+
+    async def _remove_paths(self) -> None:
+        """Remove our paths while they are ours: once a socket is closed, another may take it."""
+        for address in self._where[: len(self._sockets)]:
+            if isinstance(address, Unix):
+                await asyncio.to_thread(addresses.remove, address)
+
+    def _close_sockets(self) -> None:
         for listening in self._sockets:
             self._loop.remove_reader(listening)
             listening.close()
         self._sockets.clear()
-        return bound
 
     async def _cut_all(self) -> None:
         """End every connection, whatever the other side does."""
-        for connection in tuple(self._connections):
-            connection.cut(self._turns.clock())
+        self._tell(Connection.cut, self._connections)
         if await self._are_all_gone(_CUT_S):
             return
         for task in tuple(self._beginning):
@@ -266,11 +279,6 @@ class Listener:
                 async with asyncio.timeout(limit_s):
                     await self._all_gone.wait()
         return not self._connections
-
-
-async def _remove(bound: Sequence[Address]) -> None:
-    for address in bound:
-        await asyncio.to_thread(addresses.remove, address)
 
 
 def _first_port(sockets: Sequence[socket.socket]) -> int | None:

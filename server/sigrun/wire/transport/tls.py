@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sigrun.config.server import TlsOptions
 from sigrun.errors import InvalidArgument
-from sigrun.wire.transport.connection import Spoken
+from sigrun.wire.transport.service import Spoken
 
 
 def tls_context(tls: TlsOptions, spoken: Iterable[Spoken]) -> ssl.SSLContext:

@@ -70,6 +70,7 @@ TEXTS = [
     b'{"instances": [1,                                     ]}',
     b'{"instances": [' + b"7" * 700 + b', "a"]}',
     b'{"instances": ["a", "b", "c", "d", ' + b"[" * 90 + b"]" * 90 + b"]}",
+    b'\xef\xbb\xbf{"instances": ["a", "b", "c", "d", "e", "f", "g", "h"]}',
     b'["a", "b", "c", "d", "e", "f", "g", "h"]',
     b'"a text and nothing else, that is long"',
     b'{"inputs": ["a", "b", "c"], "instances": ["d", "e", "f"]}',

@@ -1,4 +1,4 @@
-"""The short cut from bytes to a Predict call: it must always come to what the long way does."""
+"""The fast path from bytes to a Predict call comes to what the general path comes to."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def integers_either_way(request: pytest.FixtureRequest, monkeypatch: pytest.Monk
 @pytest.fixture
 def short_cut_only(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
-        raise AssertionError("the long way was taken")
+        raise AssertionError("the general path was taken")
 
     monkeypatch.setattr(predict_reader, "parse", refuse)
 
@@ -107,7 +107,7 @@ def described(array: Array) -> Any:
     return array.dtype, array.shape, elements.tobytes()
 
 
-def the_quick_way(body: bytes) -> PredictCall:
+def on_the_fast_path(body: bytes) -> PredictCall:
     call = predict_reader.fast_predict_call(body, CONTEXT)
     return call or the_short_way(body)
 
@@ -115,7 +115,7 @@ def the_quick_way(body: bytes) -> PredictCall:
 def assert_agree(body: bytes) -> None:
     expected = outcome(the_long_way, body)
     assert outcome(the_short_way, body) == expected, body.hex()
-    assert outcome(the_quick_way, body) == expected, body.hex()
+    assert outcome(on_the_fast_path, body) == expected, body.hex()
 
 
 def field(number: int, payload: bytes, *, wire_type: int = 2) -> bytes:
@@ -214,7 +214,7 @@ class TestTheShortCut:
         with pytest.raises(InvalidArgument, match="tensor parsing error: x"):
             bind(call, X)
 
-    def test_large_tensors_are_quick_to_read_if_they_are_read_in_place(self) -> None:
+    def test_large_tensors_are_on_the_fast_path_if_they_are_read_in_place(self) -> None:
         body = request_of(
             {"x": np.zeros(100_000, np.float32), "y": sample(DType.INT64)}
         ).SerializeToString()
@@ -229,7 +229,7 @@ class TestTheShortCut:
         [np.full(50_000, 300), np.array([b"s" * 50] * 2_000, object)],
         ids=["integers", "strings"],
     )
-    def test_large_tensors_that_must_be_decoded_are_not_quick_to_read(self, array: Array) -> None:
+    def test_large_tensors_that_must_be_decoded_are_not(self, array: Array) -> None:
         body = request_of({"x": array}).SerializeToString()
 
         assert predict_reader.fast_predict_call(body, CONTEXT) is None
@@ -564,12 +564,12 @@ def assert_answers_agree(body: bytes) -> None:
     def long(body: bytes) -> PredictResult:
         return client_codec.predict_result(parse_answer(PredictResponse, body))
 
-    def quick(body: bytes) -> PredictResult:
+    def fast(body: bytes) -> PredictResult:
         return predict_reader.fast_predict_result(body) or predict_reader.predict_result(body)
 
     expected = answered(long, body)
     assert answered(predict_reader.predict_result, body) == expected, body.hex()
-    assert answered(quick, body) == expected, body.hex()
+    assert answered(fast, body) == expected, body.hex()
 
 
 @pytest.mark.parametrize("as_content", [False, True], ids=["typed", "as content"])
@@ -593,7 +593,7 @@ def test_an_answer_is_read_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
     assert result.outputs["y"].tolist() == [0, 1, 2]
 
 
-def test_a_long_answer_that_protobuf_must_read_is_not_quick() -> None:
+def test_a_long_answer_that_protobuf_must_read_is_not_on_the_fast_path() -> None:
     body = answer_of({"y": np.full(100_000, 300, np.int64)})
 
     assert predict_reader.fast_predict_result(body) is None

@@ -116,8 +116,9 @@ class Answers:
         return True
 
     def send_continue(self, stream: Stream) -> None:
-        """Send 100 Continue."""
-        self._outbox.send_block(stream.id, self._block(stream, 100, ()), 0)
+        """Send 100 Continue, unless the answer itself has begun."""
+        if stream.answer is Answer.NONE:
+            self._outbox.send_block(stream.id, self._block(stream, 100, ()), 0)
 
     def _block(self, stream: Stream, status: int, headers: Fields) -> bytes:
         if stream.answer is not Answer.NONE:

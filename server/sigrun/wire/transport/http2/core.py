@@ -273,8 +273,9 @@ class Http2:
 
     def _check_lifetime(self, now: float) -> None:
         lifetime, streams = self._lifetime, self._streams
-        used_at = now if streams else streams.used_at
-        match lifetime.next_step(now, used_at=used_at, was_used=streams.newest > 0):
+        if streams:
+            streams.used_at = now
+        match lifetime.next_step(now, used_at=streams.used_at, was_used=streams.newest > 0):
             case Step.PING:
                 self._outbox.send(frames.ping(_ALIVE_PING))
             case Step.DRAIN:

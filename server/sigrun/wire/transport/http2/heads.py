@@ -35,7 +35,6 @@ _OF_A_CONNECTION = frozenset(
 )
 _SINGLE = frozenset((b"host", b"content-length"))
 
-
 _Key = TypeVar("_Key", bytes, tuple[Field, ...])
 
 
@@ -87,7 +86,7 @@ class Heads:
         if len(fields) > self._limits.max_headers:
             raise HeadTooLarge("The request has too many headers", _outline(fields))
         known = self._known(fields)
-        if is_repeatable and len(block) <= _MAX_KNOWN_BYTES:
+        if is_repeatable and known.size <= _MAX_KNOWN_BYTES:
             _remember(self._by_block, block, known)
         return known
 

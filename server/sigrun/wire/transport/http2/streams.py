@@ -52,7 +52,7 @@ class Streams:
         self._resets: dict[int, bool] = {}  # streams that ended early, and whether it was our doing
         self.newest = 0
         self.takes_new = True
-        self.now = self.used_at = now  # `used_at`: when the newest began
+        self.now = self.used_at = now  # `used_at`: when there last was one
         # As in `Stream`, for all streams together.
         self._received = self._consumed = self._returned = 0
         # A peer that has not read our settings yet goes by HTTP/2's default.

@@ -582,6 +582,17 @@ def test_a_client_may_be_told_to_continue() -> None:
     assert decoded([go_on]) == [[(b":status", b"100")]]
 
 
+def test_a_client_that_gets_its_answer_is_not_told_to_continue() -> None:
+    peer = Peer()
+    peer.send(open_request(1))
+    peer.core.start(1, 200, ())
+    peer.received()
+
+    peer.core.send_continue(1)
+
+    assert peer.received() == []
+
+
 def test_what_is_said_about_a_stream_that_is_gone_is_ignored() -> None:
     peer = Peer()
     peer.send(headers(1), rst(1))

@@ -245,6 +245,17 @@ def test_a_busy_connection_is_not_idle() -> None:
         assert peer.wait(100, tick_s=1.0) == []
 
 
+def test_a_connection_is_not_idle_from_the_begin_of_a_long_request_on() -> None:
+    peer = Peer(LIMITS)
+    events = peer.send(headers(1))
+    peer.wait(1000, tick_s=1.0)
+    peer.answer_all(events)
+    peer.received()
+
+    assert peer.wait(290, tick_s=1.0) == []
+    assert peer.received() == []
+
+
 def test_an_old_connection_is_drained_and_ended_after_its_grace() -> None:
     limits = Limits(
         max_connection_age_s=100.0,
