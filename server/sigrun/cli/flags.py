@@ -139,7 +139,7 @@ FLAGS: tuple[Flag, ...] = (
     Flag(
         "load_timeout_seconds",
         600.0,
-        "time for a load, and for models to become available at start and on reload",
+        "time for models to become available at start and on reload",
     ),
     Flag(
         "version_settle_seconds",

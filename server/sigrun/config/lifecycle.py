@@ -20,7 +20,7 @@ class LifecycleOptions:
     """Settings of source and manager; durations in seconds.
 
     `poll_wait_s` of 0 or less: base paths are looked at only at start and on reload, until
-    what is there can be loaded. `settle_timeout_s` bounds every load and every wait for
+    what is there can be loaded. `settle_timeout_s` bounds every wait for
     models: at start also the wait for a base path or a first version to appear. A version
     whose files are young is taken when they have stayed the same for `quiet_s`.
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-import time
 from collections.abc import Mapping, Sequence
 
 from sigrun.config.models import ModelSet
-from sigrun.errors import DeadlineExceeded, NotFound, SigrunError
+from sigrun.errors import NotFound, SigrunError
 from sigrun.inference.calls import StatusCall
 from sigrun.inference.context import CallContext
 from sigrun.servables.models import ServedModels
@@ -59,23 +58,9 @@ class ModelManagement:
         return self._readiness.blockers()
 
     async def reload(self, wanted: ModelSet, deadline: float | None = None) -> None:
-        """Serve `wanted` instead of the current set; see `ServedModels.reload`.
-
-        It is taken back when the caller is cancelled or the `deadline` (`time.monotonic`
-        seconds) passes: then nobody would learn what came of it.
-        """
+        """Serve `wanted` instead of the current set; see `ServedModels.reload`."""
         try:
-            left_s = None if deadline is None else deadline - time.monotonic()
-            async with asyncio.timeout(left_s) as limit:
-                await self._models.reload(wanted)
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            logger.warning("a reload was taken back, as its deadline has passed")
-            raise DeadlineExceeded(
-                "The deadline passed before the new models were available; the ones before "
-                "are served. Give the call more time"
-            ) from None
+            await self._models.reload(wanted, deadline=deadline)
         except asyncio.CancelledError:
             logger.warning("a reload was taken back, as its caller has left")
             raise

@@ -17,7 +17,6 @@ from sigrun.config.lifecycle import LifecycleOptions
 from sigrun.errors import (
     Cancelled,
     Code,
-    DeadlineExceeded,
     Internal,
     ServableNotFound,
     SigrunError,
@@ -47,10 +46,6 @@ _LAST_STEPS_S = 0.5  # for tasks that are cancelled at the end to let go
 
 
 _ON_ITS_WAY = frozenset({Phase.NEW, Phase.LOADING, Phase.UNLOADING})
-
-
-class _TooSlowError(DeadlineExceeded):
-    """A load took so long that it was given up; another try would only add to it."""
 
 
 class _Harness:
@@ -305,9 +300,7 @@ class AspiredVersionsManager:
     async def _load_with_retries(self, harness: _Harness, loader: Loader) -> Servable:
         for attempt in range(self._options.max_num_load_retries + 1):
             try:
-                return await self._load_in_time(loader)
-            except _TooSlowError:
-                raise
+                return await loader.load()
             except SigrunError as error:
                 is_last = attempt == self._options.max_num_load_retries
                 if is_last or error.code not in _WORTH_A_RETRY:
@@ -318,16 +311,6 @@ class AspiredVersionsManager:
                 raise Internal(f"{type(error).__name__}: {error}") from error
             await self._pause_unless_unwanted(harness)
         raise AssertionError("the last attempt returns or raises")
-
-    async def _load_in_time(self, loader: Loader) -> Servable:
-        limit_s = self._options.settle_timeout_s
-        try:
-            async with asyncio.timeout(limit_s) as limit:
-                return await loader.load()
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            raise _TooSlowError(f"Loading has not ended after {limit_s:g} s") from None
 
     async def _pause_unless_unwanted(self, harness: _Harness) -> None:
         with contextlib.suppress(TimeoutError):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Collection
 
 from sigrun.config.lifecycle import LifecycleOptions
@@ -121,15 +122,18 @@ class ServedModels:
         )
         self._take_over(wanted)
 
-    async def reload(self, wanted: ModelSet, *, takes_over: bool = True) -> None:
+    async def reload(
+        self, wanted: ModelSet, *, takes_over: bool = True, deadline: float | None = None
+    ) -> None:
         """Put `wanted` in the place of the current set.
 
         A reload that is under way ends, unless `takes_over` is False: then it is waited for.
-        Cancelling takes back what has been done.
+        What has been done is taken back when the caller is cancelled, or at the `deadline`
+        (`time.monotonic` seconds): nobody would learn what came of it.
 
         Raises `Unknown` if a newly named model fails to load, `InvalidArgument` or
         `NotFound` if a base path is missing or has no versions, `FailedPrecondition` for a
-        label that may not be assigned, `DeadlineExceeded` if loading takes too long,
+        label that may not be assigned, `DeadlineExceeded` if it takes too long,
         `Aborted` if a newer reload has come, `Unavailable` if the server stops. After an
         error the old set and its labels are in force.
         """
@@ -140,13 +144,20 @@ class ServedModels:
         trial = asyncio.create_task(self._replace(wanted), name="reload")
         self._trials.add(trial)
         trial.add_done_callback(self._trials.discard)
+        left_s = None if deadline is None else max(deadline - time.monotonic(), 0.0)
         try:
-            await asyncio.wait([trial])
-        except asyncio.CancelledError:
-            trial.cancel()
-            await asyncio.wait([trial])
-            raise
+            await asyncio.wait([trial], timeout=left_s)
+        finally:
+            is_late = not trial.done()
+            if is_late:
+                trial.cancel()
+                await asyncio.wait([trial])
         if trial.cancelled():
+            if is_late:
+                raise DeadlineExceeded(
+                    "The deadline passed before the new models were available; the ones before "
+                    "are served. Give the call more time"
+                )
             if self._is_closed:
                 raise Unavailable("The reload was given up, as the server is stopping")
             raise Aborted("The reload was given up, as a newer one has come")

@@ -251,7 +251,7 @@ async def test_a_reload_ends_at_its_deadline(
         await management.reload(models(life.model("iris")), time.monotonic() + 0.05)
 
     assert life.models.current == started
-    assert "a reload was taken back, as its deadline has passed" in caplog.text
+    assert "a reload was refused: DEADLINE_EXCEEDED: The deadline passed before" in caplog.text
 
 
 async def test_closing_gives_up_a_reload_that_is_under_way(

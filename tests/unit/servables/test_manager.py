@@ -613,28 +613,6 @@ async def test_closing_leaves_what_does_not_end_in_time(caplog: pytest.LogCaptur
     assert "these did not end in time and are left: unload mnist:1" in caplog.text
 
 
-async def test_a_load_that_takes_too_long_is_given_up_and_not_tried_again() -> None:
-    rig, held = Rig(options=LifecycleOptions(settle_timeout_s=60)), loader(1, is_held=True)
-    rig.manager.set_aspired_versions("mnist", [held])
-
-    await rig.states.until("mnist:1 LOADING")
-    await let_others_run()
-    advance_clock(60)
-    await rig.states.until("mnist:1 END")
-
-    assert isinstance(rig.error(1), DeadlineExceeded)
-    assert str(rig.error(1)) == "Loading has not ended after 60 s"
-    assert held.loads == 1
-
-
-async def test_a_time_limit_that_the_loader_itself_ran_into_is_another_matter() -> None:
-    rig, timed_out = Rig(), loader(1, errors=[TimeoutError("the file system")])
-
-    await rig.serve(timed_out)
-
-    assert isinstance(rig.error(1), Internal)
-
-
 # Versions whose files have changed
 
 
