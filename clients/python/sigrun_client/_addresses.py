@@ -49,6 +49,7 @@ def _with_port(target: str) -> str:
         )
     if _is_bare_ipv6(target):
         target = f"[{target}]"
+    target = target.removesuffix(":")
     has_port = ":" in target.rpartition("]")[2]
     return target if has_port else f"{target}:{DEFAULT_PORT}"
 

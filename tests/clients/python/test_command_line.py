@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import signal
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -340,6 +341,27 @@ def test_ctrl_c_prints_what_a_bench_has_measured(
     out = capsys.readouterr().out
     assert "interrupted after 2.0 s" in out
     assert "requests per second" in out
+
+
+@pytest.mark.asyncio
+async def test_a_signal_ends_a_bench_with_what_it_has(rig: Rig) -> None:
+    await rig.start()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "sigrun_client", "bench", NAME, "[1, 2]", "--json"),
+        *("--duration", "60", "--server", f"{HOST}:{rig.server.grpc.port}"),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    while len(rig.servable().runs) < 100:  # noqa: ASYNC110  # the other process is at it by then
+        await asyncio.sleep(0.01)
+
+    process.send_signal(signal.SIGINT)
+    out, _ = await process.communicate()
+
+    assert process.returncode == 130
+    measured = json.loads(out)
+    assert measured["interrupted"]
+    assert measured["requests"] > 10
+    assert measured["seconds"] < 60
 
 
 @pytest.mark.asyncio

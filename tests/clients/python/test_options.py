@@ -93,6 +93,7 @@ def test_a_token_is_not_shown() -> None:
         ("dns:///models:8500", ("dns:///models:8500",)),
         ("unix:/tmp/grpc.sock", ("unix:/tmp/grpc.sock",)),
         ("localhost", ("localhost:8500",)),
+        ("localhost:", ("localhost:8500",)),
         ("10.0.0.1, models", ("10.0.0.1:8500", "models:8500")),
         ("[::1]", ("[::1]:8500",)),
         ("::1", ("[::1]:8500",)),

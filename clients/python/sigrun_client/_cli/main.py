@@ -143,9 +143,9 @@ def _reload(client: Client, arguments: argparse.Namespace) -> None:
         client.reload(_read(arguments.config).decode())
     except DeadlineExceeded:
         raise DeadlineExceeded(
-            f"no answer within {arguments.timeout:g} s. The server may still load the new models "
-            "and then serve them, or stay with the old ones: `sigrun-client status MODEL` tells; "
-            "`--timeout` gives a reload more time"
+            f"no answer within {arguments.timeout:g} s. sigrun then stays with the models it had; "
+            "TensorFlow Serving may still load the new ones and serve them. "
+            "`sigrun-client status MODEL` tells; `--timeout` gives a reload more time"
         ) from None
     if arguments.json:
         output.print_json({"reloaded": True})
