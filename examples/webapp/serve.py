@@ -1,7 +1,7 @@
 """Serve the web app's page, on a port of its own.
 
 In: the model server's REST port. Out: the files in `page/`, the JavaScript client that `make js`
-builds, the modules that it needs, the photo of the panda, and `settings.js` with that port.
+builds in one file, the photo of the panda, and `settings.js` with that port.
 Prints the page's address, once more when the model server is ready; ends when its parent process is
 gone.
 """
@@ -22,7 +22,7 @@ from examples.readiness import option_parser, print_when_ready
 
 PAGE = Path(__file__).resolve().parent / "page"
 JS_CLIENT = PAGE.parents[2] / "clients" / "js"
-FOLDERS = {"sigrun-client": JS_CLIENT / "dist", "node_modules": JS_CLIENT / "node_modules"}
+FOLDERS = {"sigrun-client": JS_CLIENT / "dist"}
 SETTINGS = "/settings.js"
 
 
@@ -67,7 +67,7 @@ class PageServer(ThreadingHTTPServer):
 class PageHandler(SimpleHTTPRequestHandler):
     """One request for a file."""
 
-    protocol_version = "HTTP/1.1"  # the client is some hundred modules: one connection for many
+    protocol_version = "HTTP/1.1"  # one connection for many files
     extensions_map = {".js": "text/javascript", ".svg": "image/svg+xml", ".css": "text/css"}
     server: PageServer
 

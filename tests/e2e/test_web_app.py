@@ -92,6 +92,14 @@ def test_a_photo_is_answered_with_five_classes(page: Page) -> None:
     assert " ms" in page.text("#fact-time")
 
 
+def test_the_page_is_a_handful_of_files(page: Page) -> None:
+    page.wait_for_text("#labels", "")
+    loaded = page.call("evaluate", "performance.getEntriesByType('resource').map(e => e.name)")
+
+    assert len(loaded) < 15, loaded
+    assert sum("sigrun-client" in name for name in loaded) == 1
+
+
 def test_another_label_and_another_model_are_asked_at_once(page: Page) -> None:
     choose(page, PHOTO)
     page.wait_for_text("#facts", "1, production")

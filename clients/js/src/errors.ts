@@ -69,6 +69,25 @@ export function unreadable(alias: string, reason: unknown): SigrunError {
   return new SigrunError("DATA_LOSS", message, { cause: reason });
 }
 
+/**
+ * Return the error of a server that `fetch` could not reach, at `url` where that is known.
+ *
+ * `fetch` itself says no more than "fetch failed"; what Node knows beyond that is in its cause.
+ */
+export function unreachable(url: string | undefined, error: unknown): SigrunError {
+  const why = error instanceof Error && error.cause !== undefined ? reasonOf(error.cause) : "";
+  const text = why ? `${textOf(error)} (${why})` : textOf(error);
+  const server = url === undefined ? "The server" : `The server at ${url}`;
+  return new SigrunError("UNAVAILABLE", `${server} cannot be reached: ${text}`, { cause: error });
+}
+
+/** Return the text of a cause; several attempts, one for each address, have one each. */
+function reasonOf(cause: unknown): string {
+  return cause instanceof AggregateError && !cause.message
+    ? cause.errors.map(textOf).join("; ")
+    : textOf(cause);
+}
+
 /** Return the text of whatever was thrown. */
 export function textOf(reason: unknown): string {
   return reason instanceof Error ? reason.message : String(reason);

@@ -1,10 +1,7 @@
-// Examples, the input of classify and regress: features by name -> tensorflow.Example.
+// The features of examples, which are the input of classify and regress: each as a list of
+// one kind, whatever it was given as.
 
-import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { invalidArgument } from "./errors.js";
-import type { ExampleSchema } from "./gen/tensorflow/core/example/example_pb.js";
-import { type Feature, FeatureSchema } from "./gen/tensorflow/core/example/feature_pb.js";
-import { type Input, InputSchema } from "./gen/tensorflow_serving/apis/input_pb.js";
 
 type Single = string | Uint8Array | number | bigint;
 
@@ -59,46 +56,4 @@ export function featureList(name: string, value: FeatureValue): FeatureList {
   throw invalidArgument(
     `The values of feature ${name} must be all strings or bytes, all numbers, or all bigints`,
   );
-}
-
-/** Return the input message of `examples` and what they share. */
-export function inputMessage(
-  examples: readonly FeatureMap[],
-  context: FeatureMap | undefined,
-): Input {
-  const list = examples.map(example);
-  return create(InputSchema, {
-    kind:
-      context === undefined
-        ? { case: "exampleList", value: { examples: list } }
-        : {
-            case: "exampleListWithContext",
-            value: { examples: list, context: example(context) },
-          },
-  });
-}
-
-function example(features: FeatureMap): MessageInitShape<typeof ExampleSchema> {
-  const entries = Object.entries(features).map(([name, value]) => [
-    name,
-    featureMessage(featureList(name, value)),
-  ]);
-  return { features: { feature: Object.fromEntries(entries) } };
-}
-
-function featureMessage(list: FeatureList): Feature {
-  switch (list.kind) {
-    case "bytes":
-      return create(FeatureSchema, {
-        kind: { case: "bytesList", value: { value: [...list.values] } },
-      });
-    case "floats":
-      return create(FeatureSchema, {
-        kind: { case: "floatList", value: { value: [...list.values] } },
-      });
-    case "integers":
-      return create(FeatureSchema, {
-        kind: { case: "int64List", value: { value: [...list.values] } },
-      });
-  }
 }

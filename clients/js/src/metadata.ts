@@ -1,9 +1,5 @@
 // What a model says of itself: its signatures, readable.
 
-import { DataType } from "./gen/tensorflow/core/framework/types_pb.js";
-import type { SignatureDef, TensorInfo } from "./gen/tensorflow/core/protobuf/meta_graph_pb.js";
-import type { SignatureDefMap } from "./gen/tensorflow_serving/apis/get_model_metadata_pb.js";
-import { dtypeOf } from "./tensor_proto.js";
 import type { DType } from "./tensors.js";
 
 /** What a signature takes or gives under a name. */
@@ -47,36 +43,32 @@ function formatShape(shape: TensorSpec["shape"]): string {
   return shape.length === 0 ? "" : `[${shape.map((size) => size ?? "?").join(", ")}]`;
 }
 
+/** A signature as the protocol has it, its tensors in one form or another. */
+export interface SignatureDefinition<Info> {
+  readonly methodName: string;
+  readonly inputs: Readonly<Record<string, Info>>;
+  readonly outputs: Readonly<Record<string, Info>>;
+}
+
 /** Return the signatures of a model, without those that only TensorFlow itself calls. */
-export function signaturesOf(map: SignatureDefMap): Record<string, Signature> {
-  const entries = Object.entries(map.signatureDef)
-    .filter(([name]) => !name.startsWith("__saved_model"))
+export function signaturesFrom<Info>(
+  definitions: Readonly<Record<string, SignatureDefinition<Info>>>,
+  specOf: (info: Info) => TensorSpec,
+): Record<string, Signature> {
+  const own = Object.entries(definitions).filter(([name]) => !name.startsWith("__saved_model"));
+  return mapSorted(Object.fromEntries(own), ({ methodName, inputs, outputs }) => ({
+    method: methodName.replace(/^tensorflow\/serving\//, ""),
+    inputs: mapSorted(inputs, specOf),
+    outputs: mapSorted(outputs, specOf),
+  }));
+}
+
+function mapSorted<From, To>(
+  values: Readonly<Record<string, From>>,
+  change: (value: From) => To,
+): Record<string, To> {
+  const entries = Object.entries(values)
     .sort(([one], [other]) => (one < other ? -1 : 1))
-    .map(([name, definition]) => [name, signatureOf(definition)]);
+    .map(([name, value]) => [name, change(value)]);
   return Object.fromEntries(entries);
-}
-
-function signatureOf(definition: SignatureDef): Signature {
-  return {
-    method: definition.methodName.replace(/^tensorflow\/serving\//, ""),
-    inputs: specsOf(definition.inputs),
-    outputs: specsOf(definition.outputs),
-  };
-}
-
-function specsOf(infos: Readonly<Record<string, TensorInfo>>): Record<string, TensorSpec> {
-  const entries = Object.entries(infos)
-    .sort(([one], [other]) => (one < other ? -1 : 1))
-    .map(([alias, info]) => [alias, specOf(info)]);
-  return Object.fromEntries(entries);
-}
-
-function specOf({ dtype, tensorShape }: TensorInfo): TensorSpec {
-  const isRankKnown = tensorShape !== undefined && !tensorShape.unknownRank;
-  return {
-    dtype: dtypeOf(dtype) ?? `DT_${(DataType[dtype] ?? String(dtype)).replace(/^DT_/, "")}`,
-    shape: isRankKnown
-      ? tensorShape.dim.map(({ size }) => (size < 0n ? null : Number(size)))
-      : null,
-  };
 }

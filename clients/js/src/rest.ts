@@ -3,10 +3,9 @@
 // JSON has no element types and leaves out the name of an output that is alone, so the model's
 // signatures are asked for, and kept as long as they fit.
 
-import { fromJson, type JsonValue } from "@bufbuild/protobuf";
-import { ERROR_CODES, type ErrorCode, SigrunError, textOf, unreadable } from "./errors.js";
-import { SignatureDefMapSchema } from "./gen/tensorflow_serving/apis/get_model_metadata_pb.js";
-import { type ModelMetadata, type Signature, signaturesOf, type TensorSpec } from "./metadata.js";
+import { ERROR_CODES, type ErrorCode, SigrunError, unreachable, unreadable } from "./errors.js";
+import type { ModelMetadata, Signature, TensorSpec } from "./metadata.js";
+import { type SignatureDefMapJson, signaturesOfJson } from "./metadata_json.js";
 import {
   type Json,
   readJson,
@@ -81,7 +80,7 @@ export function restTransport({ baseUrl, fetch }: RestOptions): Transport {
       });
       return readReply(response, await response.text());
     } catch (error) {
-      throw fromFetch(error, signal, timeout);
+      throw fromFetch(error, base + path, signal, timeout);
     }
   }
 
@@ -244,18 +243,15 @@ function codeOf(name: Json | undefined, status: number): ErrorCode {
 function readMetadata(target: ModelTarget, document: Reply["document"]): ModelMetadata {
   const { model_spec: spec, metadata } = document as {
     readonly model_spec?: { readonly name?: string; readonly version?: string };
-    readonly metadata?: { readonly signature_def?: JsonValue };
+    readonly metadata?: { readonly signature_def?: SignatureDefMapJson };
   };
   if (metadata?.signature_def === undefined) {
     throw new SigrunError("DATA_LOSS", `The metadata of ${target.model} has no signatures`);
   }
-  const map = fromJson(SignatureDefMapSchema, metadata.signature_def, {
-    ignoreUnknownFields: true,
-  });
   return {
     model: spec?.name ?? target.model,
     version: spec?.version === undefined ? undefined : BigInt(spec.version),
-    signatures: signaturesOf(map),
+    signatures: signaturesOfJson(metadata.signature_def),
   };
 }
 
@@ -297,6 +293,7 @@ function readOutput(alias: string, value: Json, dtype: DType): Tensor {
 
 function fromFetch(
   error: unknown,
+  url: string,
   signal: AbortSignal | undefined,
   timeout: AbortSignal | undefined,
 ): SigrunError {
@@ -309,7 +306,5 @@ function fromFetch(
   if (timeout?.aborted) {
     return new SigrunError("DEADLINE_EXCEEDED", "The time of the call is over", { cause: error });
   }
-  return new SigrunError("UNAVAILABLE", `The server cannot be reached: ${textOf(error)}`, {
-    cause: error,
-  });
+  return unreachable(url, error);
 }

@@ -1,7 +1,7 @@
 // Tensors and features <-> TensorFlow Serving's JSON, which knows NaN and Infinity, and
 // integers of 64 bits.
 
-import { base64Decode, base64Encode } from "@bufbuild/protobuf/wire";
+import { base64Decode, base64Encode } from "./base64.js";
 import { SigrunError } from "./errors.js";
 import { type FeatureMap, featureList } from "./features.js";
 import { fromBfloat16, fromFloat16 } from "./floats.js";

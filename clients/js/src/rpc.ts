@@ -8,8 +8,8 @@ import {
 } from "@bufbuild/protobuf";
 import { anyUnpack, Int64ValueSchema } from "@bufbuild/protobuf/wkt";
 import { ConnectError, type Transport as ConnectTransport } from "@connectrpc/connect";
-import { ERROR_CODES, type ErrorCode, SigrunError } from "./errors.js";
-import { inputMessage } from "./features.js";
+import { ERROR_CODES, type ErrorCode, SigrunError, unreachable } from "./errors.js";
+import { inputMessage } from "./features_proto.js";
 import { ClassificationRequestSchema } from "./gen/tensorflow_serving/apis/classification_pb.js";
 import {
   GetModelMetadataRequestSchema,
@@ -23,7 +23,7 @@ import { type ModelSpec, ModelSpecSchema } from "./gen/tensorflow_serving/apis/m
 import { ModelService } from "./gen/tensorflow_serving/apis/model_service_pb.js";
 import { PredictionService } from "./gen/tensorflow_serving/apis/prediction_service_pb.js";
 import { RegressionRequestSchema } from "./gen/tensorflow_serving/apis/regression_pb.js";
-import { signaturesOf } from "./metadata.js";
+import { signaturesOf } from "./metadata_proto.js";
 import { PREDICT, readReply, writeRequest } from "./predict_proto.js";
 import type { AnsweredBy, CallOptions, ModelTarget, Transport, VersionState } from "./transport.js";
 
@@ -33,8 +33,9 @@ const SIGNATURES = "signature_def";
  * Return a transport over one of Connect's, which must use the binary format.
  *
  * For what `connectTransport`, `grpcWebTransport` and `grpcTransport` have no option for.
+ * `baseUrl` is for errors, to name the server that is not reached.
  */
-export function rpcTransport(connect: ConnectTransport): Transport {
+export function rpcTransport(connect: ConnectTransport, baseUrl?: string): Transport {
   async function call<I extends DescMessage, O extends DescMessage>(
     method: DescMethodUnary<I, O>,
     request: MessageShape<I>,
@@ -45,7 +46,7 @@ export function rpcTransport(connect: ConnectTransport): Transport {
       const input = request as any;
       return (await connect.unary(method, signal, timeoutMs, headers, input)).message;
     } catch (error) {
-      throw fromConnect(error, signal);
+      throw fromConnect(error, signal, baseUrl);
     }
   }
 
@@ -125,15 +126,18 @@ function answeredBy(spec: ModelSpec | undefined, target: ModelTarget): AnsweredB
   };
 }
 
-function fromConnect(reason: unknown, signal: AbortSignal | undefined): SigrunError {
+function fromConnect(
+  reason: unknown,
+  signal: AbortSignal | undefined,
+  baseUrl: string | undefined,
+): SigrunError {
   const error = ConnectError.from(reason);
   if (signal?.aborted) {
     return new SigrunError("CANCELLED", "The call was aborted", { cause: signal.reason });
   }
   // What `fetch` rejects with when nobody answers, or the browser does not let the page see it.
   if (error.cause instanceof TypeError) {
-    const message = `The server cannot be reached: ${error.rawMessage}`;
-    return new SigrunError("UNAVAILABLE", message, { cause: error });
+    return unreachable(baseUrl, error.cause);
   }
   return new SigrunError(codeOf(error.code), error.rawMessage, { cause: error });
 }

@@ -17,10 +17,16 @@ export type GrpcWebOptions = Omit<GrpcWebTransportOptions, "useBinaryFormat">;
 
 /** Return a transport that speaks Connect to a sigrun server's HTTP port. */
 export function connectTransport(options: ConnectOptions): Transport {
-  return rpcTransport(createConnectTransport({ ...options, useBinaryFormat: true }));
+  return rpcTransport(
+    createConnectTransport({ ...options, useBinaryFormat: true }),
+    options.baseUrl,
+  );
 }
 
 /** Return a transport that speaks gRPC-Web, to a sigrun server's HTTP port or to a proxy. */
 export function grpcWebTransport(options: GrpcWebOptions): Transport {
-  return rpcTransport(createGrpcWebTransport({ ...options, useBinaryFormat: true }));
+  return rpcTransport(
+    createGrpcWebTransport({ ...options, useBinaryFormat: true }),
+    options.baseUrl,
+  );
 }

@@ -5,9 +5,10 @@ import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import * as client from "sigrun-client";
 import * as node from "sigrun-client/node";
-import { PACKAGE } from "./servers.js";
+import { PACKAGE, REPOSITORY } from "./servers.js";
 
 const README = readFileSync(`${PACKAGE}/README.md`, "utf-8");
+const SPAM = readFileSync(`${REPOSITORY}/examples/spam/train.py`, "utf-8");
 
 /** Makes a function of the body of one: the examples await at their top level. */
 const AsyncFunction = (async () => {}).constructor as new (
@@ -18,7 +19,7 @@ const AsyncFunction = (async () => {}).constructor as new (
 const transport: client.Transport = {
   async predict({ target, inputs }) {
     const label = client.tensor(["spam"]);
-    const probability = client.tensor([0.9]);
+    const spam_probability = client.tensor([0.9]); // as examples/spam/train.py has it
     assert.ok(Object.keys(inputs).length > 0);
     if (target.model === "nothing") {
       throw new client.SigrunError("NOT_FOUND", "Servable not found for request: Latest(nothing)");
@@ -27,7 +28,7 @@ const transport: client.Transport = {
       model: target.model,
       version: 2n,
       signature: "serving_default",
-      outputs: { label, probability },
+      outputs: { label, spam_probability },
     };
   },
   async classify({ target }) {
@@ -61,6 +62,9 @@ test("the examples of the README run, and print what stands beside them", async 
   assert.equal(typeof node.grpcTransport, "function");
 
   for (const code of examples) {
+    for (const [, name] of code.matchAll(/outputs\.(\w+)/g)) {
+      assert.ok(SPAM.includes(`"${name}":`), `email_model has an output ${name}`);
+    }
     for (const [, names] of code.matchAll(/^import \{ (.*?) \} from "sigrun-client.*$/gm)) {
       for (const name of (names as string).split(", ")) {
         assert.ok(name in { ...client, ...node }, `${name} is exported`);
@@ -77,6 +81,7 @@ test("the examples of the README run, and print what stands beside them", async 
   assert.ok(README.includes(`// ${printed[1]}`), printed[1]);
   assert.deepEqual(printed.slice(2), [
     "1 AVAILABLE OK ",
+    '[{"version":"1","state":"AVAILABLE","code":"OK","error":""}]',
     "Servable not found for request: Latest(nothing)",
   ]);
 });

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import grpc
 
+from sigrun_client._addresses import DEFAULT_PORT
 from sigrun_client._errors import ServerError, server_error
 from sigrun_client._options import KeepAlive, Options, Retries, Tls
 from sigrun_client._version import USER_AGENT
@@ -21,6 +22,12 @@ _MAX_ATTEMPTS = 5  # gRPC's own limit
 # Where there is another address to turn to, one that does not answer is given up sooner than
 # after gRPC's 20 s.
 _CONNECT_TIMEOUT_MS = 5_000
+# Is in what gRPC says of a peer whose first bytes are `HTTP/1.`.
+_HTTP_1 = "http1.x server"
+_WRONG_PORT = (
+    "that port speaks HTTP/1.1: perhaps it is the server's REST port; "
+    f"gRPC has a port of its own, usually {DEFAULT_PORT}"
+)
 
 
 def channel_arguments(options: Options, *, is_one_of_many: bool) -> Sequence[tuple[str, str | int]]:
@@ -81,4 +88,7 @@ def credentials(tls: Tls) -> grpc.ChannelCredentials:
 def call_error(error: grpc.RpcError) -> ServerError:
     """Return our error for gRPC's; both kinds of channel raise one with code and details."""
     code: grpc.StatusCode = error.code()
-    return server_error(code.name, error.details() or "")
+    text = error.details() or ""
+    if _HTTP_1 in text:
+        text = f"{_WRONG_PORT} ({text})"
+    return server_error(code.name, text)

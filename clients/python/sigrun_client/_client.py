@@ -26,9 +26,10 @@ class Client:
         with Client("localhost:8500") as client:
             result = client.predict("email_model", {"text": ["Make money fast!"]})
 
-    `address` is `host:port`, or several with commas or as a list, which then take turns, past
-    those that are away. Connections are made when they are needed. Every call raises
-    `InvalidInput` for what cannot be sent and a `ServerError` for what the server answers,
+    `address` is `host:port`, the port being 8500 if it is left out, or several with commas or
+    as a list, which then take turns, past those that are away.
+    Connections are made when they are needed. Every call raises `InvalidInput` for what
+    cannot be sent and a `ServerError` for what the server answers,
     `Unavailable` if none is there and `DeadlineExceeded` after `timeout_s` seconds: None is
     the client's default, `math.inf` no limit.
 

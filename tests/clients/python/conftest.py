@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from sigrun.servables import models
+from sigrun.servables import file_source
 from tests.wire.rig import Rig
 
 
 @pytest.fixture(autouse=True)
 def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look again at once for versions that have just been put there."""
-    monkeypatch.setattr(models, "_LOOK_AGAIN_S", 0.01)
+    monkeypatch.setattr(file_source, "_QUICK_S", 0.01)
 
 
 @pytest_asyncio.fixture

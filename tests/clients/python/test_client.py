@@ -6,6 +6,7 @@ Every test here runs twice: with `AsyncClient`, and with `Client` in threads.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
@@ -260,7 +261,7 @@ async def test_errors_have_the_servers_text(rig: Rig, connect: Connect) -> None:
     await rig.start()
     ask = connect(rig)
 
-    with pytest.raises(NotFound, match=r"^Servable not found for request: Latest\(nothing\)$"):
+    with pytest.raises(NotFound, match=r"^Servable not found for request: Latest\(nothing\)"):
         await ask("predict", "nothing", {"x": np.zeros(1, np.float32)})
     with pytest.raises(FailedPrecondition, match=r"^Serving signature key") as failure:
         await ask("predict", NAME, {"x": "text"}, signature="nothing")
@@ -315,6 +316,22 @@ async def test_without_a_server_there_is_unavailable(connect: Connect) -> None:
 
     with pytest.raises(Unavailable):
         await connect(f"{HOST}:1", options)("predict", NAME, {"x": np.zeros(1, np.float32)})
+
+
+async def test_a_port_that_answers_in_http_1_is_said_to_be_the_wrong_one(connect: Connect) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n")
+        with contextlib.suppress(ConnectionError):
+            await reader.read()
+        writer.close()
+
+    web = await asyncio.start_server(answer, HOST, 0)
+    async with web:
+        port = web.sockets[0].getsockname()[1]
+        options = Options(retries=Retries(attempts=1))
+        with pytest.raises(Unavailable, match=r"speaks HTTP/1\.1.* gRPC.* 8500"):
+            await connect(f"{HOST}:{port}", options)("status", NAME)
 
 
 async def test_two_servers_share_the_calls(rig: Rig, other_rig: Rig, connect: Connect) -> None:

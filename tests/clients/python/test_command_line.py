@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import signal
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -14,10 +15,18 @@ import numpy as np
 import pytest
 
 from sigrun.config.models import ModelSet
-from sigrun_client import InvalidInput, Signature, TensorInfo, Unavailable
+from sigrun_client import (
+    DeadlineExceeded,
+    InvalidInput,
+    PredictResult,
+    Signature,
+    TensorInfo,
+    Unavailable,
+)
 from sigrun_client._cli import bench, main
+from sigrun_client._cli.arguments import parse
 from sigrun_client._cli.inputs import examples, inputs
-from sigrun_client._cli.output import _cell, progress
+from sigrun_client._cli.output import _cell, print_predict, progress
 from tests.wire.rig import HOST, Rig
 
 NAME = "half_plus_two"
@@ -97,6 +106,8 @@ def test_words_are_inputs(signature: Signature, words: list[str], expected: Any)
         (ROWS, "x=@photo.jpg", r"^input 'x' takes float32\[\?, 2\]: give it as \.npy or \.json"),
         (ROWS, '{"z": 1}', r"^signature 's' takes x: float32\[\?, 2\]; not 'z'$"),
         (BOTH, "[1]", r"^'\[1\]' names no input; signature 's' takes x: .*, text: string\[\?\]$"),
+        (ROWS, "y=[[1]]", r"^signature 's' takes x: float32\[\?, 2\]; not 'y'$"),
+        (TEXT, "image=@photo.jpg", r"^signature 's' takes text: string\[\?\]; not 'image'$"),
         (TEXT, '{"b64": "!"}', "^this is no base64"),
         (signature(n=("int64", ())), "1.5", r"^input 'n' takes int64, not 1\.5$"),
     ],
@@ -158,6 +169,26 @@ async def test_a_bench_counts_answers_and_errors() -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_bench_that_is_cut_returns_what_it_has() -> None:
+    asked = 0
+
+    async def ask() -> None:
+        nonlocal asked
+        asked += 1
+        if asked > 5:
+            running.cancel()
+            await asyncio.Event().wait()
+
+    load = bench.Load(concurrency=1, duration_s=60)
+    running = asyncio.ensure_future(bench.run(ask, load, lambda _part, _count: None))
+    measured = await running
+
+    assert measured.is_cut
+    assert measured.requests == 4
+    assert measured.seconds < 60
+
+
+@pytest.mark.asyncio
 async def test_a_bench_whose_first_request_fails_does_not_begin() -> None:
     async def ask() -> None:
         raise Unavailable("no server")
@@ -193,6 +224,26 @@ async def test_predict_prints_a_table(rig: Rig, run: Run) -> None:
     assert status == 0
     assert f"{NAME}, version 3, serving_default" in out
     assert [line.split()[1::2] for line in out.splitlines()[4:6]] == [["0", "2.5"], ["1", "3.0"]]
+
+
+def test_outputs_that_belong_together_get_a_row_for_each_class(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    outputs = {
+        "classes": np.array([[b"panda", b"koala"], [b"cat", b"dog"]], object),
+        "scores": np.array([[0.75, 0.25], [0.5, 0.125]], np.float32),
+    }
+
+    print_predict(PredictResult(outputs=outputs, model="m", version=1, signature="s"))
+
+    rows = [line.split()[1::2] for line in capsys.readouterr().out.splitlines()[4:-1]]
+    assert rows == [
+        ["0", "panda", "0.75"],
+        ["0", "koala", "0.25"],
+        ["1", "cat", "0.5"],
+        ["1", "dog", "0.125"],
+    ]
 
 
 @pytest.mark.asyncio
@@ -247,6 +298,70 @@ async def test_reload_sends_a_file(rig: Rig, run: Run, tmp_path: Path) -> None:
 
     assert (await run("reload", str(config)))[0] == 0
     assert (await run("wait", "other"))[0] == 0
+
+
+@pytest.mark.asyncio
+async def test_a_reload_that_takes_too_long_says_what_may_still_happen(
+    rig: Rig, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    await rig.start()
+    config = tmp_path / "models.config"
+    config.write_text("model_config_list {}")
+
+    def too_late(*_: object, **__: object) -> None:
+        raise DeadlineExceeded("Deadline Exceeded")
+
+    monkeypatch.setattr("sigrun_client.Client.reload", too_late)
+    status, _, err = await run("reload", str(config), "--timeout", "7")
+
+    assert status == 1
+    assert "no answer within 7 s" in err
+    assert "may still load" in err
+    assert "sigrun-client status" in err
+
+
+def test_a_reload_has_time_for_loads_by_default() -> None:
+    assert parse(["reload", "models.config"]).timeout == 600
+    assert parse(["status", NAME]).timeout == 60
+
+
+def test_ctrl_c_prints_what_a_bench_has_measured(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def cut(*_: object) -> bench.Measured:
+        return bench.Measured(
+            concurrency=1, seconds=2.0, times_s=(0.5, 0.5), errors={}, is_cut=True
+        )
+
+    monkeypatch.setattr(bench, "run", cut)
+    # The name of the module leads to the function of that name.
+    monkeypatch.setattr(sys.modules["sigrun_client._cli.main"], "_inputs", lambda *_: {})
+
+    assert main(["bench", NAME, "--server", f"{HOST}:1"]) == 130
+    out = capsys.readouterr().out
+    assert "interrupted after 2.0 s" in out
+    assert "requests per second" in out
+
+
+@pytest.mark.asyncio
+async def test_a_signal_ends_a_bench_with_what_it_has(rig: Rig) -> None:
+    await rig.start()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "sigrun_client", "bench", NAME, "[1, 2]", "--json"),
+        *("--duration", "60", "--server", f"{HOST}:{rig.server.grpc.port}"),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    while len(rig.servable().runs) < 100:  # noqa: ASYNC110  # the other process is at it by then
+        await asyncio.sleep(0.01)
+
+    process.send_signal(signal.SIGINT)
+    out, _ = await process.communicate()
+
+    assert process.returncode == 130
+    measured = json.loads(out)
+    assert measured["interrupted"]
+    assert measured["requests"] > 10
+    assert measured["seconds"] < 60
 
 
 @pytest.mark.asyncio

@@ -92,6 +92,12 @@ def test_a_token_is_not_shown() -> None:
         ("ipv4:10.0.0.1:8500,10.0.0.2:8500", ("ipv4:10.0.0.1:8500,10.0.0.2:8500",)),
         ("dns:///models:8500", ("dns:///models:8500",)),
         ("unix:/tmp/grpc.sock", ("unix:/tmp/grpc.sock",)),
+        ("localhost", ("localhost:8500",)),
+        ("localhost:", ("localhost:8500",)),
+        ("10.0.0.1, models", ("10.0.0.1:8500", "models:8500")),
+        ("[::1]", ("[::1]:8500",)),
+        ("::1", ("[::1]:8500",)),
+        ("[::1]:9000", ("[::1]:9000",)),
     ],
 )
 def test_addresses_are_one_text_or_a_list(given: Any, expected: tuple[str, ...]) -> None:
@@ -102,6 +108,13 @@ def test_addresses_are_one_text_or_a_list(given: Any, expected: tuple[str, ...])
 def test_no_address_is_refused(given: Any) -> None:
     with pytest.raises(InvalidInput, match=r"^an address is `host:port`"):
         addresses(given)
+
+
+@pytest.mark.parametrize("given", ["http://models:8500", "https://models", "grpc://models:8500"])
+def test_an_address_with_a_scheme_is_refused_with_a_hint(given: str) -> None:
+    host = given.partition("//")[2]
+    with pytest.raises(InvalidInput, match=f"^an address has no `[a-z]+://`: give {host!r}"):
+        addresses([given])
 
 
 @pytest.mark.parametrize(

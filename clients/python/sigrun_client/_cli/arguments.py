@@ -7,9 +7,10 @@ import os
 from collections.abc import Sequence
 from typing import TypeAlias
 
+from sigrun_client._addresses import DEFAULT_PORT
 from sigrun_client._version import __version__
 
-DEFAULT_SERVER = "localhost:8500"
+DEFAULT_SERVER = f"localhost:{DEFAULT_PORT}"
 
 _LISTS = ("inputs", "examples", "models")
 
@@ -86,7 +87,12 @@ def _status(commands: Commands) -> None:
 
 
 def _reload(commands: Commands) -> None:
-    command = _command(commands, "reload", "give the server another configuration, all of it")
+    command = _command(
+        commands,
+        "reload",
+        "give the server another configuration, all of it",
+        timeout_s=600.0,  # the server answers when the new models are loaded
+    )
     command.add_argument("config", metavar="FILE", help="a model config file; - is stdin")
 
 
@@ -112,7 +118,12 @@ def _bench(commands: Commands) -> None:
 
 
 def _command(
-    commands: Commands, name: str, help_text: str, *, epilog: str | None = None
+    commands: Commands,
+    name: str,
+    help_text: str,
+    *,
+    epilog: str | None = None,
+    timeout_s: float = 60.0,
 ) -> argparse.ArgumentParser:
     command = commands.add_parser(
         name,
@@ -130,7 +141,12 @@ def _command(
         help=f"one or several, with commas; default: $SIGRUN_SERVER or {DEFAULT_SERVER}",
     )
     connection.add_argument(
-        "-t", "--timeout", type=_positive, default=60.0, metavar="S", help="default: 60 s"
+        "-t",
+        "--timeout",
+        type=_positive,
+        default=timeout_s,
+        metavar="S",
+        help=f"default: {timeout_s:g} s",
     )
     connection.add_argument("--tls", action="store_true", help="encrypt; trust the usual roots")
     connection.add_argument("--ca", metavar="FILE", help="encrypt; trust these roots, PEM")

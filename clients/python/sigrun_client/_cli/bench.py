@@ -31,12 +31,16 @@ class Load:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """What came of it: times of the answers in seconds, errors by code."""
+    """What came of it: times of the answers in seconds, errors by code.
+
+    `is_cut` says that it was cancelled before the load was done.
+    """
 
     concurrency: int
     seconds: float
     times_s: tuple[float, ...]
     errors: Mapping[str, int]
+    is_cut: bool = False
 
     @property
     def requests(self) -> int:
@@ -53,7 +57,10 @@ class Measured:
 
 
 async def run(ask: Ask, load: Load, report: Report) -> Measured:
-    """Ask until the load is done. The first request, unmeasured, raises what it meets."""
+    """Ask until the load is done, or until this is cancelled, which the result then says.
+
+    The first request, unmeasured, raises what it meets.
+    """
     await ask()
     times_s: list[float] = []
     errors: Counter[str] = Counter()
@@ -81,14 +88,29 @@ async def run(ask: Ask, load: Load, report: Report) -> Measured:
             await asyncio.sleep(_REPORT_S)
 
     watching = asyncio.create_task(reporter(), name="report")
+    is_cut = False
     try:
         async with asyncio.TaskGroup() as tasks:
             for number in range(load.concurrency):
                 tasks.create_task(worker(), name=f"worker {number}")
+    except asyncio.CancelledError:
+        is_cut = True
+        _stay_alive()
     finally:
         watching.cancel()
     seconds = time.perf_counter() - begin
     report(1.0, len(times_s) + errors.total())
     return Measured(
-        concurrency=load.concurrency, seconds=seconds, times_s=tuple(times_s), errors=dict(errors)
+        concurrency=load.concurrency,
+        seconds=seconds,
+        times_s=tuple(times_s),
+        errors=dict(errors),
+        is_cut=is_cut,
     )
+
+
+def _stay_alive() -> None:
+    """Take back the cancelling of this task: the answers so far are its result."""
+    task = asyncio.current_task()
+    if task is not None:
+        task.uncancel()

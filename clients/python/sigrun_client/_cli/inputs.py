@@ -6,6 +6,7 @@ import base64
 import binascii
 import io
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ Read = Callable[[str], bytes]
 """Returns the contents of a file, `-` being standard input."""
 
 _B64 = "b64"
+_NAME = re.compile(r"\w[\w./-]*")
 
 
 def inputs(words: Sequence[str], signature: Signature, read: Read) -> dict[str, TensorLike]:
@@ -33,11 +35,13 @@ def inputs(words: Sequence[str], signature: Signature, read: Read) -> dict[str, 
         for alias, value in _values(word, signature, read):
             info = signature.inputs.get(alias)
             if info is None:
-                raise InvalidInput(
-                    f"signature {signature.name!r} takes {_names(signature)}; not {alias!r}"
-                )
+                raise _unknown(alias, signature)
             found[alias] = _tensor(alias, value, info)
     return found
+
+
+def _unknown(alias: str, signature: Signature) -> InvalidInput:
+    return InvalidInput(f"signature {signature.name!r} takes {_names(signature)}; not {alias!r}")
 
 
 def _values(word: str, signature: Signature, read: Read) -> Iterator[tuple[str, Any]]:
@@ -74,8 +78,12 @@ def _split(word: str, signature: Signature) -> tuple[str, str]:
         raise InvalidInput(
             f"{word!r} names no input; signature {signature.name!r} takes {_names(signature)}"
         )
-    (alias,) = signature.inputs
-    return alias, word
+    ((only, info),) = signature.inputs.items()
+    # A text may well have an equals sign in it. Other values never have one, nor is a text
+    # likely to look like the name of a file for an input.
+    if equals and _NAME.fullmatch(alias) and (info.dtype != STRING or value.startswith("@")):
+        raise _unknown(alias, signature)
+    return only, word
 
 
 def _names(signature: Signature) -> str:

@@ -14,7 +14,7 @@ from sigrun_client._async_client import AsyncClient
 from sigrun_client._cli import bench, inputs, output
 from sigrun_client._cli.arguments import parse
 from sigrun_client._client import Client
-from sigrun_client._errors import InvalidInput, ServerError, SigrunClientError
+from sigrun_client._errors import DeadlineExceeded, InvalidInput, ServerError, SigrunClientError
 from sigrun_client._metadata import Signature
 from sigrun_client._options import Options, Tls
 from sigrun_client._tensors import TensorLike
@@ -32,12 +32,7 @@ def main(words: Sequence[str] | None = None) -> int:
     try:
         if arguments.command in _DRAW_TABLES and not arguments.json:
             output.require_tables()
-        options = _options(arguments)
-        if arguments.command == "bench":
-            asyncio.run(_bench(arguments, options))
-        else:
-            with Client(arguments.server, options) as client:
-                _COMMANDS[arguments.command](client, arguments)
+        return _run(arguments, _options(arguments))
     except InvalidInput as error:
         return _fail(str(error), WRONG_USAGE)
     except OSError as error:
@@ -48,6 +43,14 @@ def main(words: Sequence[str] | None = None) -> int:
         return _fail(str(error), REFUSED)
     except KeyboardInterrupt:
         return INTERRUPTED
+
+
+def _run(arguments: argparse.Namespace, options: Options) -> int:
+    """Do what is asked; return the exit status."""
+    if arguments.command == "bench":
+        return asyncio.run(_bench(arguments, options))
+    with Client(arguments.server, options) as client:
+        _COMMANDS[arguments.command](client, arguments)
     return 0
 
 
@@ -136,7 +139,14 @@ def _status(client: Client, arguments: argparse.Namespace) -> None:
 
 
 def _reload(client: Client, arguments: argparse.Namespace) -> None:
-    client.reload(_read(arguments.config).decode())
+    try:
+        client.reload(_read(arguments.config).decode())
+    except DeadlineExceeded:
+        raise DeadlineExceeded(
+            f"no answer within {arguments.timeout:g} s. sigrun then stays with the models it had; "
+            "TensorFlow Serving may still load the new ones and serve them. "
+            "`sigrun-client status MODEL` tells; `--timeout` gives a reload more time"
+        ) from None
     if arguments.json:
         output.print_json({"reloaded": True})
     else:
@@ -158,7 +168,7 @@ def _wait(client: Client, arguments: argparse.Namespace) -> None:
             sys.stdout.write(f"{model} version {version} is available\n")
 
 
-async def _bench(arguments: argparse.Namespace, options: Options) -> None:
+async def _bench(arguments: argparse.Namespace, options: Options) -> int:
     with Client(arguments.server, options) as looking:
         arrays = await asyncio.to_thread(_inputs, looking, arguments)
     load = bench.Load(
@@ -183,6 +193,7 @@ async def _bench(arguments: argparse.Namespace, options: Options) -> None:
         output.print_json(output.bench_document(measured))
     else:
         output.print_bench(measured)
+    return INTERRUPTED if measured.is_cut else 0
 
 
 _COMMANDS: Mapping[str, Callable[[Client, argparse.Namespace], None]] = {

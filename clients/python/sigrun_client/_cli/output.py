@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import importlib.util
+import itertools
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -97,21 +98,42 @@ def _text(value: bytes) -> str | None:
 
 
 def print_predict(result: PredictResult) -> None:
-    """Print the outputs: a row for each row where they have as many, else one for each."""
+    """Print the outputs: a row for each row where they have as many, else one for each.
+
+    Lists of classes and their scores get a row for each class.
+    """
     title = f"{result.model}, version {result.version}, {result.signature}"
     sizes = {array.shape[0] if array.ndim else -1 for array in result.values()}
-    if len(sizes) == 1 and -1 not in sizes:
-        (count,) = sizes
-        rows = [
-            [str(row), *(_cell(array[row]) for array in result.values())]
-            for row in range(min(count, _MAX_ROWS))
-        ]
-        print_table(title, ["", *result], rows)
-        if count > _MAX_ROWS:
-            sys.stdout.write(f"and {count - _MAX_ROWS} rows more\n")
+    if _are_classes(result):
+        shape = next(iter(result.values())).shape
+        _print_rows(title, result, list(itertools.product(*map(range, shape))))
+    elif len(sizes) == 1 and -1 not in sizes:
+        _print_rows(title, result, [(row,) for row in range(sizes.pop())])
     else:
         rows = [[name, str(list(a.shape)), _cell(a)] for name, a in result.items()]
         print_table(title, ["output", "shape", "values"], rows)
+
+
+def _are_classes(result: PredictResult) -> bool:
+    """Return whether the outputs are lists of the same lengths, some of them of names."""
+    arrays = list(result.values())
+    return (
+        len(arrays) > 1
+        and arrays[0].ndim == 2
+        and all(array.shape == arrays[0].shape for array in arrays)
+        and any(array.dtype.kind == "O" for array in arrays)
+    )
+
+
+def _print_rows(title: str, result: PredictResult, places: Sequence[tuple[int, ...]]) -> None:
+    """Print what every output has at each of the places, which begin with the row's number."""
+    rows = [
+        [str(place[0]), *(_cell(array[place]) for array in result.values())]
+        for place in places[:_MAX_ROWS]
+    ]
+    print_table(title, ["", *result], rows)
+    if len(places) > _MAX_ROWS:
+        sys.stdout.write(f"and {len(places) - _MAX_ROWS} rows more\n")
 
 
 def _cell(value: Any) -> str:
@@ -201,6 +223,7 @@ def print_status(model: str, versions: Sequence[VersionStatus]) -> None:
 def bench_document(measured: Measured) -> dict[str, Any]:
     """Return what was measured as JSON; latencies in seconds."""
     return {
+        "interrupted": measured.is_cut,
         "requests": measured.requests,
         "errors": measured.errors,
         "seconds": measured.seconds,
@@ -217,4 +240,5 @@ def print_bench(measured: Measured) -> None:
         *([f"latency {name}", f"{s * 1000:.2f} ms"] for name, s in measured.latencies().items()),
         *([f"errors {code}", str(count)] for code, count in sorted(measured.errors.items())),
     ]
-    print_table(f"{measured.seconds:.1f} s, {measured.concurrency} at a time", ["", ""], rows)
+    seconds = f"{'interrupted after ' if measured.is_cut else ''}{measured.seconds:.1f} s"
+    print_table(f"{seconds}, {measured.concurrency} at a time", ["", ""], rows)
