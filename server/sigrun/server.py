@@ -212,7 +212,9 @@ class ModelServer:
         )
         services: dict[str, Mapping[str, Rpc]] = {
             prediction_service.NAME: prediction.methods(),
-            model_service.NAME: model_service.ModelService(self._management).methods(),
+            model_service.NAME: model_service.ModelService(
+                self._management, takes_reloads=self._config.enable_admin
+            ).methods(),
         }
         if options.enable_health:
             services[health.NAME] = HealthService(self.readiness, list(services)).methods()

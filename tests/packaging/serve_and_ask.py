@@ -20,6 +20,7 @@ from pathlib import Path
 import grpc
 from grpc_health.v1 import health_pb2
 
+from sigrun._gen.tensorflow.core.framework import types_pb2
 from sigrun._gen.tensorflow_serving.apis import predict_pb2
 
 SIGRUN = Path(sys.executable).with_name("sigrun")
@@ -51,12 +52,10 @@ def make_model(folder: Path) -> None:
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     import tensorflow as tf
 
-    class HalfPlusTwo(tf.Module):
-        @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
-        def __call__(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
-            return {"y": x / 2 + 2}
-
-    tf.saved_model.save(HalfPlusTwo(), str(folder))
+    model = tf.Module()
+    x = tf.TensorSpec([None], tf.float32, name="x")
+    model.run = tf.function(lambda x: {"y": x / 2 + 2}, input_signature=[x])
+    tf.saved_model.save(model, str(folder), signatures=model.run)
 
 
 def wait_until_ready(server: subprocess.Popen[bytes], port: int) -> None:
@@ -84,7 +83,7 @@ def ask_grpc(port: int) -> None:
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         request = predict_pb2.PredictRequest()
         request.model_spec.name = "half_plus_two"
-        request.inputs["x"].dtype = 1
+        request.inputs["x"].dtype = types_pb2.DT_FLOAT
         request.inputs["x"].tensor_shape.dim.add().size = 2
         request.inputs["x"].float_val.extend((2.0, 4.0))
         predict = channel.unary_unary(
@@ -93,15 +92,15 @@ def ask_grpc(port: int) -> None:
             response_deserializer=predict_pb2.PredictResponse.FromString,
         )
         expect(list(predict(request, timeout=30).outputs["y"].float_val), [3.0, 4.0])
-        serving = health_pb2.HealthCheckResponse.SERVING
+        serving = int(health_pb2.HealthCheckResponse.SERVING)
         check = channel.unary_unary(
             "/grpc.health.v1.Health/Check",
             request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
             response_deserializer=health_pb2.HealthCheckResponse.FromString,
         )
         for name in ("", "half_plus_two"):
-            request = health_pb2.HealthCheckRequest(service=name)
-            expect(check(request, timeout=30).status, serving)
+            answer = check(health_pb2.HealthCheckRequest(service=name), timeout=30)
+            expect(int(answer.status), serving)
         if hasattr(health_pb2, "HealthListRequest"):
             every = channel.unary_unary(
                 "/grpc.health.v1.Health/List",

@@ -11,6 +11,7 @@ from sigrun.tensors.signature import Signature
 
 # The signature with which TensorFlow 2 marks a model's initialiser; nobody calls it.
 _INITIALISER = "__saved_model_init_op"
+_EVERY_ADDRESS = frozenset({"0.0.0.0", "::"})  # noqa: S104  # compared, not bound
 _HEADINGS = ("MODEL", "VERSION", "LABELS", "SIGNATURES")
 
 
@@ -55,13 +56,25 @@ def _addresses(server: ModelServer, config: ServerConfig) -> Iterator[str]:
     models = sorted(server.models.current.names)
     if server.grpc.port is not None:
         plaintext = "" if config.grpc.tls else "-plaintext "
-        yield f"gRPC  localhost:{server.grpc.port}"
-        yield f"      grpcurl {plaintext}localhost:{server.grpc.port} list"
+        address = f"{_to_ask(config.grpc.host)}:{server.grpc.port}"
+        yield f"gRPC  {address}{_reach(config.grpc.host)}"
+        yield f"      grpcurl {plaintext}{address} list"
     if config.grpc.socket_path:
         yield f"gRPC  unix:{config.grpc.socket_path}"
     if server.http is not None:
         scheme = "https" if config.http.tls else "http"
-        url = f"{scheme}://localhost:{server.http.port}"
-        yield f"HTTP  {url}"
+        url = f"{scheme}://{_to_ask(config.http.host)}:{server.http.port}"
+        yield f"HTTP  {url}{_reach(config.http.host)}"
         yield f"      curl {url}/readyz"
         yield from (f"      curl {url}/v1/models/{name}/metadata" for name in models[:3])
+
+
+def _to_ask(host: str) -> str:
+    """Return how this machine reaches what is bound to `host`."""
+    if host in _EVERY_ADDRESS:
+        return "localhost"
+    return f"[{host}]" if ":" in host else host
+
+
+def _reach(host: str) -> str:
+    return "  (on every address of this machine)" if host in _EVERY_ADDRESS else ""
