@@ -46,6 +46,7 @@ from sigrun.servables.readiness import Readiness
 from sigrun.servables.servable import Loader, ServableId
 from sigrun.servables.source import MakeLoader
 from sigrun.servables.state import ServableState, State, StateStream
+from sigrun.telemetry import logs
 from sigrun.telemetry.loop_lag import LoopLag
 from sigrun.telemetry.metrics import Metrics
 from sigrun.wire.access_log import AccessLog
@@ -84,6 +85,7 @@ class ModelServer:
         self._loop_lag = LoopLag()
         self._metrics = Metrics()
         self._metrics.add(self._loop_lag.readings)
+        self._metrics.add(logs.readings)
         make_loader = make_loader or self._saved_model_loaders()
         if config.batching is not None:
             make_loader = self._batching_loaders(make_loader, config.batching)

@@ -31,7 +31,8 @@ from sigrun.errors import InvalidArgument, NotFound, SigrunError
 from sigrun.gateway import Gateway
 from sigrun.servables.folders import list_versions
 from sigrun.server import ModelServer
-from sigrun.telemetry.logs import configure_logs
+from sigrun.telemetry.logs import configure_logs, show
+from sigrun.telemetry.output import open_standard_descriptors
 
 logger = logging.getLogger(__name__)
 
@@ -112,6 +113,7 @@ def tensorflow_model_server(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(words: Sequence[str], command: _Command[F]) -> int:
+    open_standard_descriptors()
     try:
         arguments = parse(words, command.flags)
         if arguments.flags.version:
@@ -224,7 +226,7 @@ def _announce(config: ServerConfig, server: ModelServer, *, shows_banner: bool) 
     if server.http is not None:
         logger.info("Exporting HTTP/REST API at:%s:%d ...", config.http.host, server.http.port)
     if shows_banner:
-        print(banner(server, config), flush=True)
+        show(banner(server, config))
 
 
 def _announce_gateway(config: GatewayConfig, gateway: Gateway) -> None:

@@ -12,6 +12,8 @@ import sys
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
+from sigrun.telemetry.logs import flush
+
 logger = logging.getLogger(__name__)
 
 # A wrapper and a terminal often send one wish to stop as two signals.
@@ -87,6 +89,7 @@ def _stop_signal() -> asyncio.Event:
             stop.set()
         elif loop.time() >= is_impatient_at:
             logger.warning("stopping at once, requests in flight are lost")
+            flush()
             os._exit(128 + number)
 
     for number in (signal.SIGTERM, signal.SIGINT):

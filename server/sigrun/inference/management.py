@@ -64,6 +64,8 @@ class ModelManagement:
         It is taken back when the caller is cancelled or the `deadline` (`time.monotonic`
         seconds) passes: then nobody would learn what came of it.
         """
+        # A request's first step may be taken without a task, which `asyncio.timeout` needs.
+        await asyncio.sleep(0)
         try:
             left_s = None if deadline is None else deadline - time.monotonic()
             async with asyncio.timeout(left_s) as limit:

@@ -6,8 +6,10 @@ from sigrun.cli.main import main, tensorflow_model_server
 
 
 def test_two_models_on_the_command_line_are_refused_with_what_to_do(
-    capsys: pytest.CaptureFixture[str],
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("sigrun.cli.main.configure_logs", lambda log_format: None)
+
     status = main(["serve", "/models/mnist", "/models/iris"])
 
     assert status == 2
