@@ -91,6 +91,7 @@ class ModelServer:
             make_loader = self._batching_loaders(make_loader, config.batching)
         self._build_servables(make_loader)
         self._build_wire()
+        self._poller = self._config_poller()
         for threads in self._threads:
             self._metrics.add(threads.readings)
 
@@ -241,8 +242,8 @@ class ModelServer:
             await self.http.start()
         await self.models.start(config.models)
         await self.grpc.start()
-        if config.config_file is not None and config.config_file_poll_wait_s > 0:
-            self._run_in_background(self._follow(config.config_file), "model config file")
+        if self._poller is not None:
+            self._run_in_background(self._poller.run(), "model config file")
         self.readiness.started()
 
     async def stop(self, grace_s: float) -> None:
@@ -261,13 +262,24 @@ class ModelServer:
         for threads in self._threads:
             await asyncio.to_thread(threads.close)
 
-    def _follow(self, file: Path) -> Coroutine[None, None, None]:
+    def reread(self) -> None:
+        """Read the model config file again soon, and serve what it says if that is new."""
+        if self._poller is None:
+            logger.info("there is no model config file to read again")
+        else:
+            logger.info("reading the model config file again")
+            self._poller.want()
+
+    def _config_poller(self) -> ConfigFilePoller | None:
+        file = self._config.config_file
+        if file is None:
+            return None
         return ConfigFilePoller(
             read=functools.partial(model_config.from_changed_file, file),
             apply=self.models.reload,
             applied=self._config.models,
             poll_wait_s=self._config.config_file_poll_wait_s,
-        ).run()
+        )
 
     def _run_in_background(self, work: Coroutine[None, None, None], name: str) -> None:
         self._tasks.append(asyncio.create_task(work, name=name))

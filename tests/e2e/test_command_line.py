@@ -131,7 +131,7 @@ def test_a_unix_socket_serves_without_tcp(
     assert server.is_ready()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
 def test_a_signal_drains_what_is_in_flight_and_the_exit_status_is_0(
     serve: Serve, make_base_path: MakeBasePath, number: signal.Signals
 ) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import importlib
+
 import pytest
 
 from sigrun.cli.main import main, tensorflow_model_server
@@ -8,7 +10,8 @@ from sigrun.cli.main import main, tensorflow_model_server
 def test_two_models_on_the_command_line_are_refused_with_what_to_do(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sigrun.cli.main.configure_logs", lambda log_format: None)
+    module = importlib.import_module("sigrun.cli.main")
+    monkeypatch.setattr(module, "configure_logs", lambda log_format: None)
 
     status = main(["serve", "/models/mnist", "/models/iris"])
 
