@@ -107,6 +107,10 @@ check: $(READY) $(JS_BUILT) breaking ## Lint, check types, generated code and th
 	$(BIN)/uv lock --check
 	cd $(JS) && npm run --silent check
 
+.PHONY: wheel-check
+wheel-check: $(READY) ## Install the wheel with the newest and the lowest dependencies, serve, ask
+	tests/packaging/check_wheel
+
 .PHONY: breaking
 breaking: $(READY) ## Compare the contract with the last commit on main
 	@old=$$(git rev-parse --verify --quiet main || git rev-parse --verify --quiet origin/main || \

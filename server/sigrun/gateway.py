@@ -58,6 +58,9 @@ class Gateway:
             await self.stop(grace_s=0)
             raise
 
+    def reread(self) -> None:
+        """Do nothing: a gateway follows no file."""
+
     async def stop(self, grace_s: float) -> None:
         """Drain for up to `grace_s` seconds, then let go of the servers."""
         self._management.draining()

@@ -46,6 +46,7 @@ from sigrun.servables.readiness import Readiness
 from sigrun.servables.servable import Loader, ServableId
 from sigrun.servables.source import MakeLoader
 from sigrun.servables.state import ServableState, State, StateStream
+from sigrun.telemetry import logs
 from sigrun.telemetry.loop_lag import LoopLag
 from sigrun.telemetry.metrics import Metrics
 from sigrun.wire.access_log import AccessLog
@@ -84,11 +85,13 @@ class ModelServer:
         self._loop_lag = LoopLag()
         self._metrics = Metrics()
         self._metrics.add(self._loop_lag.readings)
+        self._metrics.add(logs.readings)
         make_loader = make_loader or self._saved_model_loaders()
         if config.batching is not None:
             make_loader = self._batching_loaders(make_loader, config.batching)
         self._build_servables(make_loader)
         self._build_wire()
+        self._poller = self._config_poller()
         for threads in self._threads:
             self._metrics.add(threads.readings)
 
@@ -212,7 +215,9 @@ class ModelServer:
         )
         services: dict[str, Mapping[str, Rpc]] = {
             prediction_service.NAME: prediction.methods(),
-            model_service.NAME: model_service.ModelService(self._management).methods(),
+            model_service.NAME: model_service.ModelService(
+                self._management, takes_reloads=self._config.enable_admin
+            ).methods(),
         }
         if options.enable_health:
             services[health.NAME] = HealthService(self.readiness, list(services)).methods()
@@ -237,8 +242,8 @@ class ModelServer:
             await self.http.start()
         await self.models.start(config.models)
         await self.grpc.start()
-        if config.config_file is not None and config.config_file_poll_wait_s > 0:
-            self._run_in_background(self._follow(config.config_file), "model config file")
+        if self._poller is not None:
+            self._run_in_background(self._poller.run(), "model config file")
         self.readiness.started()
 
     async def stop(self, grace_s: float) -> None:
@@ -257,13 +262,24 @@ class ModelServer:
         for threads in self._threads:
             await asyncio.to_thread(threads.close)
 
-    def _follow(self, file: Path) -> Coroutine[None, None, None]:
+    def reread(self) -> None:
+        """Read the model config file again soon, and serve what it says if that is new."""
+        if self._poller is None:
+            logger.info("there is no model config file to read again")
+        else:
+            logger.info("reading the model config file again")
+            self._poller.want()
+
+    def _config_poller(self) -> ConfigFilePoller | None:
+        file = self._config.config_file
+        if file is None:
+            return None
         return ConfigFilePoller(
             read=functools.partial(model_config.from_changed_file, file),
             apply=self.models.reload,
             applied=self._config.models,
             poll_wait_s=self._config.config_file_poll_wait_s,
-        ).run()
+        )
 
     def _run_in_background(self, work: Coroutine[None, None, None], name: str) -> None:
         self._tasks.append(asyncio.create_task(work, name=name))

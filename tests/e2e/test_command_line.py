@@ -99,7 +99,14 @@ def test_the_table_shows_models_versions_labels_signatures_and_urls(
     server.wait_for(lambda: "HTTP  http://localhost:" in server.log_text(), "the table")
     text = server.log_text()
     assert "MODEL  VERSION  LABELS  SIGNATURES" in text
-    assert "half   7        -       classify_x2_to_y3 (inputs) -> scores" in text
+    assert (
+        "half   7        -       classify_x2_to_y3 (inputs: string[?]) -> scores: float[?,1]"
+        in text
+    )
+    assert f"curl http://localhost:{server.http_port}/v1/models/half:predict -d '" in text
+    assert "importing TensorFlow" in text
+    assert "oneDNN" not in text
+    assert "cuda" not in text.lower()
     assert f"grpcurl -plaintext localhost:{server.grpc_port} list" in text
 
 
@@ -131,7 +138,7 @@ def test_a_unix_socket_serves_without_tcp(
     assert server.is_ready()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
 def test_a_signal_drains_what_is_in_flight_and_the_exit_status_is_0(
     serve: Serve, make_base_path: MakeBasePath, number: signal.Signals
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -212,3 +213,17 @@ def test_a_changed_config_file_is_followed_and_a_bad_one_changes_nothing(
 
     config_file.write_text(config_list(model("half", base_path, ALL + label("stable", 2))))
     server.wait_for(lambda: ask(server, "half/labels/stable") == THREE, "the label moving")
+
+
+def test_sighup_has_a_changed_config_file_read_and_other_signals_do_nothing(
+    base_path: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "models.config"
+    file.write_text(config_list(model("half", base_path)))
+    with running_server(f"--model_config_file={file}") as server:
+        file.write_text(config_list(model("other", base_path)))
+        for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP):
+            server.signal(number)
+
+        server.wait_for(lambda: ask(server, "other")[0] == 200, "the other model")
+        assert ask(server, "half")[0] == 404

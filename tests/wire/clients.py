@@ -101,6 +101,12 @@ class GrpcClient:
         answer = await method(health_pb2.HealthCheckRequest(service=service), timeout=PATIENCE_S)
         return status_name(answer)
 
+    async def list_health(self) -> dict[str, str]:
+        """Return the health of everything that has one, by name."""
+        body = await self.send("/grpc.health.v1.Health/List", b"")
+        answer = health_pb2.HealthListResponse.FromString(body)
+        return {name: status_name(status) for name, status in answer.statuses.items()}
+
     def watch(self, service: str = "") -> Watcher:
         """Return the stream of changes in the health of `service`."""
         method = self.channel.unary_stream(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from grpc_health.v1 import health_pb2
 
 from sigrun.config.models import ModelSet
 from sigrun.config.server import GrpcOptions
@@ -65,6 +66,19 @@ class TestCheck:
         code, _ = await failure(client.check())
 
         assert code == "UNIMPLEMENTED"
+
+
+@pytest.mark.skipif(
+    not hasattr(health_pb2, "HealthListRequest"),
+    reason="this grpcio-health-checking is older than List",
+)
+class TestList:
+    async def test_everything_that_can_be_checked_is_listed(self, rig: Rig) -> None:
+        client = await rig.start()
+
+        listed = await client.list_health()
+
+        assert listed == dict.fromkeys([*SERVICES, NAME], "SERVING")
 
 
 class TestWatch:

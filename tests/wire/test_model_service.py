@@ -369,3 +369,15 @@ class TestReload:
         assert (await client.predict(1)).model_spec.version.value == 2
         rig.loaders[f"{OTHER}:5"].release.set()
         await soon(reload)
+
+
+class TestWithoutAdministration:
+    async def test_a_reload_is_refused_and_changes_nothing(self, rig: Rig) -> None:
+        client = await rig.start(enable_admin=False)
+        reload = ReloadConfigRequest(config=ModelServerConfig(model_config_list=ModelConfigList()))
+
+        assert await failure(client.call(reload)) == (
+            "PERMISSION_DENIED",
+            "HandleReloadConfigRequest is turned off here (--enable_admin=false)",
+        )
+        assert await status(client) == [(1, "AVAILABLE")]

@@ -7,6 +7,7 @@ HTTP port alone, in front of servers upstream.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import importlib.metadata
 import logging
@@ -15,10 +16,13 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from sigrun import __version__
 from sigrun.cli.banner import banner
-from sigrun.cli.flags import FLAGS, GATEWAY_FLAGS, WITHOUT_EFFECT, Arguments, Flag, parse, usage
+from sigrun.cli.flags import WITHOUT_EFFECT, CommonFlags, GatewayFlags, ModelServerFlags, ServeFlags
+from sigrun.cli.help import usage
+from sigrun.cli.parsing import Arguments, parse
 from sigrun.cli.running import run_until_signalled
 from sigrun.cli.settings import gateway_config, log_format, server_config
 from sigrun.config.gateway import GatewayConfig
@@ -27,14 +31,14 @@ from sigrun.errors import InvalidArgument, NotFound, SigrunError
 from sigrun.gateway import Gateway
 from sigrun.servables.folders import list_versions
 from sigrun.server import ModelServer
-from sigrun.telemetry.logs import configure_logs
+from sigrun.telemetry.logs import configure_logs, show
+from sigrun.telemetry.output import open_standard_descriptors
 
 logger = logging.getLogger(__name__)
 
 _USAGE_ERROR = 2
 _START_ERROR = 1
 _TENSORFLOW_SERVING_ERROR = 255
-_DEFAULT_HTTP_PORT = 8501
 
 _SERVE_USAGE = """\
 usage: sigrun serve [BASE_PATH] [flags]
@@ -50,27 +54,51 @@ All of them serve the same models; requests go round those that are healthy.
 """
 _MODEL_SERVER_USAGE = "usage: tensorflow_model_server [flags]\n"
 
+_SERVE_EXAMPLES = """\
+examples:
+  sigrun serve /models/email_model
+  sigrun serve --model_config_file=/models/models.config --model_config_file_poll_wait_seconds=30
+  sigrun serve /models/email_model --host=127.0.0.1 --enable_batching
+"""
+_GATEWAY_EXAMPLES = """\
+examples:
+  sigrun gateway --upstream=localhost:8500
+  sigrun gateway --upstream=models-1:8500,models-2:8500 --rest_api_enable_cors_support
+  sigrun gateway --upstream=dns:///models:8500 --upstream_ca_file=ca.pem --rest_api_port=80
+"""
+_MODEL_SERVER_EXAMPLES = """\
+examples:
+  tensorflow_model_server --model_name=mnist --model_base_path=/models/mnist --rest_api_port=8501
+  tensorflow_model_server --model_config_file=/models/models.config --port=9000
+  tensorflow_model_server --model_base_path=/models/mnist --enable_batching
+"""
+
 Run = Callable[[], None]
+F = TypeVar("F", bound=CommonFlags)
 
 
 @dataclass(frozen=True, slots=True)
-class _Command:
+class _Command(Generic[F]):
     """One thing to run: `prepare` checks the flags and returns what runs until signalled."""
 
     usage: str
-    flags: Sequence[Flag]
-    prepare: Callable[[Arguments], Run]
+    examples: str
+    flags: type[F]
+    prepare: Callable[[Arguments[F]], Run]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `sigrun`; return its exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if words and words[0] in _COMMANDS:
-        return _run(words[1:], _COMMANDS[words[0]])
+    match words:
+        case ["serve", *rest]:
+            return _run(rest, _SERVE)
+        case ["gateway", *rest]:
+            return _run(rest, _GATEWAY)
     if words in (["--version"], ["version"]):
         _print_version()
         return 0
-    print("\n".join(command.usage for command in _COMMANDS.values()))
+    print("\n".join(_USAGES))
     if words in ([], ["--help"], ["-h"], ["help"]):
         return 0
     print(f"unknown command: {words[0]}", file=sys.stderr)
@@ -80,20 +108,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def tensorflow_model_server(arguments: Sequence[str] | None = None) -> int:
     """Run `tensorflow_model_server`; return its exit status, 255 for every failure."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    status = _run(words, _Command(_MODEL_SERVER_USAGE, FLAGS, _model_server))
+    status = _run(words, _MODEL_SERVER)
     return _TENSORFLOW_SERVING_ERROR if status else 0
 
 
-def _run(words: Sequence[str], command: _Command) -> int:
+def _run(words: Sequence[str], command: _Command[F]) -> int:
+    open_standard_descriptors()
     try:
         arguments = parse(words, command.flags)
-        if arguments.is_set("version"):
+        if arguments.flags.version:
             _print_version()
             return 0
-        if arguments.is_set("help"):
-            print(f"{command.usage}\n{usage(command.flags)}")
+        if arguments.flags.help:
+            print(f"{command.usage}\n{command.examples}\n{usage(command.flags)}")
             return 0
-        configure_logs(log_format(arguments))
+        configure_logs(log_format(arguments.flags))
         run = command.prepare(arguments)
     except SigrunError as error:
         print(error, file=sys.stderr)
@@ -115,19 +144,19 @@ def _print_version() -> None:
     print(f"TensorFlow Library: {importlib.metadata.version('tensorflow')}")
 
 
-def _model_server(arguments: Arguments) -> Run:
+def _model_server(arguments: Arguments[ModelServerFlags]) -> Run:
     _check_positional(arguments, 0)
-    return _served(server_config(arguments), shows_banner=False)
+    return _served(server_config(arguments.flags), shows_banner=False)
 
 
-def _serve(arguments: Arguments) -> Run:
+def _serve(arguments: Arguments[ServeFlags]) -> Run:
     _check_positional(arguments, 1)
-    return _served(server_config(_with_friendly_defaults(arguments)), shows_banner=True)
+    return _served(server_config(_with_base_path(arguments)), shows_banner=True)
 
 
-def _gateway(arguments: Arguments) -> Run:
+def _gateway(arguments: Arguments[GatewayFlags]) -> Run:
     _check_positional(arguments, 0)
-    config = gateway_config(arguments)
+    config = gateway_config(arguments.flags)
     return functools.partial(
         run_until_signalled,
         functools.partial(Gateway, config),
@@ -136,10 +165,12 @@ def _gateway(arguments: Arguments) -> Run:
     )
 
 
-_COMMANDS = {
-    "serve": _Command(_SERVE_USAGE, FLAGS, _serve),
-    "gateway": _Command(_GATEWAY_USAGE, GATEWAY_FLAGS, _gateway),
-}
+_MODEL_SERVER = _Command(
+    _MODEL_SERVER_USAGE, _MODEL_SERVER_EXAMPLES, ModelServerFlags, _model_server
+)
+_SERVE = _Command(_SERVE_USAGE, _SERVE_EXAMPLES, ServeFlags, _serve)
+_GATEWAY = _Command(_GATEWAY_USAGE, _GATEWAY_EXAMPLES, GatewayFlags, _gateway)
+_USAGES = (_SERVE_USAGE, _GATEWAY_USAGE)
 
 
 def _served(config: ServerConfig, *, shows_banner: bool) -> Run:
@@ -151,20 +182,27 @@ def _served(config: ServerConfig, *, shows_banner: bool) -> Run:
     )
 
 
-def _check_positional(arguments: Arguments, most: int) -> None:
-    if len(arguments.positional) > most:
+def _check_positional(arguments: Arguments[F], most: int) -> None:
+    if len(arguments.positional) <= most:
+        return
+    if most == 0:
         raise InvalidArgument(f"unknown argument: {arguments.positional[-1]}")
+    raise InvalidArgument(
+        f"one model can be named here, not {len(arguments.positional)} "
+        f"({', '.join(arguments.positional)}); list several in a file and serve that: "
+        "--model_config_file=FILE"
+    )
 
 
-def _with_friendly_defaults(arguments: Arguments) -> Arguments:
-    values = dict(arguments.values)
-    if "rest_api_port" not in arguments.given:
-        values["rest_api_port"] = _DEFAULT_HTTP_PORT
+def _with_base_path(arguments: Arguments[ServeFlags]) -> ServeFlags:
+    """Return the flags with the model that is named by its path alone."""
+    flags = arguments.flags
     for base_path in arguments.positional:
-        values["model_base_path"] = _checked_base_path(base_path)
+        flags = dataclasses.replace(flags, model_base_path=_checked_base_path(base_path))
         if "model_name" not in arguments.given:
-            values["model_name"] = os.path.basename(os.path.abspath(base_path))
-    return Arguments(values, arguments.given, arguments.positional, arguments.ignored)
+            name = os.path.basename(os.path.abspath(base_path))
+            flags = dataclasses.replace(flags, model_name=name)
+    return flags
 
 
 def _checked_base_path(base_path: str) -> str:
@@ -186,11 +224,11 @@ def _announce(config: ServerConfig, server: ModelServer, *, shows_banner: bool) 
     if server.grpc.port is not None:
         logger.info("Running gRPC ModelServer at %s:%d ...", config.grpc.host, server.grpc.port)
     if server.http is not None:
-        logger.info("Exporting HTTP/REST API at:localhost:%d ...", server.http.port)
+        logger.info("Exporting HTTP/REST API at:%s:%d ...", config.http.host, server.http.port)
     if shows_banner:
-        print(banner(server, config), flush=True)
+        show(banner(server, config))
 
 
 def _announce_gateway(config: GatewayConfig, gateway: Gateway) -> None:
-    logger.info("Exporting HTTP/REST API at:localhost:%d ...", gateway.http.port)
+    logger.info("Exporting HTTP/REST API at:%s:%d ...", config.http.host, gateway.http.port)
     logger.info("in front of %s", ", ".join(config.upstream.addresses))

@@ -12,6 +12,8 @@ import sys
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
+from sigrun.telemetry.logs import flush
+
 logger = logging.getLogger(__name__)
 
 # A wrapper and a terminal often send one wish to stop as two signals.
@@ -31,6 +33,9 @@ class Server(Protocol):
     async def stop(self, grace_s: float) -> None:
         """Drain for up to `grace_s` seconds, then give everything back."""
 
+    def reread(self) -> None:
+        """Read the files of the configuration again soon, if there are any to follow."""
+
 
 S = TypeVar("S", bound=Server)
 
@@ -38,7 +43,9 @@ S = TypeVar("S", bound=Server)
 def run_until_signalled(
     make: Callable[[], S], announce: Callable[[S], None], *, grace_s: float
 ) -> None:
-    """Start what `make` returns, `announce` it, wait for SIGTERM or SIGINT, drain.
+    """Start what `make` returns, `announce` it, wait for SIGTERM, SIGINT or SIGQUIT, drain.
+
+    SIGHUP has it read its configuration again; SIGUSR1 and SIGUSR2 are ignored.
 
     Raises what starting raises.
     """
@@ -60,6 +67,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 async def _run(make: Callable[[], S], announce: Callable[[S], None], grace_s: float) -> None:
     stop = _stop_signal()
     server = make()
+    _follow_other_signals(server)
     starting = asyncio.create_task(server.start(), name="start")
     stopping = asyncio.create_task(stop.wait(), name="stop")
     await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
@@ -87,8 +95,16 @@ def _stop_signal() -> asyncio.Event:
             stop.set()
         elif loop.time() >= is_impatient_at:
             logger.warning("stopping at once, requests in flight are lost")
+            flush()
             os._exit(128 + number)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
         loop.add_signal_handler(number, on_signal, number)
     return stop
+
+
+def _follow_other_signals(server: Server) -> None:
+    """Take the signals that would end the process otherwise, without a drain."""
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, server.reread)
+    for number in (signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)

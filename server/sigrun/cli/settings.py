@@ -6,7 +6,7 @@ import dataclasses
 import os
 from pathlib import Path
 
-from sigrun.cli.flags import Arguments
+from sigrun.cli.flags import CommonFlags, GatewayFlags, ModelServerFlags
 from sigrun.config.batching import THREAD_POOL_NAME_WITHOUT_FILE, BatchingOptions
 from sigrun.config.execution import ExecutionOptions
 from sigrun.config.gateway import GatewayConfig, UpstreamOptions, UpstreamTls
@@ -20,100 +20,105 @@ from sigrun.wire.config_files import batching_config, model_config, options
 _INT32 = range(-(2**31), 2**31)
 
 
-def server_config(arguments: Arguments) -> ServerConfig:
+def server_config(flags: ModelServerFlags) -> ServerConfig:
     """Return the configuration that the flags ask for.
 
     Raises `InvalidArgument` or `NotFound` for what is wrong in them or in a file.
     """
-    grpc = _grpc(arguments)  # checked first, as TensorFlow Serving does
-    config_file = arguments.text("model_config_file")
+    grpc = _grpc(flags)  # checked first, as TensorFlow Serving does
+    config_file = flags.model_config_file
     return ServerConfig(
-        models=_models(arguments),
+        models=_models(flags),
         config_file=Path(config_file) if config_file else None,
-        config_file_poll_wait_s=arguments.number("model_config_file_poll_wait_seconds"),
+        config_file_poll_wait_s=flags.model_config_file_poll_wait_seconds,
         grpc=grpc,
-        http=_http(arguments),
-        lifecycle=_lifecycle(arguments),
-        execution=_execution(arguments),
-        batching=_batching(arguments),
-        has_batching_per_model=arguments.is_set("enable_per_model_batching_parameters"),
-        check_method_names=arguments.is_set("enable_signature_method_name_check"),
-        access_log=arguments.is_set("access_log"),
-        shutdown_grace_s=arguments.number("shutdown_grace_seconds"),
+        http=_http(flags),
+        lifecycle=_lifecycle(flags),
+        execution=_execution(flags),
+        batching=_batching(flags),
+        has_batching_per_model=flags.enable_per_model_batching_parameters,
+        check_method_names=flags.enable_signature_method_name_check,
+        enable_admin=flags.enable_admin,
+        access_log=flags.access_log,
+        shutdown_grace_s=flags.shutdown_grace_seconds,
     )
 
 
-def gateway_config(arguments: Arguments) -> GatewayConfig:
+def gateway_config(flags: GatewayFlags) -> GatewayConfig:
     """Return the configuration of a gateway. Raises `InvalidArgument` or `NotFound`."""
-    addresses = (address.strip() for address in arguments.text("upstream").split(","))
+    addresses = (address.strip() for address in flags.upstream.split(","))
     upstream = UpstreamOptions(
         addresses=tuple(filter(None, addresses)),
-        tls=_upstream_tls(arguments),
-        channel_arguments=_channel_arguments(arguments, "upstream_channel_arguments"),
+        tls=_upstream_tls(flags),
+        channel_arguments=_channel_arguments(
+            "upstream_channel_arguments", flags.upstream_channel_arguments
+        ),
     )
-    http = dataclasses.replace(_http(arguments), port=arguments.integer("rest_api_port"))
+    http = dataclasses.replace(_http(flags), port=flags.rest_api_port)  # 0 is any free one
     return GatewayConfig(
         upstream=upstream,
         http=http,
-        shutdown_grace_s=arguments.number("shutdown_grace_seconds"),
+        shutdown_grace_s=flags.shutdown_grace_seconds,
     )
 
 
-def _upstream_tls(arguments: Arguments) -> UpstreamTls | None:
+def _upstream_tls(flags: GatewayFlags) -> UpstreamTls | None:
     """Return the settings of TLS if it is asked for, or any flag needs it."""
     tls = UpstreamTls(
-        ca=_contents(arguments, "upstream_ca_file"),
-        client_cert=_contents(arguments, "upstream_client_cert_file"),
-        client_key=_contents(arguments, "upstream_client_key_file"),
-        server_name=arguments.text("upstream_tls_server_name"),
+        ca=_contents("upstream_ca_file", flags.upstream_ca_file),
+        client_cert=_contents("upstream_client_cert_file", flags.upstream_client_cert_file),
+        client_key=_contents("upstream_client_key_file", flags.upstream_client_key_file),
+        server_name=flags.upstream_tls_server_name,
     )
-    return tls if arguments.is_set("upstream_tls") or tls != UpstreamTls() else None
+    return tls if flags.upstream_tls or tls != UpstreamTls() else None
 
 
-def _contents(arguments: Arguments, name: str) -> bytes:
-    path = arguments.text(name)
+def _contents(name: str, path: str) -> bytes:
     try:
         return Path(path).read_bytes() if path else b""
     except OSError as error:
         raise NotFound(f"--{name}: cannot read {path}: {error.strerror}") from None
 
 
-def log_format(arguments: Arguments) -> LogFormat:
+def log_format(flags: CommonFlags) -> LogFormat:
     """Return how log lines are to look. Raises `InvalidArgument`."""
-    return LogFormat(_choice(arguments, "log_format", [kind.value for kind in LogFormat]))
+    return LogFormat(_choice("log_format", flags.log_format, [kind.value for kind in LogFormat]))
 
 
-def _models(arguments: Arguments) -> ModelSet:
-    if config_file := arguments.text("model_config_file"):
+def _models(flags: ModelServerFlags) -> ModelSet:
+    if config_file := flags.model_config_file:
         return model_config.from_file(Path(config_file))
-    base_path = arguments.text("model_base_path")
+    base_path = flags.model_base_path
     if not base_path:
         raise InvalidArgument(
             "Both server_options.model_base_path and server_options.model_config_file are empty!"
         )
     if "://" not in base_path:
         base_path = os.path.abspath(base_path)
-    return ModelSet((ModelConfig(name=arguments.text("model_name"), base_path=base_path),))
+    return ModelSet((ModelConfig(name=flags.model_name, base_path=base_path),))
 
 
-def _grpc(arguments: Arguments) -> GrpcOptions:
+def _grpc(flags: ModelServerFlags) -> GrpcOptions:
     return GrpcOptions(
-        port=arguments.integer("port") or None,
-        socket_path=arguments.text("grpc_socket_path"),
+        host=flags.host or GrpcOptions().host,
+        port=flags.port or None,
+        socket_path=flags.grpc_socket_path,
         transport=Transport(
-            _choice(arguments, "grpc_transport", [kind.value for kind in Transport])
+            _choice("grpc_transport", flags.grpc_transport, [kind.value for kind in Transport])
         ),
-        channel_arguments=_channel_arguments(arguments, "grpc_channel_arguments"),
-        tls=_tls(arguments, "ssl_config_file"),
-        enable_health=arguments.is_set("enable_grpc_healthcheck_service"),
-        outputs_as_tensor_content=arguments.is_set("enable_serialization_as_tensor_content"),
+        channel_arguments=_channel_arguments(
+            "grpc_channel_arguments", flags.grpc_channel_arguments
+        ),
+        tls=_tls(flags.ssl_config_file),
+        enable_health=flags.enable_grpc_healthcheck_service,
+        outputs_as_tensor_content=flags.enable_serialization_as_tensor_content,
     )
 
 
-def _channel_arguments(arguments: Arguments, name: str) -> dict[str, str | int]:
+def _channel_arguments(name: str, text: str) -> dict[str, str | int]:
     """Read `k=v,k=v`; a value that parses as int32 is passed as one."""
     pairs: dict[str, str | int] = {}
-    for entry in filter(None, arguments.text(name).split(",")):
+    for entry in filter(None, text.split(",")):
         key, separator, value = entry.partition("=")
         if not separator:
             raise InvalidArgument(f"--{name}: {entry!r} is not of the form k=v")
@@ -122,50 +127,50 @@ def _channel_arguments(arguments: Arguments, name: str) -> dict[str, str | int]:
     return pairs
 
 
-def _http(arguments: Arguments) -> HttpOptions:
-    timeout_ms = arguments.integer("rest_api_timeout_in_ms")
+def _http(flags: CommonFlags) -> HttpOptions:
+    timeout_ms = flags.rest_api_timeout_in_ms
     return HttpOptions(
-        port=arguments.integer("rest_api_port") or None,
-        tls=_tls(arguments, "rest_api_ssl_config_file"),
+        host=flags.host or HttpOptions().host,
+        port=flags.rest_api_port or None,
+        tls=_tls(flags.rest_api_ssl_config_file),
         timeout_s=timeout_ms / 1000 if timeout_ms > 0 else None,
-        body_timeout_s=_positive(arguments, "rest_api_body_timeout_in_ms") / 1000,
-        max_body_bytes=_positive(arguments, "rest_api_max_body_bytes"),
-        enable_cors=arguments.is_set("rest_api_enable_cors_support"),
+        body_timeout_s=_positive("rest_api_body_timeout_in_ms", flags.rest_api_body_timeout_in_ms)
+        / 1000,
+        max_body_bytes=_positive("rest_api_max_body_bytes", flags.rest_api_max_body_bytes),
+        enable_cors=flags.rest_api_enable_cors_support,
     )
 
 
-def _tls(arguments: Arguments, name: str) -> TlsOptions | None:
-    file = arguments.text(name)
+def _tls(file: str) -> TlsOptions | None:
     return options.tls_options(Path(file)) if file else None
 
 
-def _positive(arguments: Arguments, name: str) -> int:
-    value = arguments.integer(name)
+def _positive(name: str, value: int) -> int:
     if value <= 0:
         raise InvalidArgument(f"--{name} is more than 0, not {value}")
     return value
 
 
-def _lifecycle(arguments: Arguments) -> LifecycleOptions:
+def _lifecycle(flags: ModelServerFlags) -> LifecycleOptions:
     transition = _choice(
-        arguments, "aspired_version_policy", [kind.value for kind in VersionTransition]
+        "aspired_version_policy",
+        flags.aspired_version_policy,
+        [kind.value for kind in VersionTransition],
     )
     return LifecycleOptions(
-        poll_wait_s=arguments.number("file_system_poll_wait_seconds"),
-        max_num_load_retries=arguments.integer("max_num_load_retries"),
-        load_retry_interval_s=arguments.integer("load_retry_interval_micros") / 1e6,
-        settle_timeout_s=arguments.number("load_timeout_seconds"),
-        quiet_s=arguments.number("version_settle_seconds"),
+        poll_wait_s=flags.file_system_poll_wait_seconds,
+        max_num_load_retries=flags.max_num_load_retries,
+        load_retry_interval_s=flags.load_retry_interval_micros / 1e6,
+        settle_timeout_s=flags.load_timeout_seconds,
+        quiet_s=flags.version_settle_seconds,
         transition=VersionTransition(transition),
-        allow_labels_for_unavailable=arguments.is_set(
-            "allow_version_labels_for_unavailable_models"
-        ),
+        allow_labels_for_unavailable=flags.allow_version_labels_for_unavailable_models,
     )
 
 
-def _batching(arguments: Arguments) -> BatchingOptions | None:
-    parameters_file = arguments.text("batching_parameters_file")
-    if not arguments.is_set("enable_batching"):
+def _batching(flags: ModelServerFlags) -> BatchingOptions | None:
+    parameters_file = flags.batching_parameters_file
+    if not flags.enable_batching:
         if parameters_file:
             raise InvalidArgument(
                 "server_options.batching_parameters_file is set without setting "
@@ -177,11 +182,10 @@ def _batching(arguments: Arguments) -> BatchingOptions | None:
     return BatchingOptions(thread_pool_name=THREAD_POOL_NAME_WITHOUT_FILE)
 
 
-def _execution(arguments: Arguments) -> ExecutionOptions:
-    both, intra, inter = (
-        arguments.integer(f"tensorflow_{name}_parallelism")
-        for name in ("session", "intra_op", "inter_op")
-    )
+def _execution(flags: ModelServerFlags) -> ExecutionOptions:
+    both = flags.tensorflow_session_parallelism
+    intra = flags.tensorflow_intra_op_parallelism
+    inter = flags.tensorflow_inter_op_parallelism
     if both > 0 and intra > 0 and inter > 0:
         raise InvalidArgument(
             "Either configure server_options.tensorflow_session_parallelism or "
@@ -189,25 +193,24 @@ def _execution(arguments: Arguments) -> ExecutionOptions:
             "server_options.tensorflow_inter_op_parallelism) separately. "
             "You cannot configure all."
         )
-    session_config_file = arguments.text("tensorflow_session_config_file")
+    session_config_file = flags.tensorflow_session_config_file
     return ExecutionOptions(
-        saved_model_tags=frozenset(filter(None, arguments.text("saved_model_tags").split(","))),
+        saved_model_tags=frozenset(filter(None, flags.saved_model_tags.split(","))),
         intra_op_threads=intra or both,
         inter_op_threads=inter or both,
         session_config=(
             options.session_config(Path(session_config_file)) if session_config_file else b""
         ),
-        load_threads=arguments.integer("num_load_threads"),
-        max_load_s=arguments.number("max_load_seconds"),
-        max_queued_runs_per_model=arguments.integer("max_queued_runs_per_model"),
-        max_run_s=arguments.number("max_run_seconds"),
-        max_run_overtime_s=arguments.number("max_run_overtime_seconds"),
-        optimize_on_load=arguments.is_set("optimize_on_load"),
+        load_threads=flags.num_load_threads,
+        max_load_s=flags.max_load_seconds,
+        max_queued_runs_per_model=flags.max_queued_runs_per_model,
+        max_run_s=flags.max_run_seconds,
+        max_run_overtime_s=flags.max_run_overtime_seconds,
+        optimize_on_load=flags.optimize_on_load,
     )
 
 
-def _choice(arguments: Arguments, name: str, choices: list[str]) -> str:
-    value = arguments.text(name)
+def _choice(name: str, value: str, choices: list[str]) -> str:
     if value not in choices:
         raise InvalidArgument(f"--{name} is one of {', '.join(choices)}, not {value!r}")
     return value

@@ -93,6 +93,7 @@ class ServerConfig:
     batching: BatchingOptions | None = None  # None: requests run one by one
     has_batching_per_model: bool = False  # sizes and times are then in the version directories
     check_method_names: bool = False
+    enable_admin: bool = True  # callers may say what is served
     access_log: bool = False
     shutdown_grace_s: float = 30.0
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from typing import Protocol
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
 
 from sigrun.concurrency.daemons import DaemonThreads
 from sigrun.config.models import ModelSet
@@ -29,7 +29,9 @@ class Apply(Protocol):
 
 
 class ConfigFilePoller:
-    """Polls every `poll_wait_s` seconds. `read` may block; it runs in a thread.
+    """Polls every `poll_wait_s` seconds, 0 or less: only when it is told to.
+
+    `read` may block; it runs in a thread.
 
     A file that has not been read after `answer_within_s` is waited for at the next poll.
     """
@@ -41,7 +43,7 @@ class ConfigFilePoller:
         apply: Apply,
         applied: ModelSet,
         poll_wait_s: float,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        sleep: Callable[[float], Coroutine[Any, Any, None]] = asyncio.sleep,
         answer_within_s: float = _ANSWER_WITHIN_S,
     ) -> None:
         self._read = read
@@ -54,15 +56,34 @@ class ConfigFilePoller:
         self._threads = DaemonThreads("model config file")
         self._reading: asyncio.Task[ModelSet] | None = None
         self._last_failure = ""
+        self._is_wanted = asyncio.Event()
+
+    def want(self) -> None:
+        """Poll soon, whenever the next poll would have been; safe before `run`."""
+        self._is_wanted.set()
 
     async def run(self) -> None:
         """Poll until cancelled."""
         try:
             while True:
-                await self._sleep(self._poll_wait_s)
+                await self._pause()
                 await self._poll_whatever_comes()
         finally:
             self._threads.close()
+
+    async def _pause(self) -> None:
+        """Return when a poll is due or wanted."""
+        waits: list[asyncio.Task[Any]] = [
+            asyncio.create_task(self._is_wanted.wait(), name="config file wanted")
+        ]
+        if self._poll_wait_s > 0:
+            waits.append(asyncio.create_task(self._sleep(self._poll_wait_s), name="config poll"))
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+        self._is_wanted.clear()
 
     async def _poll_whatever_comes(self) -> None:
         try:

@@ -1,18 +1,27 @@
-"""Logs: to stderr, one line per event, as text or as JSON."""
+"""Logs: to stderr, one line per event, as text or as JSON.
+
+A record becomes a line where it is made, and is written by the thread of `Output`: nobody who
+logs ever waits for whoever reads.
+"""
 
 from __future__ import annotations
 
 import datetime
 import enum
 import logging
-import sys
+from collections.abc import Iterable
 
 import orjson
 
+from sigrun.telemetry.metrics import Counter
+from sigrun.telemetry.output import STDERR, STDOUT, Output
 from sigrun.telemetry.request_id import REQUEST_ID
 
 # What these say at lower levels is about their own insides.
 _QUIET = {"tensorflow": logging.ERROR}
+_FLUSH_WITHIN_S = 1.0  # at the end of the process
+
+logger = logging.getLogger(__name__)
 
 
 class LogFormat(enum.Enum):
@@ -24,11 +33,50 @@ class LogFormat(enum.Enum):
 
 def configure_logs(log_format: LogFormat, level: int = logging.INFO) -> None:
     """Send every log record of the process to stderr in `log_format`."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Handler()
     handler.setFormatter(_JsonFormatter() if log_format is LogFormat.JSON else _TextFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
     for name, quiet_level in _QUIET.items():
         logging.getLogger(name).setLevel(quiet_level)
+
+
+def show(text: str) -> None:
+    """Write text to stdout, in order with the lines of the log."""
+    _OUTPUT.put(STDOUT, text + "\n")
+
+
+def flush() -> None:
+    """Wait, for a second at most, until what was logged is written."""
+    _OUTPUT.flush(_FLUSH_WITHIN_S)
+
+
+def readings() -> Iterable[Counter]:
+    """Return what can be counted of the log."""
+    yield Counter(
+        name="sigrun_log_lines_dropped",
+        help="Lines of the log that were dropped because nobody read those before them.",
+        value=_OUTPUT.dropped,
+    )
+
+
+def _tell_drops(dropped: int) -> None:
+    logger.warning("%d lines of the log were dropped so far, as nobody read it", dropped)
+
+
+_OUTPUT = Output(on_drop=_tell_drops)  # one for the process, as the descriptors are
+
+
+class _Handler(logging.Handler):
+    """Hands lines to the process's output."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            _OUTPUT.put(STDERR, self.format(record) + "\n")
+        except Exception:
+            self.handleError(record)
+
+    def flush(self) -> None:
+        flush()
 
 
 def _timestamp(record: logging.LogRecord) -> str:

@@ -1,8 +1,22 @@
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
+
 import pytest
 
-from sigrun.cli.flags import FLAGS, WITHOUT_EFFECT, Value, parse, usage
+from sigrun.cli.flags import (
+    WITHOUT_EFFECT,
+    CommonFlags,
+    GatewayFlags,
+    ModelServerFlags,
+    ServeFlags,
+    Value,
+    flags_of,
+)
+from sigrun.cli.help import usage
+from sigrun.cli.parsing import Arguments
+from sigrun.cli.parsing import parse as parse_command
 from sigrun.errors import InvalidArgument
 
 # Name and default of every flag of TensorFlow Serving's model server; None where the default
@@ -57,9 +71,13 @@ TENSORFLOW_SERVING: dict[str, Value | None] = {
     "enable_grpc_healthcheck_service": False,
     "enable_serialization_as_tensor_content": False,
 }
-OURS = {flag.name: flag.default for flag in FLAGS}
+OURS = {flag.name: flag.default for flag in flags_of(ModelServerFlags)}
 # Health is on unless it is turned off: nobody is served worse by that.
 OTHER_DEFAULTS = {"enable_grpc_healthcheck_service"}
+
+
+def parse(words: Sequence[str]) -> Arguments[ModelServerFlags]:
+    return parse_command(words, ModelServerFlags)
 
 
 # TensorFlow Serving's flags
@@ -95,7 +113,7 @@ def test_every_flag_that_is_ignored_is_one_of_theirs_and_not_ours() -> None:
 def test_without_arguments_every_flag_has_its_default() -> None:
     arguments = parse([])
 
-    assert arguments.values == OURS
+    assert dataclasses.asdict(arguments.flags) == OURS
     assert (arguments.given, arguments.positional, arguments.ignored) == (frozenset(), (), ())
 
 
@@ -123,18 +141,10 @@ def test_a_value_follows_an_equals_sign_or_a_space(
 ) -> None:
     arguments = parse(words)
 
-    assert (arguments.values[name], type(arguments.values[name])) == (value, type(value))
+    got = dataclasses.asdict(arguments.flags)[name]
+    assert (got, type(got)) == (value, type(value))
     assert arguments.given == {name}
     assert arguments.positional == ()
-
-
-def test_a_value_can_be_had_as_what_it_is() -> None:
-    arguments = parse(["--port=1", "--model_name=mnist", "--version", "--load_timeout_seconds=2"])
-
-    assert arguments.integer("port") == 1
-    assert arguments.text("model_name") == "mnist"
-    assert arguments.is_set("version") is True
-    assert arguments.number("load_timeout_seconds") == 2.0
 
 
 @pytest.mark.parametrize(
@@ -162,7 +172,7 @@ def test_a_value_of_another_type_is_refused(words: list[str], text: str) -> None
 def test_a_bool_takes_no_word_after_it() -> None:
     arguments = parse(["--version", "true"])
 
-    assert (arguments.is_set("version"), arguments.positional) == (True, ("true",))
+    assert (arguments.flags.version, arguments.positional) == (True, ("true",))
 
 
 # Other words
@@ -192,7 +202,7 @@ def test_words_that_are_no_flags_are_kept_in_their_order() -> None:
 def test_two_dashes_end_the_flags() -> None:
     arguments = parse(["--port=1", "--", "--port=2", "-x"])
 
-    assert arguments.integer("port") == 1
+    assert arguments.flags.port == 1
     assert arguments.positional == ("--port=2", "-x")
 
 
@@ -201,7 +211,9 @@ def test_two_dashes_end_the_flags() -> None:
 
 @pytest.mark.parametrize("name", sorted(OURS))
 def test_the_usage_has_a_line_for_every_flag(name: str) -> None:
-    (line,) = [line for line in usage().splitlines() if line.startswith(f"  --{name}=")]
+    (line,) = [
+        line for line in usage(ModelServerFlags).splitlines() if line.startswith(f"  --{name}=")
+    ]
 
     assert len(line) > len(f"  --{name}=")
 
@@ -210,4 +222,26 @@ def test_the_usage_has_a_line_for_every_flag(name: str) -> None:
     "shown", ["  --port=8500 ", "  --version=false ", "  --model_name='default' "]
 )
 def test_the_usage_shows_defaults_as_one_would_write_them(shown: str) -> None:
-    assert shown in usage()
+    assert shown in usage(ModelServerFlags)
+
+
+@pytest.mark.parametrize(
+    ("command", "default"),
+    [(ModelServerFlags, 0), (ServeFlags, 8501), (GatewayFlags, 8501)],
+)
+def test_the_usage_has_the_defaults_of_its_command(
+    command: type[CommonFlags], default: int
+) -> None:
+    assert f"  --rest_api_port={default} " in usage(command)
+
+
+@pytest.mark.parametrize("command", [ModelServerFlags, ServeFlags, GatewayFlags])
+def test_no_line_of_the_usage_is_wider_than_a_terminal(command: type[CommonFlags]) -> None:
+    assert max(map(len, usage(command).splitlines())) <= 96
+
+
+def test_the_usage_comes_in_groups_each_of_which_comes_once() -> None:
+    headings = [line for line in usage(ServeFlags).splitlines() if line[:1].strip()]
+
+    assert headings[:2] == ["Models:", "gRPC:"]
+    assert len(headings) == len(set(headings))

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from sigrun.cli.flags import GATEWAY_FLAGS, parse
+from sigrun.cli.flags import GatewayFlags, ModelServerFlags
+from sigrun.cli.parsing import parse
 from sigrun.cli.settings import gateway_config, log_format, server_config
 from sigrun.config.batching import BatchingOptions
 from sigrun.config.gateway import GatewayConfig, UpstreamOptions, UpstreamTls
@@ -18,7 +19,7 @@ A_MODEL = "--model_base_path=/models/mnist"
 
 
 def config(*words: str) -> ServerConfig:
-    return server_config(parse([A_MODEL, *words]))
+    return server_config(parse([A_MODEL, *words], ModelServerFlags).flags)
 
 
 def test_without_other_flags_every_setting_has_its_default() -> None:
@@ -71,7 +72,7 @@ def test_a_config_file_outweighs_a_base_path(tmp_path: Path) -> None:
 
 def test_neither_base_path_nor_config_file_is_refused() -> None:
     with pytest.raises(InvalidArgument) as refused:
-        server_config(parse([]))
+        server_config(parse([], ModelServerFlags).flags)
 
     assert str(refused.value) == (
         "Both server_options.model_base_path and server_options.model_config_file are empty!"
@@ -109,7 +110,7 @@ def test_port_0_turns_tcp_off() -> None:
 
 def test_nowhere_to_listen_is_refused_before_anything_else() -> None:
     with pytest.raises(InvalidArgument, match=r"^At least one of server_options.grpc_port or "):
-        server_config(parse(["--port=0"]))
+        server_config(parse(["--port=0"], ModelServerFlags).flags)
 
 
 @pytest.mark.parametrize(
@@ -277,21 +278,25 @@ def test_limits_on_runs_and_loads_are_handed_on() -> None:
 
 @pytest.mark.parametrize(("text", "kind"), [("text", LogFormat.TEXT), ("json", LogFormat.JSON)])
 def test_logs_are_text_or_json(text: str, kind: LogFormat) -> None:
-    assert log_format(parse([f"--log_format={text}"])) is kind
+    assert log_format(parse([f"--log_format={text}"], ModelServerFlags).flags) is kind
 
 
 def test_any_other_log_format_is_refused() -> None:
     with pytest.raises(SigrunError, match=r"^--log_format is one of text, json, not 'xml'$"):
-        log_format(parse(["--log_format=xml"]))
+        log_format(parse(["--log_format=xml"], ModelServerFlags).flags)
 
 
 def test_one_port_cannot_be_both_doors() -> None:
     with pytest.raises(InvalidArgument, match="gRPC and HTTP cannot both have port 9000"):
-        server_config(parse(["--model_base_path=/m", "--port=9000", "--rest_api_port=9000"]))
+        server_config(
+            parse(
+                ["--model_base_path=/m", "--port=9000", "--rest_api_port=9000"], ModelServerFlags
+            ).flags
+        )
 
 
 def test_requests_are_not_batched_unless_asked_for() -> None:
-    assert server_config(parse(["--model_base_path=/m"])).batching is None
+    assert server_config(parse(["--model_base_path=/m"], ModelServerFlags).flags).batching is None
 
 
 def test_batching_parameters_come_from_their_file(tmp_path: Path) -> None:
@@ -299,21 +304,28 @@ def test_batching_parameters_come_from_their_file(tmp_path: Path) -> None:
     file.write_text("max_batch_size { value: 64 } batch_timeout_micros { value: 500 }")
 
     config = server_config(
-        parse(["--model_base_path=/m", "--enable_batching", f"--batching_parameters_file={file}"])
+        parse(
+            ["--model_base_path=/m", "--enable_batching", f"--batching_parameters_file={file}"],
+            ModelServerFlags,
+        ).flags
     )
 
     assert config.batching == BatchingOptions(max_batch_rows=64, batch_timeout_s=0.0005)
 
 
 def test_batching_without_a_file_takes_the_defaults() -> None:
-    config = server_config(parse(["--model_base_path=/m", "--enable_batching"]))
+    config = server_config(
+        parse(["--model_base_path=/m", "--enable_batching"], ModelServerFlags).flags
+    )
 
     assert config.batching == BatchingOptions(thread_pool_name="model_server_batch_threads")
 
 
 def test_a_parameters_file_without_batching_is_refused() -> None:
     with pytest.raises(InvalidArgument) as caught:
-        server_config(parse(["--model_base_path=/m", "--batching_parameters_file=/f"]))
+        server_config(
+            parse(["--model_base_path=/m", "--batching_parameters_file=/f"], ModelServerFlags).flags
+        )
 
     assert str(caught.value) == (
         "server_options.batching_parameters_file is set without setting "
@@ -325,7 +337,7 @@ def test_a_parameters_file_without_batching_is_refused() -> None:
 
 
 def gateway(*words: str) -> GatewayConfig:
-    return gateway_config(parse(words, GATEWAY_FLAGS))
+    return gateway_config(parse(words, GatewayFlags).flags)
 
 
 def test_a_gateway_needs_nothing_but_its_servers() -> None:
@@ -397,3 +409,30 @@ def test_a_certificate_that_cannot_be_read_is_named() -> None:
 def test_a_gateway_takes_no_flag_that_is_about_models() -> None:
     with pytest.raises(InvalidArgument, match="unknown argument: --model_name=mnist"):
         gateway("--upstream=a:1", "--model_name=mnist")
+
+
+# Who may ask
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_both_ports_are_bound_to_the_host(host: str) -> None:
+    result = config(f"--host={host}")
+
+    assert (result.grpc.host, result.http.host) == (host, host)
+
+
+def test_without_a_host_both_ports_are_bound_to_every_address() -> None:
+    assert (config().grpc.host, config().http.host) == ("0.0.0.0", "::")
+
+
+def test_the_port_of_a_gateway_is_bound_to_the_host() -> None:
+    words = ["--upstream=localhost:8500", "--host=127.0.0.1"]
+
+    assert gateway_config(parse(words, GatewayFlags).flags).http.host == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("word", "is_on"), [("--enable_admin", True), ("--enable_admin=false", False)]
+)
+def test_reload_by_callers_can_be_turned_off(word: str, is_on: bool) -> None:
+    assert config(word).enable_admin is is_on

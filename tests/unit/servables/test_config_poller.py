@@ -24,6 +24,7 @@ class Rig:
         self.refusal: Exception | None = None
         self.applied: list[ModelSet] = []
         self.took_over: list[bool] = []
+        self.has_applied = asyncio.Event()
         self.reads = 0
         self.answers = threading.Event()
         self.answers.set()
@@ -46,6 +47,7 @@ class Rig:
 
     async def _apply(self, wanted: ModelSet, *, takes_over: bool) -> None:
         self.applied.append(wanted)
+        self.has_applied.set()
         self.took_over.append(takes_over)
         if self.refusal is not None:
             raise self.refusal
@@ -200,3 +202,16 @@ async def test_a_file_that_does_not_answer_is_read_once_and_waited_for(
     assert caplog.messages[0] == (
         "Failed to read ModelServerConfig file: its file system does not answer"
     )
+
+
+async def test_a_poll_that_is_wanted_comes_before_the_pause_has_ended(rig: Rig) -> None:
+    running = asyncio.create_task(rig.poller.run())
+    await rig.sleep.until_asleep()
+    rig.file = SECOND
+
+    rig.poller.want()
+    await asyncio.wait_for(rig.has_applied.wait(), 10)
+
+    assert (rig.reads, rig.applied) == (1, [SECOND])
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)

@@ -4,13 +4,19 @@ import contextvars
 import json
 import logging
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from sigrun.telemetry import request_id
-from sigrun.telemetry.logs import LogFormat, configure_logs
+from sigrun.telemetry.logs import LogFormat, configure_logs, flush
 
 logger = logging.getLogger("sigrun.test")
+
+
+def written(capfd: pytest.CaptureFixture[str]) -> Any:
+    flush()
+    return capfd.readouterr()
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +31,7 @@ def root_logger_as_before() -> Iterator[None]:
 
 
 def test_a_line_of_text_has_time_level_logger_and_message(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("time.time", lambda: 1767225600.25)
     monkeypatch.setattr("time.time_ns", lambda: 1767225600_250_000_000)
@@ -33,14 +39,14 @@ def test_a_line_of_text_has_time_level_logger_and_message(
 
     logger.warning("%s is %d", "mnist:1", 7)
 
-    assert capsys.readouterr() == (
+    assert written(capfd) == (
         "",
         "2026-01-01T00:00:00.250Z WARNING sigrun.test: mnist:1 is 7\n",
     )
 
 
 def test_a_json_line_is_one_object(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("time.time", lambda: 1767225600.25)
     monkeypatch.setattr("time.time_ns", lambda: 1767225600_250_000_000)
@@ -48,7 +54,7 @@ def test_a_json_line_is_one_object(
 
     logger.info('two\nlines, "quoted" äöü')
 
-    assert json.loads(capsys.readouterr().err) == {
+    assert json.loads(written(capfd).err) == {
         "time": "2026-01-01T00:00:00.250Z",
         "level": "INFO",
         "logger": "sigrun.test",
@@ -57,16 +63,16 @@ def test_a_json_line_is_one_object(
 
 
 @pytest.mark.parametrize("log_format", list(LogFormat))
-def test_every_event_is_one_line(log_format: LogFormat, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_event_is_one_line(log_format: LogFormat, capfd: pytest.CaptureFixture[str]) -> None:
     configure_logs(log_format)
 
     logger.info("first")
     logger.info("second")
 
-    assert len(capsys.readouterr().err.splitlines()) == 2
+    assert len(written(capfd).err.splitlines()) == 2
 
 
-def test_a_traceback_follows_the_text(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_traceback_follows_the_text(capfd: pytest.CaptureFixture[str]) -> None:
     configure_logs(LogFormat.TEXT)
 
     try:
@@ -74,12 +80,12 @@ def test_a_traceback_follows_the_text(capsys: pytest.CaptureFixture[str]) -> Non
     except ValueError:
         logger.exception("it failed")
 
-    first, second, *_, last = capsys.readouterr().err.splitlines()
+    first, second, *_, last = written(capfd).err.splitlines()
     assert first.endswith("ERROR sigrun.test: it failed")
     assert (second, last) == ("Traceback (most recent call last):", "ValueError: a bug")
 
 
-def test_a_traceback_is_a_field_of_the_json_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_traceback_is_a_field_of_the_json_line(capfd: pytest.CaptureFixture[str]) -> None:
     configure_logs(LogFormat.JSON)
 
     try:
@@ -87,38 +93,38 @@ def test_a_traceback_is_a_field_of_the_json_line(capsys: pytest.CaptureFixture[s
     except ValueError:
         logger.exception("it failed")
 
-    (line,) = capsys.readouterr().err.splitlines()
+    (line,) = written(capfd).err.splitlines()
     assert json.loads(line)["exception"].splitlines()[-1] == "ValueError: a bug"
 
 
 def test_a_file_name_that_is_not_utf8_is_escaped_in_json(
-    capsys: pytest.CaptureFixture[str],
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     configure_logs(LogFormat.JSON)
 
     logger.info("found %s", b"model-\xff".decode(errors="surrogateescape"))
 
-    assert json.loads(capsys.readouterr().err)["message"] == r"found model-\udcff"
+    assert json.loads(written(capfd).err)["message"] == r"found model-\udcff"
 
 
 @pytest.mark.parametrize("log_format", list(LogFormat))
 def test_what_is_below_the_level_is_left_out(
-    log_format: LogFormat, capsys: pytest.CaptureFixture[str]
+    log_format: LogFormat, capfd: pytest.CaptureFixture[str]
 ) -> None:
     configure_logs(log_format, logging.WARNING)
 
     logger.info("chatter")
 
-    assert capsys.readouterr().err == ""
+    assert written(capfd).err == ""
 
 
-def test_configuring_again_replaces_the_format(capsys: pytest.CaptureFixture[str]) -> None:
+def test_configuring_again_replaces_the_format(capfd: pytest.CaptureFixture[str]) -> None:
     configure_logs(LogFormat.TEXT)
     configure_logs(LogFormat.JSON)
 
     logger.info("once")
 
-    (line,) = capsys.readouterr().err.splitlines()
+    (line,) = written(capfd).err.splitlines()
     assert json.loads(line)["message"] == "once"
 
 
@@ -130,7 +136,7 @@ def test_configuring_again_replaces_the_format(capsys: pytest.CaptureFixture[str
     ],
 )
 def test_a_line_of_a_request_has_its_id(
-    capsys: pytest.CaptureFixture[str], log_format: LogFormat, shows: str
+    capfd: pytest.CaptureFixture[str], log_format: LogFormat, shows: str
 ) -> None:
     configure_logs(log_format)
 
@@ -140,7 +146,7 @@ def test_a_line_of_a_request_has_its_id(
 
     contextvars.copy_context().run(answer)
 
-    assert capsys.readouterr().err.endswith(shows)
+    assert written(capfd).err.endswith(shows)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,8 @@ the event loop waits for it.
 
 from __future__ import annotations
 
+import logging
+import sys
 import time
 from collections.abc import Hashable
 from contextlib import suppress
@@ -25,6 +27,8 @@ from sigrun.servables.servable import ServableId
 if TYPE_CHECKING:
     from sigrun.executors.saved_model.model import LoadedModel
 
+
+logger = logging.getLogger(__name__)
 
 _MAX_WAITING = 16  # loads of one version; the manager asks for one at a time
 _TRIM_S = 2.0
@@ -93,9 +97,12 @@ class SavedModelLoader:
 
 def _read(path: str, options: ExecutionOptions) -> LoadedModel:
     check_loadable(Path(path))  # before TensorFlow opens what may never answer
-    # Imports TensorFlow.
+    if "tensorflow" not in sys.modules:
+        logger.info("importing TensorFlow")
     from sigrun.executors.saved_model.reading import read_saved_model  # noqa: PLC0415
 
+    began = time.monotonic()
     model = read_saved_model(path, options)
+    logger.info("read %s in %.1f s", path, time.monotonic() - began)
     give_back_memory()  # of the files, and of what was replaced by something better
     return model

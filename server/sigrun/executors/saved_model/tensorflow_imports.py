@@ -9,8 +9,9 @@ import gc
 import logging
 import os
 
-# Errors only, unless the user wants more; the C++ part reads this when it is imported.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# Fatal errors only, unless the user wants more: what fails is raised as well, and a machine
+# without a GPU is an error to it. The C++ part reads this when it is imported.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 # oneDNN's own allocator keeps the memory of unloaded models for the next one. With the
 # system's it comes back, at a price: large batches of images can take longer.

@@ -22,6 +22,10 @@ from sigrun.wire.rpcs import Rpc, StreamRpc
 
 NAME = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 
+# `List` came to the contract later than the other two; older releases of grpcio-health-checking,
+# which are allowed, have no messages for it, and reflection then does not show it either.
+_HAS_LIST = hasattr(health_pb2, "HealthListRequest")
+
 _Status = health_pb2.HealthCheckResponse
 
 
@@ -37,10 +41,13 @@ class HealthService:
 
     def methods(self) -> dict[str, Rpc]:
         """Return the RPCs of the service by name."""
-        return {
+        methods: dict[str, Rpc] = {
             "Check": MessageRpc(health_pb2.HealthCheckRequest, self.Check),
             "Watch": StreamRpc(self.Watch),
         }
+        if _HAS_LIST:
+            methods["List"] = MessageRpc(health_pb2.HealthListRequest, self.List)
+        return methods
 
     async def Check(
         self, request: health_pb2.HealthCheckRequest, context: CallContext
@@ -49,6 +56,15 @@ class HealthService:
         if status == _Status.SERVICE_UNKNOWN:
             raise NotFound(f"No service or model is named {request.service!r}")
         return health_pb2.HealthCheckResponse(status=status)
+
+    async def List(
+        self, request: health_pb2.HealthListRequest, context: CallContext
+    ) -> health_pb2.HealthListResponse:
+        statuses = {
+            name: health_pb2.HealthCheckResponse(status=self._status(name))
+            for name in (*self._services, *self._readiness.models())
+        }
+        return health_pb2.HealthListResponse(statuses=statuses)
 
     async def Watch(
         self, requests: AsyncIterator[bytes], context: CallContext

@@ -12,6 +12,7 @@ from sigrun._gen.tensorflow_serving.apis.model_management_pb2 import (
     ReloadConfigRequest,
     ReloadConfigResponse,
 )
+from sigrun.errors import PermissionDenied
 from sigrun.inference.calls import StatusCall
 from sigrun.inference.context import CallContext
 from sigrun.inference.management import ModelManagement
@@ -24,10 +25,11 @@ NAME = model_service_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name
 
 
 class ModelService:
-    """Status and reload over gRPC."""
+    """Status over gRPC, and reload where it `takes_reloads`."""
 
-    def __init__(self, management: ModelManagement) -> None:
+    def __init__(self, management: ModelManagement, *, takes_reloads: bool) -> None:
         self._management = management
+        self._takes_reloads = takes_reloads
 
     def methods(self) -> dict[str, Rpc]:
         """Return the RPCs of the service by name."""
@@ -47,6 +49,10 @@ class ModelService:
     async def HandleReloadConfigRequest(
         self, request: ReloadConfigRequest, context: CallContext
     ) -> ReloadConfigResponse:
+        if not self._takes_reloads:
+            raise PermissionDenied(
+                "HandleReloadConfigRequest is turned off here (--enable_admin=false)"
+            )
         await self._management.reload(model_config.from_reload(request.config), context.deadline)
         # No counter goes by TensorFlow Serving's slash-form names, and 0 is its answer for
         # a metric it does not know.

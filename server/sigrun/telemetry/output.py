@@ -1,0 +1,104 @@
+"""Write to the standard descriptors without ever waiting for whoever reads them.
+
+In: text, from any thread. Out: bytes on a descriptor, written by a thread of its own. A pipe
+that nobody reads stops that thread and nothing else: what comes then is kept up to a bound,
+and beyond it dropped and counted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import threading
+from collections import deque
+from collections.abc import Callable
+
+STDOUT, STDERR = 1, 2
+
+_MAX_WAITING_BYTES = 4 * 1024 * 1024
+
+
+def open_standard_descriptors() -> None:
+    """Put the null device where a standard descriptor is closed.
+
+    Otherwise the next socket would get its number, and a client our log.
+    """
+    for number in (0, STDOUT, STDERR):
+        try:
+            os.fstat(number)
+        except OSError:
+            null = os.open(os.devnull, os.O_RDWR)
+            if null != number:
+                os.dup2(null, number)
+                os.close(null)
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write `data`, however long that takes. What cannot be written (a full disk) is lost."""
+    rest = memoryview(data)
+    with contextlib.suppress(OSError, ValueError):
+        while rest:
+            try:
+                rest = rest[os.write(descriptor, rest) :]
+            except BlockingIOError:  # whoever shares the descriptor made it non-blocking
+                select.select([], [descriptor], [])
+
+
+class Output:
+    """What waits to be written, in order. `on_drop` hears, later, how much was dropped in all."""
+
+    def __init__(
+        self,
+        write: Callable[[int, bytes], None] = write_all,
+        *,
+        max_waiting_bytes: int = _MAX_WAITING_BYTES,
+        on_drop: Callable[[int], None] = lambda dropped: None,
+    ) -> None:
+        self._write = write
+        self._max_waiting_bytes = max_waiting_bytes
+        self._on_drop = on_drop
+        self._waiting: deque[tuple[int, bytes]] = deque()
+        self._waiting_bytes = 0  # with those that are being written
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._dropped = 0
+
+    @property
+    def dropped(self) -> int:
+        """How many texts were dropped since the process began."""
+        return self._dropped
+
+    def put(self, descriptor: int, text: str) -> None:
+        """Have `text` written, or drop it if too much waits already."""
+        data = text.encode(errors="backslashreplace")
+        with self._changed:
+            if self._waiting_bytes + len(data) > self._max_waiting_bytes:
+                self._dropped += 1
+                return
+            self._waiting.append((descriptor, data))
+            self._waiting_bytes += len(data)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="output", daemon=True)
+                self._thread.start()
+            self._changed.notify_all()
+
+    def flush(self, within_s: float) -> bool:
+        """Wait until everything is written; return whether it is."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._waiting_bytes, within_s)
+
+    def _run(self) -> None:
+        told = 0
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting)
+                descriptor, data = self._waiting.popleft()
+            self._write(descriptor, data)
+            with self._changed:
+                self._waiting_bytes -= len(data)
+                dropped = self._dropped
+                self._changed.notify_all()
+            if dropped > told:
+                told = dropped
+                self._on_drop(dropped)

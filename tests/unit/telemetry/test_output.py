@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+from sigrun.telemetry.output import STDERR, STDOUT, Output, write_all
+
+
+class Reader:
+    """Takes what is written, once it is allowed to."""
+
+    def __init__(self) -> None:
+        self.is_reading = threading.Event()
+        self.has_begun = threading.Event()
+        self.got: list[tuple[int, bytes]] = []
+
+    def __call__(self, descriptor: int, data: bytes) -> None:
+        self.has_begun.set()
+        self.is_reading.wait(10)
+        self.got.append((descriptor, data))
+
+
+def test_what_is_put_is_written_in_its_order() -> None:
+    reader = Reader()
+    reader.is_reading.set()
+    output = Output(reader)
+
+    output.put(STDERR, "one")
+    output.put(STDOUT, "two \udcff")
+
+    assert output.flush(10)
+    assert reader.got == [(2, b"one"), (1, b"two \\udcff")]
+
+
+def test_a_reader_that_does_not_read_makes_nobody_wait_and_drops_are_counted() -> None:
+    reader = Reader()
+    told: list[int] = []
+    output = Output(reader, max_waiting_bytes=10, on_drop=told.append)
+
+    output.put(STDERR, "12345")
+    assert reader.has_begun.wait(10)
+    for text in ("67890", "dropped", "x"):
+        output.put(STDERR, text)
+
+    assert (output.dropped, output.flush(0.01), told) == (2, False, [])
+    reader.is_reading.set()
+    assert output.flush(10)
+    assert [data for _, data in reader.got] == [b"12345", b"67890"]
+    assert told == [2]
+
+
+def test_there_is_room_again_when_something_was_read() -> None:
+    reader = Reader()
+    output = Output(reader, max_waiting_bytes=4)
+    output.put(STDERR, "1234")
+    reader.is_reading.set()
+    assert output.flush(10)
+
+    output.put(STDERR, "5678")
+
+    assert output.flush(10)
+    assert output.dropped == 0
+
+
+def test_a_descriptor_that_takes_nothing_is_no_error(tmp_path: Path) -> None:
+    full = os.open("/dev/full", os.O_WRONLY)
+    try:
+        write_all(full, b"text")
+    finally:
+        os.close(full)
+    write_all(full, b"text to a closed descriptor")
+
+
+def test_all_is_written_to_a_pipe_that_does_not_block() -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    data = b"x" * 300_000
+    thread = threading.Thread(target=write_all, args=(writing, data))
+    thread.start()
+    got = bytearray()
+    while len(got) < len(data):
+        got += os.read(reading, 65536)
+    thread.join(10)
+    os.close(reading)
+    os.close(writing)
+
+    assert got == data
