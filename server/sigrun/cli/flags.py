@@ -152,6 +152,8 @@ FLAGS: tuple[Flag, ...] = (
         "availability_preserving loads the new version first, resource_preserving unloads first",
     ),
     Flag("grpc_transport", "own", "who speaks HTTP/2 on the gRPC port: own or grpcio"),
+    Flag("max_in_flight_bytes", 0, "room for bodies and answers; 0: a quarter of the memory"),
+    Flag("max_concurrent_requests", 10_000, "requests at a time, more are refused; 0: no limit"),
     Flag("access_log", False, "log a line for every request"),
     Flag("log_format", "text", "text or json"),
 )

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from sigrun.cli.flags import Arguments
+from sigrun.concurrency.memory import share_in_flight
 from sigrun.config.batching import THREAD_POOL_NAME_WITHOUT_FILE, BatchingOptions
 from sigrun.config.execution import ExecutionOptions
 from sigrun.config.gateway import GatewayConfig, UpstreamOptions, UpstreamTls
@@ -39,6 +40,8 @@ def server_config(arguments: Arguments) -> ServerConfig:
         has_batching_per_model=arguments.is_set("enable_per_model_batching_parameters"),
         check_method_names=arguments.is_set("enable_signature_method_name_check"),
         access_log=arguments.is_set("access_log"),
+        max_in_flight_bytes=arguments.integer("max_in_flight_bytes") or share_in_flight(),
+        max_concurrent_requests=arguments.integer("max_concurrent_requests"),
         shutdown_grace_s=arguments.number("shutdown_grace_seconds"),
     )
 

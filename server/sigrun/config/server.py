@@ -94,6 +94,8 @@ class ServerConfig:
     has_batching_per_model: bool = False  # sizes and times are then in the version directories
     check_method_names: bool = False
     access_log: bool = False
+    max_in_flight_bytes: int = 0  # of bodies and answers; 0: no limit
+    max_concurrent_requests: int = 10_000  # 0: no limit
     shutdown_grace_s: float = 30.0
 
     def __post_init__(self) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from sigrun.cli.flags import GATEWAY_FLAGS, parse
 from sigrun.cli.settings import gateway_config, log_format, server_config
+from sigrun.concurrency.memory import share_in_flight
 from sigrun.config.batching import BatchingOptions
 from sigrun.config.gateway import GatewayConfig, UpstreamOptions, UpstreamTls
 from sigrun.config.lifecycle import LifecycleOptions, VersionTransition
