@@ -25,7 +25,9 @@ def config(*words: str) -> ServerConfig:
 def test_without_other_flags_every_setting_has_its_default() -> None:
     mnist = ModelConfig(name="default", base_path="/models/mnist")
 
-    assert config() == ServerConfig(models=ModelSet((mnist,)))
+    assert config() == ServerConfig(
+        models=ModelSet((mnist,)), max_in_flight_bytes=share_in_flight()
+    )
 
 
 # Models
