@@ -16,6 +16,7 @@ from pathlib import Path
 from sigrun.batching.runners import BatchRunners
 from sigrun.batching.servable import BatchingLoader
 from sigrun.batching.statistics import BatchingInstruments
+from sigrun.concurrency.budget import Budget
 from sigrun.concurrency.cpus import available_cpus
 from sigrun.concurrency.offload import Offload
 from sigrun.concurrency.threads import Limits, Threads
@@ -192,7 +193,9 @@ class ModelServer:
             interceptors.append(AccessLog())
         self._management = ModelManagement(self.models, self.monitor, self.readiness)
         self.services = services = self._services(inference, interceptors)
-        ports = Ports(self._offload)
+        budget = Budget(config.max_in_flight_bytes, config.max_concurrent_requests)
+        self._metrics.add(budget.readings)
+        ports = Ports(self._offload, budget=budget)
         self.grpc = ports.grpc(config.grpc, {**services, **reflection_services(services)})
         self.http: Port | None = None
         if config.http.port is not None:

@@ -64,12 +64,17 @@ Begin = Callable[..., "contextlib.AbstractContextManager[Victim]"]
 
 @contextlib.contextmanager
 def victim(
-    *, transport: Transport = Transport.OWN, batching: bool = False, grace_s: float = 20.0
+    *,
+    transport: Transport = Transport.OWN,
+    batching: bool = False,
+    grace_s: float = 20.0,
+    max_requests: int = 0,
 ) -> Iterator[Victim]:
     """Run a server; it is killed at the end if it is still there."""
     path = os.pathsep.join([str(REPOSITORY / "server"), str(REPOSITORY)])
     command = [sys.executable, "-m", "tests.reliability.server"]
     command += [f"--transport={transport.value}", f"--grace_s={grace_s}"]
+    command += [f"--max_requests={max_requests}"]
     command += ["--batching"] if batching else []
     with subprocess.Popen(
         command,

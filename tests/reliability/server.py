@@ -75,6 +75,7 @@ def main() -> None:
     parser.add_argument("--transport", type=Transport, default=Transport.OWN)
     parser.add_argument("--batching", action="store_true")
     parser.add_argument("--grace_s", type=float, default=20.0)
+    parser.add_argument("--max_requests", type=int, default=0)
     options = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
     with tempfile.TemporaryDirectory() as folder:
@@ -90,6 +91,7 @@ def main() -> None:
             grpc=GrpcOptions(host=HOST, port=0, transport=options.transport),
             http=HttpOptions(host=HOST, port=0),
             batching=BatchingOptions() if options.batching else None,
+            max_concurrent_requests=options.max_requests,
         )
         run_until_signalled(
             lambda: ModelServer(config, make_loader=make_loader), announce, grace_s=options.grace_s

@@ -22,6 +22,7 @@ import pytest
 
 import sigrun_client
 from sigrun.cli import flags
+from sigrun.cli.parsing import parse
 from sigrun.errors import InvalidArgument
 from sigrun_client._cli.arguments import parse as parse_client_words
 from sigrun_client._requests import server_config
@@ -186,8 +187,11 @@ def check_make(words: list[str]) -> None:
 
 
 def check_sigrun(words: list[str]) -> None:
-    known = {"serve": flags.FLAGS, "gateway": flags.GATEWAY_FLAGS}
-    flags.parse(words[1:], known[words[0]])
+    if words[0] == "serve":
+        parse(words[1:], flags.ServeFlags)
+    else:
+        assert words[0] == "gateway"
+        parse(words[1:], flags.GatewayFlags)
 
 
 def check_client(words: list[str]) -> None:

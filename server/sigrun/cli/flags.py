@@ -126,6 +126,12 @@ class ModelServerFlags(CommonFlags):
         False,
         "read batching_params.pbtxt in each version directory; versions without are not batched",
     )
+    max_in_flight_bytes: int = _flag(
+        _RUNNING, 0, "room for bodies and answers; 0: a quarter of the memory"
+    )
+    max_concurrent_requests: int = _flag(
+        _RUNNING, 10_000, "requests at a time, more are refused; 0: no limit"
+    )
     max_run_seconds: float = _flag(_RUNNING, 600.0, "time for a run whose caller sets no deadline")
     max_run_overtime_seconds: float = _flag(
         _RUNNING,

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from sigrun.cli.flags import CommonFlags, GatewayFlags, ModelServerFlags
+from sigrun.concurrency.memory import share_in_flight
 from sigrun.config.batching import THREAD_POOL_NAME_WITHOUT_FILE, BatchingOptions
 from sigrun.config.execution import ExecutionOptions
 from sigrun.config.gateway import GatewayConfig, UpstreamOptions, UpstreamTls
@@ -40,6 +41,8 @@ def server_config(flags: ModelServerFlags) -> ServerConfig:
         check_method_names=flags.enable_signature_method_name_check,
         enable_admin=flags.enable_admin,
         access_log=flags.access_log,
+        max_in_flight_bytes=flags.max_in_flight_bytes or share_in_flight(),
+        max_concurrent_requests=flags.max_concurrent_requests,
         shutdown_grace_s=flags.shutdown_grace_seconds,
     )
 

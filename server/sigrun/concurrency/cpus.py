@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+
+from sigrun.concurrency import cgroups
 
 
 def available_cpus(root: Path = Path("/"), affinity: int | None = None) -> int:
@@ -19,7 +20,8 @@ def available_cpus(root: Path = Path("/"), affinity: int | None = None) -> int:
     CPUs the scheduler lets the process run on.
     """
     limit = _affinity() if affinity is None else affinity
-    quotas = [math.ceil(quota) for quota in _quotas(root)]
+    found = cgroups.limits(root, "cpu", _read_v2, _read_v1)
+    quotas = [math.ceil(quota) for quota in found]
     return max(1, min([limit, *quotas]))
 
 
@@ -29,44 +31,17 @@ def _affinity() -> int:
     return os.cpu_count() or 1
 
 
-def _quotas(root: Path) -> Iterator[float]:
-    """Yield the quota, in CPUs, of each control group that this process is in."""
-    for controllers, group in _memberships(root):
-        if controllers == [""]:
-            mount, read = root / "sys/fs/cgroup", _read_v2
-        elif "cpu" in controllers:
-            mount, read = root / "sys/fs/cgroup" / _v1_mount(root, controllers), _read_v1
-        else:
-            continue
-        # A quota binds everything below it. In a container the path may be the host's and
-        # lead nowhere; the mount point itself is then the group.
-        for ancestor in (group, *group.parents):
-            quota = read(mount / ancestor.relative_to("/"))
-            if quota is not None:
-                yield quota
-
-
-def _memberships(root: Path) -> Iterator[tuple[list[str], PurePosixPath]]:
-    """Yield controllers and path of each line of /proc/self/cgroup; version 2 has none."""
-    for line in _read(root / "proc/self/cgroup").splitlines():
-        _, controllers, group = [*line.split(":", 2), "", ""][:3]
-        yield controllers.split(","), PurePosixPath("/") / group
-
-
-def _v1_mount(root: Path, controllers: list[str]) -> str:
-    joined = ",".join(controllers)
-    return joined if (root / "sys/fs/cgroup" / joined).is_dir() else "cpu"
-
-
 def _read_v2(group: Path) -> float | None:
     """Return the quota in `cpu.max`: microseconds of CPU time per period, or `max`."""
-    quota, _, period = _read(group / "cpu.max").partition(" ")
+    quota, _, period = cgroups.read(group / "cpu.max").partition(" ")
     return _ratio(quota, period)
 
 
 def _read_v1(group: Path) -> float | None:
     """Return the quota in the two files of version 1; -1 is none."""
-    return _ratio(_read(group / "cpu.cfs_quota_us"), _read(group / "cpu.cfs_period_us"))
+    return _ratio(
+        cgroups.read(group / "cpu.cfs_quota_us"), cgroups.read(group / "cpu.cfs_period_us")
+    )
 
 
 def _ratio(quota: str, period: str) -> float | None:
@@ -75,10 +50,3 @@ def _ratio(quota: str, period: str) -> float | None:
     except (ValueError, ZeroDivisionError):
         return None
     return share if share > 0 else None
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="ascii").strip()
-    except (OSError, ValueError):
-        return ""

@@ -95,6 +95,8 @@ class ServerConfig:
     check_method_names: bool = False
     enable_admin: bool = True  # callers may say what is served
     access_log: bool = False
+    max_in_flight_bytes: int = 0  # of bodies and answers; 0: no limit
+    max_concurrent_requests: int = 10_000  # 0: no limit
     shutdown_grace_s: float = 30.0
 
     def __post_init__(self) -> None:

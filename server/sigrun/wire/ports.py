@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Coroutine, Sequence
 from typing import Any, Protocol
 
+from sigrun.concurrency.budget import Budget
 from sigrun.concurrency.offload import Offload
 from sigrun.config.server import GrpcOptions, HttpOptions, TlsOptions, Transport
 from sigrun.wire import limits
@@ -23,6 +24,7 @@ from sigrun.wire.transport.listener import Listener
 from sigrun.wire.transport.turns import Turns
 
 _GRPC_WEB = b"application/grpc-web"
+_HEALTH = b"/grpc.health.v1.Health/"
 
 
 class SharedPort:
@@ -93,14 +95,17 @@ class Port(Protocol):
 
 
 class Ports:
-    """Builds the ports of a process, which share their turns on the event loop.
+    """Builds the ports of a process, which share their turns on the event loop and one budget.
 
     With `in_tasks` every request has a task of its own, as grpcio's client wants it; else only
     those that wait for something.
     """
 
-    def __init__(self, offload: Offload, *, in_tasks: bool = False) -> None:
+    def __init__(
+        self, offload: Offload, *, budget: Budget | None = None, in_tasks: bool = False
+    ) -> None:
         self._offload = offload
+        self._budget = budget or Budget()
         self._in_tasks = in_tasks
         self._turns = Turns()
 
@@ -152,7 +157,24 @@ class Ports:
     ) -> Port:
         if self._in_tasks:
             application = AsTasks(application)
-        return Listener(application, where, door=door, turns=self._turns, limits=bounds, tls=tls)
+        return Listener(
+            application,
+            where,
+            door=door,
+            turns=self._turns,
+            limits=bounds,
+            tls=tls,
+            budget=self._budget,
+            is_spared=is_a_look,
+        )
+
+
+def is_a_look(head: RequestHead) -> bool:
+    """Return whether a request only asks how the server is: probes, metrics, status, health.
+
+    A full server answers those too. Whoever watches it would take it for dead, and restart it.
+    """
+    return head.method == b"GET" or head.target.startswith(_HEALTH)
 
 
 def is_grpc(head: RequestHead) -> bool:

@@ -7,6 +7,7 @@ import pytest
 from sigrun.cli.flags import GatewayFlags, ModelServerFlags
 from sigrun.cli.parsing import parse
 from sigrun.cli.settings import gateway_config, log_format, server_config
+from sigrun.concurrency.memory import share_in_flight
 from sigrun.config.batching import BatchingOptions
 from sigrun.config.gateway import GatewayConfig, UpstreamOptions, UpstreamTls
 from sigrun.config.lifecycle import LifecycleOptions, VersionTransition
@@ -25,7 +26,9 @@ def config(*words: str) -> ServerConfig:
 def test_without_other_flags_every_setting_has_its_default() -> None:
     mnist = ModelConfig(name="default", base_path="/models/mnist")
 
-    assert config() == ServerConfig(models=ModelSet((mnist,)))
+    assert config() == ServerConfig(
+        models=ModelSet((mnist,)), max_in_flight_bytes=share_in_flight()
+    )
 
 
 # Models

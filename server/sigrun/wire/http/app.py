@@ -70,6 +70,7 @@ class HttpApp:
         except BodyTooLarge as error:
             exchange.respond(self.refuse(head, Problem.BODY_TOO_LARGE, str(error)))
         else:
+            request.growth = exchange.growth
             exchange.respond(_as_response(await self.respond(request)))
 
     async def respond(self, request: HttpRequest) -> HttpResponse:
@@ -129,7 +130,7 @@ class HttpApp:
             return request
         max_bytes = self._options.max_inflated_bytes
         body = await self._offload.run(
-            lambda _: compression.inflate(request.body, max_bytes),
+            lambda _: compression.inflate(request.body, max_bytes, request.growth()),
             cost_s=compression.inflate_cost_s(request.body),
             deadline=self._deadline(),
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import zlib
 
+from sigrun.concurrency.budget import Growth
 from sigrun.errors import InvalidArgument
 from sigrun.wire.body import Body
 from sigrun.wire.http.messages import RequestTooLarge, UnsupportedEncoding
@@ -41,20 +42,20 @@ def inflate_cost_s(body: Body) -> float:
     return len(body) * _INFLATE_S_PER_BYTE
 
 
-def inflate(body: Body, max_bytes: int) -> bytearray:
+def inflate(body: Body, max_bytes: int, growth: Growth) -> bytearray:
     """Return what is in a gzip body.
 
     Raises `InvalidArgument` if it is none or is cut short, `RequestTooLarge` as soon as
-    more than `max_bytes` come out.
+    more than `max_bytes` come out, `Full` where there is no room for it.
     """
     inflated = bytearray()
     waiting = bytes(body)
     while waiting:
-        waiting = _inflate_member(waiting, inflated, max_bytes)
+        waiting = _inflate_member(waiting, inflated, max_bytes, growth)
     return inflated
 
 
-def _inflate_member(body: bytes, inflated: bytearray, max_bytes: int) -> bytes:
+def _inflate_member(body: bytes, inflated: bytearray, max_bytes: int, growth: Growth) -> bytes:
     """Append what the first gzip member of `body` holds. Return what follows it."""
     inflater = zlib.decompressobj(_GZIP)
     while not inflater.eof:
@@ -67,6 +68,7 @@ def _inflate_member(body: bytes, inflated: bytearray, max_bytes: int) -> bytes:
         if not piece and not inflater.eof:
             raise InvalidArgument("The gzip body is cut short")
         body = inflater.unconsumed_tail
+        growth.add(len(piece))
         inflated += piece
         if len(inflated) > max_bytes:
             raise RequestTooLarge(f"The gzip body holds more than {max_bytes} bytes")

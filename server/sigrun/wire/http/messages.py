@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 
+from sigrun.concurrency.budget import Full, Growth, unbounded
 from sigrun.errors import (
     DeadlineExceeded,
     InvalidArgument,
@@ -34,7 +35,8 @@ class HttpRequest:
 
     `target` is as sent: percent-encoded, with its query string. The names of `headers` are
     in lower case; one that was sent several times is a list, with commas. `peer` is the
-    client's address as text, `id` the id of the request, its own or one made for it.
+    client's address as text, `id` the id of the request, its own or one made for it; `growth`
+    counts what comes out of a compressed body.
     """
 
     method: str
@@ -43,6 +45,7 @@ class HttpRequest:
     body: Body = b""
     peer: str = ""
     id: str = ""
+    growth: Callable[[], Growth] = unbounded
 
     def __len__(self) -> int:
         """Return the size of the body in bytes."""
@@ -131,6 +134,7 @@ class UnsupportedMediaType(Unimplemented):
 
 # Where HTTP has a better word than the one for the code.
 _OWN_STATUS: Mapping[type[SigrunError], int] = {
+    Full: 503,
     RequestTooLarge: 413,
     HeadTooLarge: 431,
     RequestTooSlow: 408,
@@ -139,12 +143,15 @@ _OWN_STATUS: Mapping[type[SigrunError], int] = {
 }
 
 
+_COME_AGAIN: Sequence[Header] = ((b"retry-after", b"1"),)  # seconds; room comes back quickly
+
 _REFUSALS: Mapping[Problem, type[SigrunError]] = {
     Problem.MALFORMED: InvalidArgument,
     Problem.HEAD_TOO_LARGE: HeadTooLarge,
     Problem.BODY_TOO_LARGE: RequestTooLarge,
     Problem.TOO_SLOW: RequestTooSlow,
     Problem.TOO_MANY: TooManyRequests,
+    Problem.FULL: Full,
     Problem.UNSUPPORTED: Unimplemented,
     Problem.STOPPING: Unavailable,
 }
@@ -164,4 +171,7 @@ def json_response(document: Any, *, status: int = 200) -> HttpResponse:
 def error_response(error: SigrunError) -> HttpResponse:
     """Return what a caller sees of an error: its text and its code, under the status of it."""
     status = _OWN_STATUS.get(type(error)) or HTTP_STATUS[error.code]
-    return json_response({"error": str(error), "code": error.code.name}, status=status)
+    response = json_response({"error": str(error), "code": error.code.name}, status=status)
+    if isinstance(error, Full):
+        response.headers = _COME_AGAIN
+    return response

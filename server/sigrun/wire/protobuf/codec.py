@@ -48,8 +48,6 @@ from sigrun.wire.protobuf import tensors
 # What the general path takes for each byte of a request, from bytes to arrays.
 _S_PER_BYTE = 3e-9
 
-_MAX_REPEATED_CONTEXT_BYTES = 256 * 1024 * 1024
-
 _Targeted = (
     predict_pb2.PredictRequest
     | classification_pb2.ClassificationRequest
@@ -71,10 +69,15 @@ def predict_call(
     spec = default if default and not request.HasField("model_spec") else target(request)
     return PredictCall(
         spec=spec,
-        inputs=Tensors(request.inputs, _S_PER_BYTE * request.ByteSize()),
+        inputs=Tensors(request.inputs, _S_PER_BYTE * _decoded_bytes(request)),
         output_filter=tuple(request.output_filter),
         context=context,
     )
+
+
+def _decoded_bytes(request: predict_pb2.PredictRequest) -> int:
+    """Return how many bytes decoding goes through: those sent, and those that they become."""
+    return request.ByteSize() + tensors.decoding_bytes(request.inputs)
 
 
 class Tensors(NamedTuple):
@@ -267,12 +270,14 @@ def resolved_spec(spec: ResolvedSpec) -> model_pb2.ModelSpec:
     return message
 
 
-def check_context(context: bytes, examples: int) -> None:
+def check_context(context: bytes, examples: int, sent_bytes: int) -> None:
     """Raise `InvalidArgument` if a small request becomes huge: each example gets the context."""
-    if len(context) * examples > _MAX_REPEATED_CONTEXT_BYTES:
+    limit = tensors.growth_limit(sent_bytes)
+    if len(context) * examples > limit:
         raise InvalidArgument(
-            f"A context of {len(context)} bytes for each of {examples} examples makes more than "
-            f"{_MAX_REPEATED_CONTEXT_BYTES} bytes; send fewer examples at a time"
+            f"A context of {len(context)} bytes for each of {examples} examples makes "
+            f"{len(context) * examples} bytes of {sent_bytes}; {limit} may be made: "
+            "send fewer examples at a time"
         )
 
 
@@ -288,7 +293,7 @@ def serialized_examples(message: input_pb2.Input) -> Array:
             return _vector(view.example_list.examples)
         case "example_list_with_context":
             given = view.example_list_with_context
-            check_context(given.context, len(given.examples))
+            check_context(given.context, len(given.examples), message.ByteSize())
             return _vector([given.context + example for example in given.examples])
         case _:
             return _vector(())

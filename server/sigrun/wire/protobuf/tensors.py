@@ -21,9 +21,13 @@ from sigrun.wire.protobuf.wire_format import tag, varint
 
 _STRING = DType.STRING
 
-# A few bytes can ask for a tensor of any size by repeating their last value. TensorFlow
-# would try to allocate it; here what is repeated is bounded.
-_MAX_REPEATED_BYTES = 1 << 28
+# A few bytes can ask for a tensor of any size by repeating their last value. TensorFlow would
+# try to allocate it. Here the tensors of one message may grow by `MAX_GROWTH_BYTES`, which is
+# plenty for constants and padding, or by `_MAX_GROWTH` times what was sent, whichever is more.
+MAX_GROWTH_BYTES = 64 << 20
+_MAX_GROWTH = 16
+# A string takes 8 bytes here and 24 in TensorFlow, which also copies each one.
+_STRING_BYTES = 32
 
 _FIELD: dict[DType, str] = {
     DType.FLOAT: "float_val",
@@ -44,6 +48,9 @@ _FIELD: dict[DType, str] = {
     DType.UINT64: "uint64_val",
 }
 
+_DTYPES = frozenset(dtype.value for dtype in DType)
+_OF_TWO_PARTS = frozenset({DType.COMPLEX64, DType.COMPLEX128})
+
 # Fields whose packed form is the memory of the array itself.
 _PACKED_AS_MEMORY = frozenset(
     {DType.FLOAT, DType.DOUBLE, DType.COMPLEX64, DType.COMPLEX128, DType.BOOL}
@@ -57,14 +64,71 @@ def input_arrays(protos: Mapping[str, TensorProto], signature: Signature) -> dic
     """
     if protos.keys() != signature.inputs.keys():
         check_input_names(signature, protos.keys())
-    return {alias: decode(alias, proto) for alias, proto in protos.items()}
+    _check_growth(protos)
+    return {alias: _decoded(alias, proto) for alias, proto in protos.items()}
 
 
 def decode(alias: str, proto: TensorProto) -> Array:
     """Return the array that `proto` carries; it may be read-only memory of the request.
 
-    Raises `InvalidArgument` if dtype, shape and values do not make a tensor.
+    Raises `InvalidArgument` if dtype, shape and values do not make a tensor, or a few values
+    one that is out of proportion.
     """
+    _check_growth({alias: proto})
+    return _decoded(alias, proto)
+
+
+def growth_bytes(proto: TensorProto) -> int:
+    """Return how many bytes of a tensor are made by repeating its last value.
+
+    0 for what is not a tensor, which is refused when it is decoded.
+    """
+    sizes = [dim.size for dim in proto.tensor_shape.dim]
+    if proto.tensor_content or proto.dtype not in _DTYPES or len(sizes) > MAX_RANK:
+        return 0
+    if any(size < 0 for size in sizes):
+        return 0
+    dtype = DType(proto.dtype)
+    values = getattr(proto, _FIELD[dtype])
+    given = len(values) // 2 if dtype in _OF_TWO_PARTS else len(values)
+    repeats = max(0, math.prod(sizes) - given)
+    if dtype is _STRING:
+        return repeats * (_STRING_BYTES + (len(values[-1]) if given else 0))
+    return repeats * dtype.numpy.itemsize
+
+
+def decoding_bytes(protos: Mapping[str, TensorProto]) -> int:
+    """Return how many bytes `input_arrays` will make by repeating; 0 if it will refuse to."""
+    grown = sum(map(growth_bytes, protos.values()))
+    if grown > MAX_GROWTH_BYTES and grown > growth_limit(_sent_bytes(protos)):
+        return 0
+    return grown
+
+
+def growth_limit(sent_bytes: int) -> int:
+    """Return how many bytes may be made of a message of `sent_bytes` by repeating parts of it."""
+    return max(MAX_GROWTH_BYTES, _MAX_GROWTH * sent_bytes)
+
+
+def _check_growth(protos: Mapping[str, TensorProto]) -> None:
+    """Raise `InvalidArgument` if a small message would become huge."""
+    grown = 0
+    for alias, proto in protos.items():
+        grown += growth_bytes(proto)
+        if grown > MAX_GROWTH_BYTES and grown > growth_limit(sent := _sent_bytes(protos)):
+            raise _broken(
+                alias,
+                f"to fill its shape {[dim.size for dim in proto.tensor_shape.dim]} by repeating "
+                f"the last value, {sent} bytes would become {sent + grown}; {growth_limit(sent)} "
+                "may be added: send all values, or fewer elements",
+            )
+
+
+def _sent_bytes(protos: Mapping[str, TensorProto]) -> int:
+    return sum(proto.ByteSize() for proto in protos.values())
+
+
+def _decoded(alias: str, proto: TensorProto) -> Array:
     try:
         dtype = DType(proto.dtype)
     except ValueError:
@@ -75,7 +139,7 @@ def decode(alias: str, proto: TensorProto) -> Array:
         return _shaped(alias, _from_content(alias, dtype, proto.tensor_content, count), shape)
     values = _from_field(dtype, getattr(proto, _FIELD[dtype]))
     if len(values) != count:
-        values = _fitted(alias, values, dtype, count)
+        values = _fitted(values, dtype, count)
     return _shaped(alias, values, shape)
 
 
@@ -165,14 +229,10 @@ def _from_field(dtype: DType, field: Any) -> Array:
             return np.array(field, dtype.numpy)
 
 
-def _fitted(alias: str, values: Array, dtype: DType, count: int) -> Array:
+def _fitted(values: Array, dtype: DType, count: int) -> Array:
     """Return `values` cut to `count`, or filled up with their last one."""
     if len(values) >= count:
         return values[:count]
-    if (count - len(values)) * dtype.numpy.itemsize > _MAX_REPEATED_BYTES:
-        raise _broken(
-            alias, f"its shape has {count} elements and only {len(values)} values are given"
-        )
     filled = np.empty(count, dtype.numpy)
     filled[: len(values)] = values
     filled[len(values) :] = values[-1] if len(values) else _zero(dtype)

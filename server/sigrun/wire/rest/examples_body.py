@@ -52,7 +52,7 @@ def read(text: Body, pace: Pace) -> ExamplesBody:
     name = values.signature_name(members)
     context = _serialized(members[_CONTEXT], pace) if _CONTEXT in members else b""
     elements = _elements(members)
-    check_context(context, len(elements))
+    check_context(context, len(elements), len(text))
     examples = np.empty(len(elements), object)
     index = 0
     for part in parts(elements, pace):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping
 
+from sigrun.concurrency.budget import Growth
 from sigrun.errors import InvalidArgument, ResourceExhausted, Unimplemented
 
 ACCEPTED = b"identity,deflate,gzip"
@@ -21,11 +22,11 @@ def cost_s(message: bytes) -> float:
     return len(message) * _S_PER_BYTE
 
 
-def inflate(message: bytes, encoding: bytes, max_bytes: int) -> bytes:
+def inflate(message: bytes, encoding: bytes, max_bytes: int, growth: Growth) -> bytes:
     """Return what a compressed message holds.
 
     Raises `Unimplemented` for an unknown encoding, `InvalidArgument` for broken data and
-    `ResourceExhausted` as soon as more than `max_bytes` come out.
+    `ResourceExhausted` as soon as more than `max_bytes` come out, or more than there is room for.
     """
     window = _WINDOWS.get(encoding)
     if window is None:
@@ -43,6 +44,7 @@ def inflate(message: bytes, encoding: bytes, max_bytes: int) -> bytes:
             raise InvalidArgument(f"The message is not {encoding.decode()}: {error}") from None
         if not piece and not inflater.eof:
             raise InvalidArgument(f"The {encoding.decode()} message is cut short")
+        growth.add(len(piece))
         pieces.append(piece)
         size += len(piece)
         rest = inflater.unconsumed_tail

@@ -14,6 +14,7 @@ import time
 from collections.abc import AsyncGenerator
 from typing import NamedTuple
 
+from sigrun.concurrency.budget import Growth
 from sigrun.concurrency.offload import Offload
 from sigrun.errors import (
     DeadlineExceeded,
@@ -143,10 +144,10 @@ class Grpc:
         message = bytes(memoryview(body)[HEAD_BYTES:])
         if body[0] == MESSAGE:
             return message
-        return await self._inflated(body[0], message, route, context)
+        return await self._inflated(body[0], message, route, context, exchange.growth())
 
     async def _inflated(
-        self, flags: int, message: bytes, route: _Route, context: CallContext
+        self, flags: int, message: bytes, route: _Route, context: CallContext, growth: Growth
     ) -> bytes:
         encoding = route.encoding
         if flags != COMPRESSED or encoding is None:
@@ -155,7 +156,7 @@ class Grpc:
                 f"{(encoding or b'identity').decode('latin-1')}"
             )
         return await self._offload.run(
-            lambda _: compression.inflate(message, encoding, self._max_message_bytes),
+            lambda _: compression.inflate(message, encoding, self._max_message_bytes, growth),
             cost_s=compression.cost_s(message),
             deadline=context.deadline,
         )
@@ -209,8 +210,11 @@ class Grpc:
                 flags, message = received[0], bytes(received[HEAD_BYTES:end])
                 del received[:end]
                 if flags != MESSAGE:
-                    message = await self._inflated(flags, message, route, context)
+                    growth = exchange.growth()
+                    message = await self._inflated(flags, message, route, context, growth)
+                    growth.give_back()  # a message of a stream is small, and soon gone
                 yield message
+            exchange.still_holds(len(received))
         if received:
             raise Internal(f"The stream ended inside of a message: {len(received)} bytes of it")
 

@@ -80,6 +80,8 @@ class Connection(asyncio.Protocol):
         self._turns, self._door = service.turns, service.door
         self._clock = service.turns.clock
         self._on_lost = on_lost
+        self.budget = service.budget
+        self._unsent_bytes = 0  # of the answers, as far as the budget knows of them
         self._high_bytes = service.limits.max_pending_bytes // 2
         self._stage = _Stage.NEW
         self._early = b""  # of a preface that is not here whole
@@ -159,6 +161,7 @@ class Connection(asyncio.Protocol):
         self._stage = _Stage.LOST
         for exchange in self._leave():
             exchange.abandon()
+        self._count_unsent(0)
         self._on_lost(self)
 
     # What turns call.
@@ -167,20 +170,30 @@ class Connection(asyncio.Protocol):
         """Begin waiting requests until a time, at least one; return whether more wait."""
         self.is_write_due = True  # at the end of this turn, for all that is answered in it
         ready, core, serve, high_bytes = self._ready, self.core, self._serve, self._high_bytes
+        budget = self.budget
+        # A full process begins nothing for those who leave answers unread; others may ask.
+        is_full = self._unsent_bytes > 0 and budget.is_full
         while ready and core.pending_bytes < high_bytes:
-            exchange = ready.popleft()
+            exchange = ready[0]
+            if (is_full or budget.requests >= budget.max_requests) and not self._service.is_spared(
+                exchange.head
+            ):
+                self._refuse_for_room(exchange)
+                continue
+            ready.popleft()
             context = copy_context()
             try:
                 coroutine = serve(exchange)
                 awaited = context.run(coroutine.send, None)
             except StopIteration:
-                if exchange.answer is _SENT and not exchange.credit:
+                if exchange.answer is _SENT and not (exchange.credit or exchange.is_counted):
                     del self._exchanges[exchange.stream]
                 else:
                     self._finish(exchange, None)
             except (Exception, asyncio.CancelledError) as error:
                 self._finish(exchange, error)
             else:
+                budget.requests += 1
                 exchange.task = make_task(self.loop, coroutine, awaited, context)
                 exchange.task.add_done_callback(partial(self._on_task_done, exchange))
             if not ready or self._clock() >= until:
@@ -316,7 +329,10 @@ class Connection(asyncio.Protocol):
             elif isinstance(event, Data):
                 stream, data, credit, has_whole_body = event
                 if stream in exchanges:
-                    exchanges[stream].feed(data, credit, has_whole_body)
+                    exchange = exchanges[stream]
+                    exchange.feed(data, credit, has_whole_body)
+                    if exchange.is_counted and self.budget.is_full:
+                        self._refuse_for_room(exchange)
                 else:  # it was answered before it was here whole
                     self.core.consumed(stream, credit)
             else:
@@ -336,12 +352,28 @@ class Connection(asyncio.Protocol):
             case Ended(code, text):
                 logger.debug("%s: the connection ends with code %d: %s", self.peer, code, text)
 
+    def _refuse_for_room(self, exchange: Exchange) -> None:
+        """Refuse a request for which there is no room, and read no more of it."""
+        stream, answer = exchange.stream, exchange.answer
+        if answer is _SENT:
+            return
+        self.budget.refused += 1
+        if answer is Answer.NONE:
+            self._refuse(stream, exchange.head, Problem.FULL, self.budget.fullness())
+        else:
+            self.core.reset(stream, _INTERNAL_ERROR)
+        self.core.consumed(stream, exchange.credit)
+        self._drop(stream)
+        exchange.release()  # if it has a task, that ends at once
+        self.write_soon()
+
     def _drop(self, stream: int) -> None:
         """Give up a request that cannot be answered any more."""
         exchange = self._exchanges.pop(stream, None)
         if exchange is not None:
             if exchange.task is None:
                 self._ready.remove(exchange)
+                exchange.release()
             exchange.abandon()
 
     def _refuse(self, stream: int, head: RequestHead | None, problem: Problem, text: str) -> None:
@@ -366,6 +398,8 @@ class Connection(asyncio.Protocol):
     def _finish(self, exchange: Exchange, error: BaseException | None) -> None:
         """See to it that a request is answered whose coroutine has ended."""
         stream = exchange.stream
+        if exchange.is_counted:
+            exchange.release()
         if error is not None or exchange.answer in (Answer.NONE, Answer.STARTED):
             logger.error("%s: a request was not answered", self.peer, exc_info=error)
         if exchange.answer is not Answer.GONE:
@@ -378,6 +412,7 @@ class Connection(asyncio.Protocol):
             self.core.reset(stream, _INTERNAL_ERROR)
 
     def _on_task_done(self, exchange: Exchange, task: asyncio.Task[None]) -> None:
+        self.budget.requests -= 1
         exchange.task = None  # it knows frames by its exception, and they know the exchange
         self._finish(exchange, None if task.cancelled() else task.exception())
         self.write_soon()
@@ -407,6 +442,8 @@ class Connection(asyncio.Protocol):
                 self._transport.write(core.take())
             else:
                 self.write_soon()
+            if core.pending_bytes != self._unsent_bytes:
+                self._count_unsent(core.pending_bytes)
             if self._writers:
                 self._wake_writers()
             if self._pipelined is not None and self._pipelined.has_events:
@@ -419,6 +456,10 @@ class Connection(asyncio.Protocol):
         except Exception:  # a fault of our own: it is to hurt this connection alone
             logger.exception("%s: the connection has failed", self.peer)
             self.abort()
+
+    def _count_unsent(self, now_bytes: int) -> None:
+        self.budget.held_bytes += now_bytes - self._unsent_bytes
+        self._unsent_bytes = now_bytes
 
     def _wake_writers(self) -> None:
         for stream, writable in self._writers.items():
@@ -444,6 +485,8 @@ class Connection(asyncio.Protocol):
     def _leave(self) -> list[Exchange]:
         """Forget all exchanges, and return them."""
         exchanges = list(self._exchanges.values())
+        for exchange in self._ready:  # the others when their tasks have ended
+            exchange.release()
         self._exchanges.clear()
         self._ready.clear()
         return exchanges

@@ -74,6 +74,7 @@ class Problem(enum.Enum):
     BODY_TOO_LARGE = enum.auto()
     TOO_SLOW = enum.auto()
     TOO_MANY = enum.auto()  # requests, or answers that are not taken
+    FULL = enum.auto()  # the whole process is
     UNSUPPORTED = enum.auto()
     STOPPING = enum.auto()
 

@@ -15,6 +15,7 @@ import enum
 from collections.abc import AsyncIterator, Coroutine
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from sigrun.concurrency.budget import Growth
 from sigrun.errors import ResourceExhausted
 from sigrun.wire.transport.events import Fields, Headers, Problem, RequestHead, Response
 from sigrun.wire.transport.stepping import suspend
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from sigrun.wire.transport.connection import Connection
 
 _NO_HEADERS: Headers = {}
+
+# A body that is whole and no larger is not counted: what it takes is bounded by the number of
+# requests, and most requests are such.
+_SMALL_BYTES = 4096
 
 
 class BodyTooLarge(ResourceExhausted):
@@ -51,6 +56,7 @@ class Exchange:
     __slots__ = (
         "_connection",
         "_core",
+        "_growth",
         "_has_whole_body",
         "_news",
         "_pieces",
@@ -58,6 +64,8 @@ class Exchange:
         "arrived_at",
         "credit",
         "head",
+        "held_bytes",
+        "is_counted",
         "stream",
         "task",
         "trailers",
@@ -78,6 +86,9 @@ class Exchange:
         self.task: asyncio.Task[None] | None = None  # as long as it needs none: None
         self.trailers = _NO_HEADERS
         self.credit = 0  # bytes of the body that are not given back yet
+        self.is_counted = False  # in the budget: `held_bytes` of the body, or its growth
+        self.held_bytes = 0
+        self._growth: Growth | None = None
         self._connection = connection
         self._core = connection.core
         self._pieces: list[bytes] = []
@@ -100,6 +111,19 @@ class Exchange:
     def is_gone(self) -> bool:
         """Whether nobody waits for the answer any more."""
         return self.answer is _GONE
+
+    def growth(self) -> Growth:
+        """Return what counts the bytes that come out of a compressed body."""
+        if self._growth is None:
+            self.is_counted = True
+            self._growth = Growth(self._connection.budget)
+        return self._growth
+
+    def still_holds(self, size: int) -> None:
+        """Take note that but `size` bytes are left of the pieces of a body."""
+        if self.is_counted:
+            self._connection.budget.held_bytes += size - self.held_bytes
+            self.held_bytes = size
 
     async def as_task(self) -> None:
         """Go on as a task, if this is the first step, which is none.
@@ -176,10 +200,20 @@ class Exchange:
         """Take a piece of the body."""
         if data:
             self._pieces.append(data)
+            if not has_whole_body or len(data) > _SMALL_BYTES:
+                self.is_counted = True
+                self.held_bytes += len(data)
+                self._connection.budget.held_bytes += len(data)
         self.credit += credit
         self._has_whole_body = has_whole_body
         if self._news is not None and not self._news.done():
             self._news.set_result(None)
+
+    def release(self) -> None:
+        """Give back what the body takes of the budget."""
+        self.still_holds(0)
+        if self._growth is not None:
+            self._growth.end()
 
     def abandon(self) -> None:
         """Give up, unless the answer is on its way: nobody waits for it any more."""

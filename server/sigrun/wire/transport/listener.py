@@ -20,11 +20,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from sigrun.concurrency.budget import Budget
 from sigrun.config.server import TlsOptions
 from sigrun.errors import SigrunError
 from sigrun.wire.transport import addresses
 from sigrun.wire.transport.addresses import Address, Unix
 from sigrun.wire.transport.connection import Connection
+from sigrun.wire.transport.events import RequestHead
 from sigrun.wire.transport.exchange import Application
 from sigrun.wire.transport.http1.core import Http1
 from sigrun.wire.transport.http2.core import Http2
@@ -56,6 +58,10 @@ class Statistics:
     pending_bytes: int  # of answers, in our own memory
 
 
+def _is_never_spared(_head: RequestHead) -> bool:
+    return False
+
+
 class Listener:
     """Serves an application at some addresses; started and stopped once."""
 
@@ -69,6 +75,8 @@ class Listener:
         spoken: Sequence[Spoken] = tuple(CORES),
         limits: Limits | None = None,
         tls: TlsOptions | None = None,
+        budget: Budget | None = None,
+        is_spared: Callable[[RequestHead], bool] = _is_never_spared,
     ) -> None:
         self._where = where
         self._spoken = spoken
@@ -81,6 +89,8 @@ class Listener:
             cores={name: CORES[name] for name in spoken},
             turns=turns,
             door=turns.add_door(door),
+            budget=budget or Budget(),
+            is_spared=is_spared,
         )
         self._loop = asyncio.get_running_loop()
         self._context: ssl.SSLContext | None = None

@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from sigrun.wire.transport.events import Core
+from sigrun.concurrency.budget import Budget
+from sigrun.wire.transport.events import Core, RequestHead
 from sigrun.wire.transport.exchange import Application
 from sigrun.wire.transport.limits import Limits
 from sigrun.wire.transport.turns import Door, Runnable, Turns
@@ -56,3 +57,5 @@ class Service:
     cores: Mapping[Spoken, MakeCore]  # what may be spoken
     turns: Turns
     door: Door[Runnable]
+    budget: Budget
+    is_spared: Callable[[RequestHead], bool]  # it is served however full the process is

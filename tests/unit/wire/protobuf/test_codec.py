@@ -25,6 +25,7 @@ from sigrun._gen.tensorflow_serving.apis.input_pb2 import Input
 from sigrun._gen.tensorflow_serving.apis.model_pb2 import ModelSpec as ModelSpecProto
 from sigrun._gen.tensorflow_serving.apis.predict_pb2 import PredictRequest
 from sigrun._gen.tensorflow_serving.apis.regression_pb2 import RegressionRequest
+from sigrun.concurrency.offload import LOOP_BUDGET_S
 from sigrun.concurrency.pace import keep_on
 from sigrun.errors import Code, DataLoss, InvalidArgument
 from sigrun.inference.calls import (
@@ -41,7 +42,7 @@ from sigrun.inference.calls import (
 from sigrun.inference.context import CallContext, Door
 from sigrun.servables.servable import ServableId
 from sigrun.servables.state import ServableState, State
-from sigrun.tensors.signature import PREDICT_METHOD, Array, Signature
+from sigrun.tensors.signature import PREDICT_METHOD, Array, DType, Signature
 from sigrun.wire.protobuf import codec, tensors
 from tests.fakes.servables import HALF_PLUS_TWO
 
@@ -180,6 +181,22 @@ def input_of(**kind: Any) -> Input:
             else:
                 part.CopyFrom(value)
     return message
+
+
+class TestCost:
+    def test_it_counts_what_a_request_becomes(self) -> None:
+        small = PredictRequest(model_spec=ModelSpecProto(name="m"))
+        small.inputs["x"].float_val.append(1)
+        small.inputs["x"].dtype = DType.FLOAT.value  # type: ignore[assignment]
+        large = PredictRequest()
+        large.CopyFrom(small)
+        large.inputs["x"].tensor_shape.dim.add(size=1 << 22)
+
+        of_small, of_large = (codec.predict_call(each, CONTEXT).inputs for each in (small, large))
+
+        assert not isinstance(of_small, Arrays)
+        assert not isinstance(of_large, Arrays)
+        assert of_small.cost_s < LOOP_BUDGET_S < of_large.cost_s
 
 
 class TestExamples:

@@ -387,6 +387,17 @@ HOSTILE = {
 }
 
 
+BOMBS = {
+    "strings": proto_of(7, 2**25, string_val=[b"x"]),
+    "strings, none given": proto_of(7, 2**22),
+    "long strings": proto_of(7, 4096, string_val=[b"x" * 60_000]),
+    "floats": proto_of(1, 2**26, float_val=[1]),
+    "floats in dimensions": proto_of(1, 2**13, 2**13, float_val=[1]),
+    "bytes, none given": proto_of(4, 2**27),
+    "complex": proto_of(18, 2**23, dcomplex_val=[1, 2]),
+}
+
+
 class TestHostileInput:
     @pytest.mark.parametrize("proto", HOSTILE.values(), ids=HOSTILE)
     def test_it_is_a_parsing_error_of_that_input(self, proto: TensorProto) -> None:
@@ -401,6 +412,34 @@ class TestHostileInput:
 
         assert array.shape == (1000, 1000)
         assert array.min() == array.max() == 1
+
+    @pytest.mark.parametrize("proto", BOMBS.values(), ids=BOMBS)
+    def test_a_few_values_do_not_become_a_huge_tensor(self, proto: TensorProto) -> None:
+        with pytest.raises(
+            InvalidArgument,
+            match=r"^tensor parsing error: x: .*shape \[.*\d+ bytes would become \d+; 67108864 may",
+        ):
+            tensors.decode("x", proto)
+
+    def test_a_bomb_in_small_parts_is_one_too(self) -> None:
+        parts = {f"x{n}": proto_of(DType.FLOAT, 1 << 22, float_val=[1]) for n in range(5)}
+        five_inputs = signature(dict.fromkeys(parts, DType.FLOAT), {})
+
+        with pytest.raises(InvalidArgument, match=r"^tensor parsing error: x4"):
+            tensors.input_arrays(parts, five_inputs)
+
+    def test_much_may_become_more(self) -> None:
+        values = [1.0] * (1 << 21)
+
+        array = tensors.decode("x", proto_of(DType.FLOAT, 1 << 25, float_val=values))
+
+        assert array.shape == (1 << 25,)
+
+    def test_what_decoding_writes_is_known_before(self) -> None:
+        fill = proto_of(DType.FLOAT, 1000, 1000, float_val=[1])
+
+        assert tensors.decoding_bytes({"x": fill, "y": proto_of(1, 1, float_val=[1])}) == 3_999_996
+        assert tensors.decoding_bytes(BOMBS) == 0
 
     def test_a_rank_of_32_is_allowed(self) -> None:
         array = tensors.decode("x", proto_of(DType.FLOAT, *[1] * 32, float_val=[5]))

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from sigrun.concurrency.budget import Budget, Full
 from sigrun.wire.transport.connection import Connection
 from sigrun.wire.transport.events import (
     Data,
@@ -38,7 +39,13 @@ Serve = Callable[[Exchange], Coroutine[Any, Any, None]]
 class Desk:
     """A connection and all that it deals with."""
 
-    def __init__(self, serve: Serve | None = None, limits: Limits = LIMITS, *spoken: Spoken):
+    def __init__(
+        self,
+        serve: Serve | None = None,
+        limits: Limits = LIMITS,
+        *spoken: Spoken,
+        budget: Budget | None = None,
+    ):
         self.core = ScriptedCore()
         self.asked_for: list[Spoken] = []
         self.socket = FakeTransport()
@@ -52,6 +59,8 @@ class Desk:
             cores={name: self._core_for(name) for name in spoken or (Spoken.HTTP1,)},
             turns=self.turns,
             door=self.turns.add_door("http"),
+            budget=budget or Budget(),
+            is_spared=lambda head: head.method == b"GET",
         )
         self.connection = Connection(self.service, "192.0.2.1:80", self.lost.append)
         self.socket.connect(self.connection)
@@ -255,6 +264,113 @@ class TestBodies:
 
         assert desk.socket.written == b"<1 200 ok>"
         assert desk.core.calls == [("consumed", 1, 3), ("consumed", 1, 3)]
+
+
+class TestRoom:
+    async def test_a_body_beyond_the_budget_is_refused_and_read_no_further(self) -> None:
+        budget = Budget(10_000)
+        desk = Desk(_read, budget=budget)
+        desk.read(Head(1, head(), False), Head(2, head(), False), Data(1, b"a" * 6000, 6000, False))
+
+        desk.read(Data(2, b"b" * 6000, 6000, False))
+        desk.read(Data(2, b"b" * 6000, 6000, False), Data(1, b"a", 1, True))
+        await until(lambda: not budget.requests)
+
+        assert desk.socket.written == b"<2 503 FULL><1 200 ok>"
+        assert desk.application.exchanges[1].is_gone
+        assert (budget.in_flight_bytes, budget.requests, budget.refused) == (0, 0, 1)
+
+    async def test_a_body_that_waits_for_its_turn_is_counted_too(self) -> None:
+        budget = Budget(10_000)
+        desk = Desk(_read, budget=budget)
+
+        desk.read(
+            *(Head(stream, head(), False) for stream in (1, 2)),
+            *(Data(stream, b"a" * 6000, 6000, True) for stream in (1, 2)),
+        )
+
+        assert desk.socket.written == b"<2 503 FULL><1 200 ok>"
+        assert budget.in_flight_bytes == 0
+
+    @pytest.mark.parametrize("end", ["reset", "lost"])
+    async def test_a_client_that_leaves_gives_its_room_back(self, end: str) -> None:
+        budget = Budget(10_000)
+        desk = Desk(_read, budget=budget)
+        desk.read(Head(1, head(), False), Data(1, b"a" * 6000, 6000, False))
+        assert (budget.in_flight_bytes, budget.requests) == (6000, 1)
+
+        if end == "reset":
+            desk.read(Reset(1, 8))
+        else:
+            desk.connection.connection_lost(None)
+        await until(lambda: not budget.requests)
+
+        assert budget.in_flight_bytes == 0
+
+    async def test_answers_that_are_not_sent_are_counted(self) -> None:
+        budget = Budget(30)
+        desk = Desk(budget=budget)
+        desk.connection.pause_writing()
+        for stream in range(1, 6):
+            desk.read(Head(stream, head(), True))
+        assert budget.is_full
+
+        desk.socket.empty()
+
+        assert desk.socket.written.count(b"200 ok") == 4
+        assert desk.socket.written.endswith(b"<5 503 FULL>")
+        assert budget.in_flight_bytes == 0
+
+    async def test_others_may_ask_while_one_leaves_its_answers_unread(self) -> None:
+        budget = Budget(5)
+        unread, other = Desk(budget=budget), Desk(budget=budget)
+        unread.connection.pause_writing()
+        unread.read(Head(1, head(), True))
+
+        other.read(Head(1, head(), True))
+
+        assert other.socket.written == b"<1 200 ok>"
+
+    async def test_requests_are_limited_in_number_and_looks_are_not(self) -> None:
+        budget = Budget(0, 2)
+        go = asyncio.get_running_loop().create_future()
+
+        async def serve(exchange: Exchange) -> None:
+            if exchange.head.method != b"GET":
+                await go
+            exchange.respond(OK)
+
+        desk = Desk(serve, budget=budget)
+        desk.read(*(Head(stream, head(), True) for stream in (1, 2, 3)))
+        desk.read(Head(4, head(method=b"GET"), True))
+        assert desk.socket.written == b"<3 503 FULL><4 200 ok>"
+
+        go.set_result(None)
+        await until(lambda: not budget.requests)
+        desk.read(Head(5, head(), True))
+
+        assert desk.socket.written.endswith(b"<5 200 ok>")
+
+    async def test_what_a_body_is_inflated_to_ends_with_the_request(self) -> None:
+        budget = Budget(1000)
+
+        async def serve(exchange: Exchange) -> None:
+            exchange.growth().add(900)
+            with pytest.raises(Full, match="900 bytes are in flight, of 1000"):
+                exchange.growth().add(200)
+            exchange.respond(OK)
+
+        desk = Desk(serve, budget=budget)
+
+        desk.read(Head(1, head(), True))
+
+        assert desk.socket.written == b"<1 200 ok>"
+        assert budget.in_flight_bytes == 0
+
+
+async def _read(exchange: Exchange) -> None:
+    await exchange.read(1 << 20)
+    exchange.respond(OK)
 
 
 class TestStreaming:
