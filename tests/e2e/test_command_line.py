@@ -103,6 +103,7 @@ def test_the_table_shows_models_versions_labels_signatures_and_urls(
         "half   7        -       classify_x2_to_y3 (inputs: string[?]) -> scores: float[?,1]"
         in text
     )
+    assert "serving_default (x: float" in text
     assert f"curl http://localhost:{server.http_port}/v1/models/half:predict -d '" in text
     assert "importing TensorFlow" in text
     assert "oneDNN" not in text

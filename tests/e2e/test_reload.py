@@ -226,4 +226,4 @@ def test_sighup_has_a_changed_config_file_read_and_other_signals_do_nothing(
             server.signal(number)
 
         server.wait_for(lambda: ask(server, "other")[0] == 200, "the other model")
-        assert ask(server, "half")[0] == 404
+        server.wait_for(lambda: ask(server, "half")[0] == 404, "the end of the first model")

@@ -84,10 +84,12 @@ def predict_line(url: str, model: str, signatures: Mapping[str, Signature]) -> s
 
 
 def _sample(spec: TensorSpec) -> object:
-    """Return a small value as JSON has it; free dimensions are 1."""
-    if spec.dtype is None or spec.shape is None or spec.dtype in _NOT_IN_JSON:
+    """Return a small value as JSON has it; free dimensions are 1, as is an unknown shape."""
+    if spec.dtype is None or spec.dtype in _NOT_IN_JSON:
         return None
-    shape = [1 if size is None else size for size in spec.shape]
+    # What says nothing of its rank is most often a batch.
+    sizes = (None,) if spec.shape is None else spec.shape
+    shape = [1 if size is None else size for size in sizes]
     if math.prod(shape) > _MOST_SAMPLED:
         return None
     if spec.dtype is DType.STRING:
