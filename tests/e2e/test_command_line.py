@@ -100,7 +100,7 @@ def test_the_table_shows_models_versions_labels_signatures_and_urls(
     text = server.log_text()
     assert "MODEL  VERSION  LABELS  SIGNATURES" in text
     assert (
-        "half   7        -       classify_x2_to_y3 (inputs: string[?]) -> scores: float[?,1]"
+        "half   7        -       classify_x2_to_y3 (inputs: float[...]) -> scores: float[...]"
         in text
     )
     assert "serving_default (x: float" in text
