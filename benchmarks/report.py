@@ -88,6 +88,14 @@ def number(value: float | None) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
+def _version(name: str) -> str | None:
+    """Return what is installed; the peers of some cases need not be."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
 def document(
     comparisons: Sequence[Comparison], rows: Sequence[OverviewRow], settings: Document
 ) -> Document:
@@ -96,7 +104,7 @@ def document(
         "machine": {"cpu": _cpu_model(), "cpus": CPUS},
         "versions": {
             "python": platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in _DISTRIBUTIONS},
+            **{name: _version(name) for name in _DISTRIBUTIONS},
         },
         "settings": settings,
         "cases": [_case_document(comparison) for comparison in comparisons],
