@@ -153,4 +153,8 @@ def test_a_model_that_is_not_there_is_not_found(stub: Any, version: int | None, 
     with pytest.raises(grpc.RpcError) as caught:
         stub.Predict(request, TIMEOUT_S)
 
-    assert (caught.value.code(), caught.value.details()) == (grpc.StatusCode.NOT_FOUND, text)
+    code, details = caught.value.code(), caught.value.details()
+    # TensorFlow Serving's text, as clients match it, then what there is instead.
+    served = "half_plus_two, module, multi_head, run_time_errors, slow"
+    there_is = f"there is no model nobody, this server has models {served}"
+    assert (code, details) == (grpc.StatusCode.NOT_FOUND, f"{text}; {there_is}")
