@@ -30,7 +30,7 @@ def main() -> int:
 
 def commands(url: str) -> str:
     """Return the lines to copy for the model at `url`."""
-    show_code = "-w '\\nHTTP %{http_code}\\n'"
+    show_code = "-w 'HTTP %{http_code}\\n'"
     return "\n".join(
         [
             "",

@@ -46,7 +46,9 @@ def test_ham_is_below_a_half_and_spam_above(curl_lines: list[str], line: int) ->
 def test_an_unknown_version_is_not_found(curl_lines: list[str]) -> None:
     body, status = run_line(curl_lines[4]).strip().splitlines()
 
-    text = "Servable not found for request: Specific(email_model, 4)"
+    text = (
+        "Servable not found for request: Specific(email_model, 4); email_model has versions 3, 2, 1"
+    )
     assert json.loads(body) == {"error": text, "code": "NOT_FOUND"}
     assert status == "HTTP 404"
 
@@ -78,7 +80,7 @@ def test_a_label_and_its_version_give_the_same_answer(server: RunningServer) -> 
 def test_an_unknown_label_is_refused(server: RunningServer) -> None:
     answer = server.post("/v1/models/email_model/labels/gamma:predict", {"instances": ["a"]})
 
-    text = "Unrecognized servable version label: gamma"
+    text = "Unrecognized servable version label: gamma; email_model has labels beta, production"
     assert answer == (400, {"error": text, "code": "INVALID_ARGUMENT"})
 
 
@@ -87,5 +89,5 @@ def test_with_the_default_policy_only_the_highest_version_is_served() -> None:
         assert server.states("email_model") == {3: "AVAILABLE"}
         answer = server.post("/v1/models/email_model/versions/2:predict", {"instances": ["a"]})
 
-    text = "Servable not found for request: Specific(email_model, 2)"
+    text = "Servable not found for request: Specific(email_model, 2); email_model has version 3"
     assert answer == (404, {"error": text, "code": "NOT_FOUND"})

@@ -70,7 +70,7 @@ class Absence:
         text = str(UnknownLabel(label))
         if self._models.configured.get(name) is None:
             return InvalidArgument(f"{text}; {self._no_model(name)}")
-        return InvalidArgument(f"{text}; {_has(name, 'label', self._labels.of(name))}")
+        return InvalidArgument(f"{text}; {_has(name, 'label', sorted(self._labels.of(name)))}")
 
     def of_status(self, name: str, version: int | None) -> SigrunError:
         """Return why nothing is known of a model's versions, or of this one."""

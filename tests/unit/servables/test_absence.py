@@ -182,7 +182,7 @@ async def test_an_unknown_label_is_answered_with_those_that_there_are(life: Life
 
     assert told(life.models.absence.of_servable("mnist", None, "nightly")) == (
         InvalidArgument,
-        "Unrecognized servable version label: nightly; mnist has labels stable, canary",
+        "Unrecognized servable version label: nightly; mnist has labels canary, stable",
     )
 
 
