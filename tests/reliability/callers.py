@@ -20,6 +20,12 @@ SLOW_REQUEST = predict_request(1, name="slow").SerializeToString()
 JSON_REQUEST = json.dumps({"instances": [1]}).encode()
 
 
+# What gRPC says of calls that no server has begun: there was no connection, or the server's last
+# GOAWAY, without an error, says that their stream was not seen. Retries, which are off here, would
+# send them elsewhere.
+_NEVER_BEGUN = ("failed to connect", "Stream removed (GOAWAY received; Error code: 0")
+
+
 @dataclass
 class Tally:
     """What became of requests. One that was sent and got no answer is lost."""
@@ -46,7 +52,7 @@ async def call_grpc(address: str, tally: Tally, end: asyncio.Event) -> None:
             try:
                 answer = await method(REQUEST)
             except grpc.aio.AioRpcError as error:
-                if "failed to connect" in (error.details() or ""):  # so it was never sent
+                if any(text in (error.details() or "") for text in _NEVER_BEGUN):
                     tally.refused += 1
                     return
                 tally.lost[f"{error.code().name}: {error.details()}"] += 1
