@@ -6,12 +6,12 @@ never unloaded under a request, and a swap never fails one.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from sigrun.concurrency.offload import Offload
 from sigrun.errors import InvalidArgument
 from sigrun.inference import checks
+from sigrun.inference.binding import bound_inputs
 from sigrun.inference.calls import (
     METADATA_FIELD,
     Arrays,
@@ -27,9 +27,7 @@ from sigrun.inference.calls import (
     PredictResult,
     RegressResult,
     ResolvedSpec,
-    Unbound,
 )
-from sigrun.inference.context import CallContext
 from sigrun.inference.router import Router, resolved
 from sigrun.servables.handle import ServableHandle
 from sigrun.servables.servable import Servable
@@ -60,10 +58,11 @@ class InferenceService:
                 check_method=self._check_method_names,
             )
             inputs = call.inputs
+            # Asked here as well: most requests have arrays, and are spared a coroutine.
             arrays = (
                 inputs.by_alias
                 if isinstance(inputs, Arrays)
-                else await self._bound(inputs, signature, call.context)
+                else await bound_inputs(call, signature, self._offload)
             )
             arrays = checks.complete_inputs(signature, arrays)
             aliases = checks.output_aliases(signature, call.output_filter)
@@ -133,12 +132,6 @@ class InferenceService:
                 spec=ResolvedSpec(name=handle.id.name, version=handle.id.version),
                 signatures=handle.servable.signatures,
             )
-
-    async def _bound(
-        self, inputs: Unbound, signature: Signature, context: CallContext
-    ) -> Mapping[str, Array]:
-        bind = functools.partial(inputs.bind, signature)
-        return await self._offload.run(bind, cost_s=inputs.cost_s, deadline=context.deadline)
 
     def _examples_signature(
         self, handle: ServableHandle, spec: ModelSpec, method: str

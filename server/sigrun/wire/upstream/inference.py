@@ -6,7 +6,6 @@ request is only brought into the dtypes of its signature.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 
 from sigrun._gen.tensorflow_serving.apis import prediction_service_pb2
@@ -23,9 +22,9 @@ from sigrun._gen.tensorflow_serving.apis.regression_pb2 import (
 from sigrun.concurrency.offload import Offload
 from sigrun.errors import FailedPrecondition, InvalidArgument, NotFound
 from sigrun.inference import checks
+from sigrun.inference.binding import bound_inputs
 from sigrun.inference.calls import (
     METADATA_FIELD,
-    Arrays,
     ClassifyResult,
     ExamplesCall,
     MetadataCall,
@@ -38,7 +37,7 @@ from sigrun.inference.calls import (
     RegressResult,
 )
 from sigrun.inference.context import CallContext, Door
-from sigrun.tensors.signature import Array, Signature
+from sigrun.tensors.signature import Array
 from sigrun.wire.protobuf import client_codec, predict_reader, predict_writer
 from sigrun.wire.protobuf.parse import parse_answer
 from sigrun.wire.upstream.channels import Upstream
@@ -85,19 +84,12 @@ class UpstreamInference:
         signature = checks.predict_signature(
             known.signatures, spec.signature_name, check_method=False
         )
-        inputs = await self._bound(call, signature)
+        inputs = await bound_inputs(call, signature, self._offload)
         body = await self._write(call, inputs)
         result = await self._read(await self._predict(body, call.context), call.context)
         if result.spec.version != known.spec.version:
             self._signatures.moved(spec, result.spec.version)
         return result
-
-    async def _bound(self, call: PredictCall, signature: Signature) -> Mapping[str, Array]:
-        inputs = call.inputs
-        if isinstance(inputs, Arrays):
-            return inputs.by_alias
-        bind = functools.partial(inputs.bind, signature)
-        return await self._offload.run(bind, cost_s=inputs.cost_s, deadline=call.context.deadline)
 
     async def _write(self, call: PredictCall, inputs: Mapping[str, Array]) -> bytes:
         return await self._offload.run(
