@@ -10,6 +10,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 PYTEST := $(BIN)/python -m pytest
+IN_PARALLEL := --numprocesses=auto --dist=worksteal
 SPAM := examples/spam
 PANDA := examples/panda
 PAGES := examples/webapp/page examples/panda/client.mjs tests/e2e/browser_agent.mjs tests/wire/grpc_js_client.mjs
@@ -70,7 +71,7 @@ test: test-unit test-real test-js ## Run every test
 
 .PHONY: test-unit
 test-unit: $(READY) ## Run the tests that need no TensorFlow and no network
-	$(PYTEST) tests/unit
+	$(PYTEST) tests/unit $(IN_PARALLEL)
 
 .PHONY: test-real
 test-real: $(READY) $(JS_BUILT) chromium ## Run the tests with sockets, real models and real clients
@@ -81,6 +82,10 @@ test-real: $(READY) $(JS_BUILT) chromium ## Run the tests with sockets, real mod
 .PHONY: reliability
 reliability: $(READY) ## The long form of tests/reliability, which prints figures
 	SIGRUN_RELIABILITY=long $(PYTEST) tests/reliability -s
+
+.PHONY: fuzz
+fuzz: $(READY) ## The long form of the property-based tests, with new examples on every run
+	SIGRUN_FUZZ=long $(PYTEST) tests/unit tests/clients/python $(IN_PARALLEL) --timeout=900
 
 # A browser where Debian's packages can be had; without one its tests say that they are skipped.
 .PHONY: chromium

@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.fuzzing import load_profile
 from tests.saved_model_cache import cached
+
+load_profile()
 
 SavedModel = Callable[[str], Path]
 MakeBasePath = Callable[[Mapping[int, str]], Path]

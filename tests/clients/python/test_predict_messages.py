@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sigrun.concurrency.pace import keep_on
@@ -79,7 +79,6 @@ def test_the_client_reads_what_the_server_writes(
 
 
 @given(st.dictionaries(st.text(max_size=5), ARRAYS, min_size=1, max_size=3))
-@settings(deadline=None, max_examples=50)
 def test_any_tensors_arrive(arrays: dict[str, Array]) -> None:
     arrived = as_the_server_reads(arrays)
     answered = as_the_client_reads(arrays, as_content=False)
@@ -137,7 +136,6 @@ def test_a_reply_that_is_cut_short_is_refused(count: int) -> None:
 
 
 @given(st.data())
-@settings(deadline=None, max_examples=100)
 def test_a_reply_with_wrong_bytes_is_refused_or_read(data: st.DataObject) -> None:
     body = bytearray(
         predict_writer.predict_response(

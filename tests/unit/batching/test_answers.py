@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sigrun.config.batching import BatchingOptions
@@ -99,7 +99,6 @@ options = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None)
 @given(
     sent=requests,
     options=options,

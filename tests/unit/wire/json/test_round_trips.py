@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -42,7 +42,6 @@ def read(text: bytes, dtypes: Mapping[str, DType]) -> Mapping[str, Array]:
 
 
 @pytest.mark.parametrize("dtype", SERVED, ids=lambda dtype: dtype.name)
-@settings(max_examples=40)
 @given(data=st.data())
 def test_columns_read_back_as_they_were(dtype: DType, data: st.DataObject) -> None:
     array = data.draw(arrays(dtype))
@@ -53,7 +52,6 @@ def test_columns_read_back_as_they_were(dtype: DType, data: st.DataObject) -> No
 
 
 @pytest.mark.parametrize("dtype", SERVED, ids=lambda dtype: dtype.name)
-@settings(max_examples=40)
 @given(data=st.data())
 def test_rows_read_back_as_they_were(dtype: DType, data: st.DataObject) -> None:
     array = data.draw(arrays(dtype, min_rank=1))

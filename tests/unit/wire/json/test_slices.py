@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sigrun.concurrency.pace import keep_on
@@ -101,7 +101,6 @@ VALUES = st.recursive(
 ROWS = st.lists(VALUES, min_size=1, max_size=8)
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     rows=ROWS,
     key=st.sampled_from(["instances", "inputs", "x"]),

@@ -10,7 +10,7 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sigrun._gen.tensorflow.core.framework.tensor_pb2 import TensorProto
@@ -27,6 +27,7 @@ from sigrun.wire.protobuf import client_codec, codec, predict_reader, tensors
 from sigrun.wire.protobuf.parse import parse, parse_answer
 from sigrun.wire.protobuf.wire_format import varint
 from tests.fakes.servables import signature
+from tests.fuzzing import rounds
 from tests.samples import ARRAYS, SAMPLES, sample
 
 CONTEXT = CallContext(Door.GRPC, deadline=12.5)
@@ -471,21 +472,21 @@ def mutant(generator: random.Random, bodies: Sequence[bytes]) -> bytes:
 
 
 class TestAccidents:
-    @pytest.mark.timeout(60)
+    @pytest.mark.timeout(600)
     @pytest.mark.usefixtures("integers_either_way")
     def test_mutants_of_requests_come_to_what_protobuf_makes_of_them(self) -> None:
         generator, bodies = random.Random(20_000), list(corpus())
 
-        for _ in range(10_000):
+        for _ in range(rounds(1_000)):
             assert_agree(mutant(generator, bodies))
 
-    @pytest.mark.timeout(60)
+    @pytest.mark.timeout(600)
     @pytest.mark.usefixtures("integers_either_way")
     def test_mutants_of_tensors_come_to_what_protobuf_makes_of_them(self) -> None:
         generator = random.Random(10_000)
         protos = [tensors.encode(sample(dtype)).SerializeToString() for dtype in DType]
 
-        for _ in range(10_000):
+        for _ in range(rounds(1_000)):
             assert_agree(SPEC + entry(mutant(generator, protos)))
 
 
@@ -523,19 +524,16 @@ SOUP = st.recursive(
 
 class TestProperties:
     @given(request=REQUESTS)
-    @settings(max_examples=300, deadline=None)
     def test_requests_come_to_what_protobuf_makes_of_them(self, request: PredictRequest) -> None:
         assert_agree(request.SerializeToString())
 
     @given(first=REQUESTS, second=REQUESTS)
-    @settings(max_examples=100, deadline=None)
     def test_requests_one_after_the_other_come_to_what_protobuf_makes_of_them(
         self, first: PredictRequest, second: PredictRequest
     ) -> None:
         assert_agree(first.SerializeToString() + second.SerializeToString())
 
     @given(body=SOUP)
-    @settings(max_examples=300, deadline=None)
     def test_any_fields_come_to_what_protobuf_makes_of_them(self, body: bytes) -> None:
         assert_agree(body)
         assert_agree(SPEC + body)
@@ -611,7 +609,6 @@ def test_what_is_no_usual_answer_is_judged_by_protobuf(body: bytes) -> None:
     as_content=st.booleans(),
     seed=st.integers(0, 2**32),
 )
-@settings(max_examples=200, deadline=None)
 def test_answers_that_are_damaged_are_judged_as_by_protobuf(
     outputs: dict[str, Array], as_content: bool, seed: int
 ) -> None:

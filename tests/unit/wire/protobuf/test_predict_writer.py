@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sigrun._gen.tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
@@ -185,7 +185,6 @@ def test_an_answer_is_an_entry_for_each_output_and_then_the_spec() -> None:
     outputs=st.dictionaries(st.text(max_size=5), ARRAYS, max_size=4),
     as_content=st.booleans(),
 )
-@settings(max_examples=300, deadline=None)
 def test_answers_are_the_message_that_protobuf_writes(
     outputs: dict[str, Array], as_content: bool
 ) -> None:
@@ -210,7 +209,6 @@ def test_a_request_is_the_bytes_that_protobuf_writes(dtype: DType, repeated: int
 
 
 @given(inputs=st.dictionaries(st.text(max_size=5), ARRAYS, max_size=4))
-@settings(max_examples=200, deadline=None)
 def test_requests_are_read_as_they_were_meant(inputs: dict[str, Array]) -> None:
     spec = ModelSpec(name="mnist", version=3)
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sigrun.concurrency.pace import SLICE_BYTES, keep_on
@@ -304,7 +304,6 @@ def bodies(draw: st.DrawFn) -> bytes:
     return json.dumps(document, indent=draw(st.sampled_from([None, None, 1]))).encode()
 
 
-@settings(max_examples=150, deadline=None)
 @given(body=bodies(), dtype=st.sampled_from(NUMERIC), other=st.sampled_from([None, DType.FLOAT]))
 def test_the_readers_agree(body: bytes, dtype: DType, other: DType | None) -> None:
     assert_agreement(body, signature_of(dtype) if other is None else signature_of(dtype, other))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import h11
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sigrun.wire.transport.events import Ended, Refused
@@ -178,7 +178,6 @@ def _is_listed(text: str, table: dict[str, str]) -> bool:
     return any(part in text for part in table)
 
 
-@settings(max_examples=150, deadline=None)
 @given(spoilt(REQUESTS))
 @example(b"\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n")
 @example(b"GET / HTTP/2.0\r\nHost: h\r\n\r\n")
@@ -203,7 +202,6 @@ def test_what_is_accepted_is_what_h11_accepts(text: bytes) -> None:
         assert _is_listed(refused[0][1], STRICTER), (refused, text)
 
 
-@settings(max_examples=100, deadline=None)
 @given(
     st.lists(REQUESTS, max_size=4).map(b"".join).flatmap(lambda text: spoilt(st.just(text))),
     st.data(),
@@ -217,7 +215,6 @@ def test_however_it_is_cut_the_same_is_read(text: bytes, data: st.DataObject) ->
     assert [problem for problem, _ in refused_cut] == [problem for problem, _ in refused]
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.lists(spoilt(REQUESTS).map(lambda text: text.partition(b"\r\n\r\n")[0]), max_size=6))
 def test_what_was_read_before_does_not_matter(heads: list[bytes]) -> None:
     known = KnownHeads(Limits())
@@ -236,7 +233,6 @@ def _outcome(read: Callable[[bytes], Request], text: bytes) -> object:
     return request[1:], head.method, head.target, head.authority, head.version, head.headers
 
 
-@settings(max_examples=100, deadline=None)
 @given(
     st.lists(
         st.one_of(

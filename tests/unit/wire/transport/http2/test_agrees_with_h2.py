@@ -11,7 +11,6 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.exceptions import ProtocolError
 from hypothesis import given, note
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from sigrun.wire.transport.events import Data, Event, Fields, Head, Reset, Trailers
@@ -322,7 +321,6 @@ def test_a_known_difference_is_one(difference: Difference) -> None:
     assert (theirs.receive(difference.example).error is None) != difference.we_accept
 
 
-@hypothesis_settings(deadline=None)
 @given(sequences)
 def test_the_core_and_h2_agree(sequence: list[Make]) -> None:
     ours, theirs = Ours(), Theirs()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import hpack
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sigrun.wire.transport.events import Ended, Head, Problem, Refused, Reset, Response
@@ -207,7 +207,6 @@ def test_a_bomb_of_references_is_refused() -> None:
     assert isinstance(again, Head)
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.lists(st.binary(max_size=300), max_size=5), st.booleans(), st.integers(1, 5))
 def test_no_input_makes_it_raise(pieces: list[bytes], is_greeted: bool, wait_s: int) -> None:
     core = Http2(Limits(), 0.0)

@@ -8,7 +8,7 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.exceptions import StreamClosedError
 from h2.settings import SettingCodes
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sigrun.wire.transport.events import Data, Head, Reset, Response, Trailers
@@ -201,7 +201,6 @@ def test_a_goodbye_reaches_the_client() -> None:
 steps = st.sampled_from(["small", "large", "trailers", "reset", "window", "ping", "run"])
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.lists(steps, max_size=12))
 def test_whatever_the_client_does_its_calls_are_answered(doings: list[str]) -> None:
     pair = Pair(Limits(stream_window_bytes=70_000, connection_window_bytes=100_000))

@@ -9,7 +9,7 @@ import pytest
 from hpack.huffman import HuffmanEncoder
 from hpack.huffman_constants import REQUEST_CODES, REQUEST_CODES_LENGTH
 from hpack.huffman_table import decode_huffman
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sigrun.wire.transport.http2 import huffman
@@ -49,7 +49,6 @@ def our_decode(decoder: Decoder, block: bytes) -> list[tuple[bytes, bytes]] | No
         return None
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.tuples(field_lists, st.booleans(), st.none() | st.integers(0, 4096)), max_size=12)
 )
@@ -64,7 +63,6 @@ def test_what_an_encoder_writes_is_read(
         assert decoder.decode(encoder.encode(headers, huffman=is_huffman)) == list(headers)
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(st.binary(max_size=40), max_size=6))
 def test_any_bytes_are_read_as_the_library_reads_them(blocks: list[bytes]) -> None:
     library, ours = hpack.Decoder(max_header_list_size=2**31), Decoder(4096)
@@ -78,7 +76,6 @@ def test_any_bytes_are_read_as_the_library_reads_them(blocks: list[bytes]) -> No
             break
 
 
-@settings(max_examples=60, deadline=None)
 @given(field_lists, st.integers(0, 200), st.integers(0, 255))
 def test_a_damaged_block_is_read_as_the_library_reads_it(
     headers: tuple[tuple[bytes, bytes], ...], at: int, byte: int
@@ -96,13 +93,11 @@ def test_a_huge_integer_is_an_error() -> None:
         Decoder(4096).decode(b"\x3f" + b"\x80" * 10 + b"\x00")
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.binary(max_size=40))
 def test_huffman_codes_are_read(text: bytes) -> None:
     assert huffman.decode(huffman_encode(text)) == text
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.binary(max_size=20))
 def test_any_bytes_are_read_as_huffman_codes_as_the_library_does(code: bytes) -> None:
     try:
@@ -114,7 +109,6 @@ def test_any_bytes_are_read_as_huffman_codes_as_the_library_does(code: bytes) ->
         assert huffman.decode(code) == expected
 
 
-@settings(max_examples=60, deadline=None)
 @given(field_lists)
 def test_what_is_written_can_be_read_with_any_table(
     headers: tuple[tuple[bytes, bytes], ...],

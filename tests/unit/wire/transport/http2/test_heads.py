@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hpack
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sigrun.wire.transport.http2.heads import Heads
@@ -70,7 +70,6 @@ extra = st.lists(
 )
 
 
-@settings(max_examples=50, deadline=None)
 @given(st.lists(st.tuples(extra, st.booleans()), max_size=30))
 def test_what_is_remembered_is_what_would_be_read(
     requests: list[tuple[list[tuple[bytes, bytes]], bool]],
