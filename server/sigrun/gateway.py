@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 from sigrun.concurrency.offload import Offload
 from sigrun.config.gateway import GatewayConfig
 from sigrun.inference.observed import Observed
 from sigrun.telemetry.loop_lag import LoopLag
 from sigrun.telemetry.metrics import Metrics
-from sigrun.wire.interceptors import intercepted_services
+from sigrun.wire.authentication import Authentication
+from sigrun.wire.interceptors import Interceptor, intercepted_services
 from sigrun.wire.ports import Ports
+from sigrun.wire.reloading import followed_certificates, followed_tokens
 from sigrun.wire.rest.api import RestApi
 from sigrun.wire.rest.probes import Probes
 from sigrun.wire.rpc_metrics import RpcMetrics
 from sigrun.wire.upstream import Upstream, UpstreamInference, UpstreamManagement
+
+logger = logging.getLogger(__name__)
 
 
 class Gateway:
@@ -23,13 +28,15 @@ class Gateway:
     def __init__(self, config: GatewayConfig) -> None:
         self._offload = Offload()
         self._loop_lag = LoopLag()
-        self._watching: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         metrics = Metrics()
         for source in (self._loop_lag.readings, self._offload.readings):
             metrics.add(source)
         rpc_metrics = RpcMetrics()
         metrics.add(rpc_metrics.readings)
-        interceptors = [rpc_metrics]
+        authentication = None if config.tokens is None else Authentication(config.tokens)
+        guards: list[Interceptor] = [] if authentication is None else [authentication]
+        interceptors: list[Interceptor] = [rpc_metrics, *guards]
         self._upstream = Upstream(config.upstream)
         self._inference = UpstreamInference(self._upstream, self._offload)
         observed = Observed(self._inference)
@@ -42,16 +49,28 @@ class Gateway:
             timeout_s=config.http.timeout_s,
             interceptors=interceptors,
         )
-        probes = Probes(self._management, metrics)
+        probes = Probes(self._management, metrics, guards)
         services = intercepted_services(self._upstream.services(), interceptors)
         self.http = Ports(self._offload, in_tasks=True).http(config.http, rest, probes, services)
+        self._is_open = bool(config.upstream.token) and authentication is None
+        self._followed = [
+            *followed_certificates("HTTP", self.http, config.http.tls),
+            *followed_tokens(config.auth_tokens_file, authentication),
+        ]
 
     async def start(self) -> None:
         """Listen, whether or not a server can be reached; `/readyz` says so.
 
         Raises `Unavailable` if the port cannot be had.
         """
-        self._watching = asyncio.create_task(self._loop_lag.watch(), name="event loop")
+        self._tasks.append(asyncio.create_task(self._loop_lag.watch(), name="event loop"))
+        if self._is_open:
+            logger.warning(
+                "--upstream_token_file without --auth_tokens_file: whoever reaches this gateway "
+                "may do at the servers what that token may"
+            )
+        for followed in self._followed:
+            self._tasks.append(asyncio.create_task(followed.run(), name=followed.what))
         try:
             await self.http.start()
         except BaseException:
@@ -67,6 +86,7 @@ class Gateway:
         await self.http.stop(grace_s)
         await self._inference.close()
         await self._upstream.close()
-        if self._watching is not None:
-            self._watching.cancel()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.to_thread(self._offload.close)

@@ -51,9 +51,11 @@ from sigrun.telemetry import logs
 from sigrun.telemetry.loop_lag import LoopLag
 from sigrun.telemetry.metrics import Metrics
 from sigrun.wire.access_log import AccessLog
+from sigrun.wire.authentication import Authentication
 from sigrun.wire.config_files import batching_config, model_config
 from sigrun.wire.interceptors import Interceptor, Interceptors, intercepted_services
 from sigrun.wire.ports import Port, Ports
+from sigrun.wire.reloading import followed_certificates, followed_tokens
 from sigrun.wire.rest.api import RestApi
 from sigrun.wire.rest.probes import Probes
 from sigrun.wire.rpc import health, model_service, prediction_service
@@ -192,6 +194,9 @@ class ModelServer:
         if config.access_log:
             interceptors.append(AccessLog())
         self._management = ModelManagement(self.models, self.monitor, self.readiness)
+        authentication = None if config.tokens is None else Authentication(config.tokens)
+        guards: list[Interceptor] = [] if authentication is None else [authentication]
+        interceptors += guards
         self.services = services = self._services(inference, interceptors)
         budget = Budget(config.max_in_flight_bytes, config.max_concurrent_requests)
         self._metrics.add(budget.readings)
@@ -207,8 +212,13 @@ class ModelServer:
                 as_content=config.grpc.outputs_as_tensor_content,
                 interceptors=interceptors,
             )
-            probes = Probes(self._management, self._metrics)
+            probes = Probes(self._management, self._metrics, guards)
             self.http = ports.http(config.http, rest, probes, services, config.grpc)
+        self._followed = [
+            *followed_certificates("gRPC", self.grpc, config.grpc.tls),
+            *followed_certificates("HTTP", self.http, config.http.tls),
+            *followed_tokens(config.auth_tokens_file, authentication),
+        ]
 
     def _services(self, inference: Inference, interceptors: Interceptors) -> Services:
         """Return every service but reflection, which describes them."""
@@ -247,6 +257,8 @@ class ModelServer:
         await self.grpc.start()
         if self._poller is not None:
             self._run_in_background(self._poller.run(), "model config file")
+        for followed in self._followed:
+            self._run_in_background(followed.run(), followed.what)
         self.readiness.started()
 
     async def stop(self, grace_s: float) -> None:
@@ -264,6 +276,10 @@ class ModelServer:
         await asyncio.to_thread(self._offload.close)
         for threads in self._threads:
             await asyncio.to_thread(threads.close)
+
+    async def look_at_files(self) -> None:
+        """Put in force at once what is new in the files of certificates and tokens."""
+        await asyncio.gather(*(followed.look() for followed in self._followed))
 
     def reread(self) -> None:
         """Read the model config file again soon, and serve what it says if that is new."""

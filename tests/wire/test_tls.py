@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import ssl
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
 import httpx
 import pytest
+from google.protobuf import text_format
 
-from sigrun.config.server import GrpcOptions, HttpOptions, TlsOptions
+from sigrun._gen.tensorflow_serving.config.ssl_config_pb2 import SSLConfig
+from sigrun.config.server import GrpcOptions, HttpOptions, TlsOptions, Transport
 from sigrun.errors import InvalidArgument
+from sigrun.wire.config_files.options import tls_options
 from tests.wire.clients import NAME, PATIENCE_S, failure, predict_request
 from tests.wire.rig import HOST, Rig
 
@@ -213,3 +218,128 @@ class TestHttp:
 
         with pytest.raises(InvalidArgument, match=r"^HTTP cannot use its TLS settings: "):
             await rig.start(http=HttpOptions(host=HOST, port=0, tls=tls))
+
+
+class TestRotation:
+    """Certificates are read again when their file changes."""
+
+    def write(self, file: Path, server: Identity, ca: bytes = b"") -> None:
+        config = SSLConfig(
+            server_key=server.key.decode(),
+            server_cert=server.cert.decode(),
+            custom_ca=ca.decode(),
+            client_verify=bool(ca),
+        )
+        new = file.with_suffix(".new")
+        new.write_text(text_format.MessageToString(config))
+        new.replace(file)
+
+    async def options(self, file: Path, transport: Transport = Transport.OWN) -> dict[str, Any]:
+        tls = await asyncio.to_thread(tls_options, file)
+        return {
+            "grpc": GrpcOptions(host=HOST, port=0, tls=tls, transport=transport),
+            "http": HttpOptions(host=HOST, port=0, tls=tls),
+        }
+
+    async def shown(self, port: int | None) -> bytes:
+        """Return the certificate that a new connection is shown, DER."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        context.set_alpn_protocols(["h2"])
+        _, writer = await asyncio.open_connection(HOST, port, ssl=context)
+        certificate: bytes = writer.get_extra_info("ssl_object").getpeercert(True)
+        writer.close()
+        return certificate
+
+    @pytest.mark.parametrize("transport", Transport)
+    async def test_new_connections_are_shown_the_new_one_and_no_request_fails(
+        self,
+        rig: Rig,
+        server_identity: Identity,
+        client_identity: Identity,
+        transport: Transport,
+    ) -> None:
+        file = rig.folder / "ssl.config"
+        self.write(file, server_identity)
+        await rig.start(**await self.options(file, transport))
+        assert rig.server.http is not None
+        ports = [rig.server.grpc.port, rig.server.http.port]
+        both = server_identity.cert + client_identity.cert
+        trusts = ssl.create_default_context(cadata=both.decode())
+        url = f"https://{HOST}:{ports[1]}/v1/models/{NAME}:predict"
+        is_over, answers = asyncio.Event(), asyncio.Semaphore(0)
+
+        async def ask_over_one_connection() -> None:
+            client = rig.client(credentials=grpc.ssl_channel_credentials(both))
+            while not is_over.is_set():
+                await client.predict(1)
+                answers.release()
+
+        async def ask_over_new_connections() -> None:
+            while not is_over.is_set():
+                async with httpx.AsyncClient(verify=trusts, timeout=PATIENCE_S) as http:
+                    answer = await http.post(url, json={"instances": [1.0]})
+                    assert answer.status_code == 200, answer.text
+                answers.release()
+
+        async def twenty_answers() -> None:
+            for _ in range(20):
+                await answers.acquire()
+
+        async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as tasks:
+            for _ in range(2):
+                tasks.create_task(ask_over_one_connection())
+                tasks.create_task(ask_over_new_connections())
+            await twenty_answers()
+            before = [await self.shown(port) for port in ports]
+            self.write(file, client_identity)
+            await rig.server.look_at_files()
+            after = [await self.shown(port) for port in ports]
+            await twenty_answers()
+            is_over.set()
+
+        old, new = (
+            ssl.PEM_cert_to_DER_cert(identity.cert.decode())
+            for identity in (server_identity, client_identity)
+        )
+        assert (before, after) == ([old, old], [new, new])
+
+    @pytest.mark.parametrize("transport", Transport)
+    async def test_a_broken_file_keeps_the_old_one_and_says_so(
+        self,
+        rig: Rig,
+        server_identity: Identity,
+        client_identity: Identity,
+        transport: Transport,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        file = rig.folder / "ssl.config"
+        self.write(file, server_identity)
+        await rig.start(**await self.options(file, transport))
+
+        self.write(file, Identity(key=client_identity.key, cert=server_identity.cert))
+        await rig.server.look_at_files()
+        await rig.server.look_at_files()
+
+        client = rig.client(credentials=credentials(server_identity))
+        assert (await client.predict(1)).model_spec.version.value == 1
+        kept = [line for line in caplog.messages if "as before stay in force" in line]
+        assert len(kept) == 2  # one for each port
+        assert all("cannot use its TLS settings" in line for line in kept)
+        assert "PRIVATE KEY" not in caplog.text
+
+    async def test_clients_may_be_asked_for_certificates_of_another_authority(
+        self, rig: Rig, server_identity: Identity, client_identity: Identity
+    ) -> None:
+        file = rig.folder / "ssl.config"
+        self.write(file, server_identity)
+        await rig.start(**await self.options(file))
+
+        self.write(file, server_identity, ca=client_identity.cert)
+        await rig.server.look_at_files()
+
+        known = rig.client(credentials=credentials(server_identity, client_identity))
+        unknown = rig.client(credentials=credentials(server_identity))
+        assert (await known.predict(1)).model_spec.version.value == 1
+        code, _ = await failure(unknown.call(predict_request(1), timeout_s=2))
+        assert code == "UNAVAILABLE"

@@ -20,6 +20,11 @@ export interface ClientOptions {
   readonly transport: Transport;
   /** The time of every call that names none, in milliseconds; without it there is no limit. */
   readonly timeoutMs?: number | undefined;
+  /**
+   * Sent with every call as `authorization: Bearer`, or what returns it, at each call. A call whose
+   * own headers have an `authorization` sends that.
+   */
+  readonly token?: string | (() => string | Promise<string>) | undefined;
 }
 
 /** Which version of the model, by number or by label; without both, the newest. */
@@ -74,13 +79,14 @@ export interface Client {
 }
 
 /** Return a client of the server that `transport` leads to. It holds nothing of its own. */
-export function createClient({ transport, timeoutMs }: ClientOptions): Client {
-  function callOptions(options: CallOptions): CallOptions {
+export function createClient({ transport, timeoutMs, token }: ClientOptions): Client {
+  async function callOptions(options: CallOptions): Promise<CallOptions> {
     const limit = options.timeoutMs ?? timeoutMs;
     if (limit !== undefined && !(limit > 0)) {
       throw invalidArgument(`timeoutMs must be more than 0, and is ${limit}`);
     }
-    return { signal: options.signal, headers: options.headers, timeoutMs: limit };
+    const headers = await withToken(options.headers, token);
+    return { signal: options.signal, headers, timeoutMs: limit };
   }
 
   function examplesCall(
@@ -99,21 +105,35 @@ export function createClient({ transport, timeoutMs }: ClientOptions): Client {
           inputs: tensorsOf(inputs),
           outputFilter: options.outputFilter ?? [],
         };
-        return transport.predict(call, callOptions(options));
+        return transport.predict(call, await callOptions(options));
       }),
     classify: (model, examples, options = {}) =>
       settled(async () =>
-        transport.classify(examplesCall(model, examples, options), callOptions(options)),
+        transport.classify(examplesCall(model, examples, options), await callOptions(options)),
       ),
     regress: (model, examples, options = {}) =>
       settled(async () =>
-        transport.regress(examplesCall(model, examples, options), callOptions(options)),
+        transport.regress(examplesCall(model, examples, options), await callOptions(options)),
       ),
     metadata: (model, options = {}) =>
-      settled(async () => transport.metadata(targetOf(model, options), callOptions(options))),
+      settled(async () => transport.metadata(targetOf(model, options), await callOptions(options))),
     status: (model, options = {}) =>
-      settled(async () => transport.status(targetOf(model, options), callOptions(options))),
+      settled(async () => transport.status(targetOf(model, options), await callOptions(options))),
   };
+}
+
+async function withToken(
+  given: HeadersInit | undefined,
+  token: ClientOptions["token"],
+): Promise<HeadersInit | undefined> {
+  if (token === undefined) {
+    return given;
+  }
+  const headers = new Headers(given);
+  if (!headers.has("authorization")) {
+    headers.set("authorization", `Bearer ${typeof token === "function" ? await token() : token}`);
+  }
+  return headers;
 }
 
 /** Return what a call gives, or reject with a `SigrunError` and with nothing else. */

@@ -29,7 +29,7 @@ from sigrun_client._errors import (
     Unknown,
 )
 from sigrun_client._metadata import ModelMetadata, Signature, TensorInfo
-from sigrun_client._options import KeepAlive, Options, Retries, Tls
+from sigrun_client._options import KeepAlive, Options, Retries, Tls, token_from_file
 from sigrun_client._requests import ModelConfig
 from sigrun_client._results import (
     Class,
@@ -78,4 +78,5 @@ __all__ = [
     "Unknown",
     "VersionStatus",
     "__version__",
+    "token_from_file",
 ]

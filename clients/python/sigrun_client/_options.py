@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
@@ -67,14 +69,37 @@ class KeepAlive:
     without_calls: bool = False
 
 
+def token_from_file(path: str | os.PathLike[str]) -> Callable[[], str]:
+    """Return what reads the token in a file at each call, for `Options.token`.
+
+    A token that is replaced in the file is so sent from the next call on. Raises `InvalidInput`,
+    now or at a call, for a file that cannot be read or holds more or less than a line.
+    """
+
+    def read() -> str:
+        try:
+            text = Path(path).read_bytes().decode("ascii").strip()
+        except OSError as error:
+            raise InvalidInput(f"cannot read the token in {path}: {error.strerror}") from None
+        except UnicodeDecodeError:
+            text = ""
+        if not text or not text.isprintable():
+            raise InvalidInput(f"{path} does not hold a token, which is a line of ASCII")
+        return text
+
+    read()
+    return read
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """Settings of a client.
 
     `timeout_s` is the deadline of each call, in seconds, where it names none; None or
     `math.inf` waits for ever. `token`, or what it returns, goes with each call as
-    `authorization: Bearer`; use it with `tls`. `headers` go with each call too.
-    `compression` is for requests. `max_message_bytes` bounds requests and replies.
+    `authorization: Bearer`; use it with `tls`. `token_from_file` reads it from a file.
+    `headers` go with each call too. `compression` is for requests. `max_message_bytes` bounds
+    requests and replies.
     """
 
     timeout_s: float | None = 60.0

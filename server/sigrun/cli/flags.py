@@ -51,6 +51,12 @@ class CommonFlags:
     rest_api_enable_cors_support: bool = _flag(
         _HTTP, False, "let web pages of other origins ask over HTTP"
     )
+    auth_tokens_file: str = _flag(
+        _ACCESS,
+        "",
+        "TOML file of the tokens that callers show, by their hashes, see `sigrun token --help`; "
+        "empty: nobody is asked for one",
+    )
     shutdown_grace_seconds: float = _flag(
         _PROCESS, 30.0, "time for requests in flight when the server stops"
     )
@@ -177,6 +183,9 @@ class GatewayFlags(CommonFlags):
     upstream_client_key_file: str = _flag(_UPSTREAM, "", "PEM key of that certificate")
     upstream_tls_server_name: str = _flag(
         _UPSTREAM, "", "name in their certificates, if it is another"
+    )
+    upstream_token_file: str = _flag(
+        _UPSTREAM, "", "file that holds the token to show to them; callers' own are not passed on"
     )
     upstream_channel_arguments: str = _flag(_UPSTREAM, "", "gRPC channel arguments, k=v,k=v")
     rest_api_port: int = _flag(_HTTP, 8501, "HTTP port; 0: any free one")

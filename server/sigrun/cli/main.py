@@ -2,7 +2,7 @@
 
 `sigrun serve [BASE_PATH] [flags]` is the friendly form: HTTP is on, and a table shows what
 is served. `tensorflow_model_server [flags]` is TensorFlow Serving's. `sigrun gateway` is the
-HTTP port alone, in front of servers upstream.
+HTTP port alone, in front of servers upstream. `sigrun token` makes tokens for callers.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from sigrun.cli.help import usage
 from sigrun.cli.parsing import Arguments, parse
 from sigrun.cli.running import run_until_signalled
 from sigrun.cli.settings import gateway_config, log_format, server_config
+from sigrun.cli.token import make_token
 from sigrun.config.gateway import GatewayConfig
 from sigrun.config.server import ServerConfig
 from sigrun.errors import InvalidArgument, NotFound, SigrunError
@@ -51,6 +52,11 @@ usage: sigrun gateway --upstream=HOST:PORT[,HOST:PORT...] [flags]
 
 Serves the HTTP API on port 8501 in front of servers that speak TensorFlow Serving's gRPC.
 All of them serve the same models; requests go round those that are healthy.
+"""
+_TOKENS_USAGE = """\
+usage: sigrun token NAME [--rights=RIGHT,...] [--expires_in_days=DAYS]
+
+Makes a token that callers show to a server with --auth_tokens_file.
 """
 _MODEL_SERVER_USAGE = "usage: tensorflow_model_server [flags]\n"
 
@@ -95,6 +101,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _run(rest, _SERVE)
         case ["gateway", *rest]:
             return _run(rest, _GATEWAY)
+        case ["token", *rest]:
+            return _token(rest)
     if words in (["--version"], ["version"]):
         _print_version()
         return 0
@@ -138,6 +146,15 @@ def _run(words: Sequence[str], command: _Command[F]) -> int:
     return 0
 
 
+def _token(words: Sequence[str]) -> int:
+    try:
+        print(make_token(words), end="")
+    except SigrunError as error:
+        print(f"sigrun token: {error}", file=sys.stderr)
+        return _USAGE_ERROR
+    return 0
+
+
 def _print_version() -> None:
     print(f"sigrun: {__version__}")
     print(f"TensorFlow ModelServer: {__version__} (sigrun)")
@@ -170,7 +187,7 @@ _MODEL_SERVER = _Command(
 )
 _SERVE = _Command(_SERVE_USAGE, _SERVE_EXAMPLES, ServeFlags, _serve)
 _GATEWAY = _Command(_GATEWAY_USAGE, _GATEWAY_EXAMPLES, GatewayFlags, _gateway)
-_USAGES = (_SERVE_USAGE, _GATEWAY_USAGE)
+_USAGES = (_SERVE_USAGE, _GATEWAY_USAGE, _TOKENS_USAGE)
 
 
 def _served(config: ServerConfig, *, shows_banner: bool) -> Run:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sigrun.cli.flags import CommonFlags, GatewayFlags, ModelServerFlags
 from sigrun.concurrency.memory import share_in_flight
+from sigrun.config.access import Tokens
 from sigrun.config.batching import THREAD_POOL_NAME_WITHOUT_FILE, BatchingOptions
 from sigrun.config.execution import ExecutionOptions
 from sigrun.config.gateway import GatewayConfig, UpstreamOptions, UpstreamTls
@@ -16,7 +17,7 @@ from sigrun.config.models import ModelConfig, ModelSet
 from sigrun.config.server import GrpcOptions, HttpOptions, ServerConfig, TlsOptions, Transport
 from sigrun.errors import InvalidArgument, NotFound
 from sigrun.telemetry.logs import LogFormat
-from sigrun.wire.config_files import batching_config, model_config, options
+from sigrun.wire.config_files import batching_config, model_config, options, tokens
 
 _INT32 = range(-(2**31), 2**31)
 
@@ -41,6 +42,8 @@ def server_config(flags: ModelServerFlags) -> ServerConfig:
         check_method_names=flags.enable_signature_method_name_check,
         enable_admin=flags.enable_admin,
         access_log=flags.access_log,
+        auth_tokens_file=_path(flags.auth_tokens_file),
+        tokens=_tokens(flags),
         max_in_flight_bytes=flags.max_in_flight_bytes or share_in_flight(),
         max_concurrent_requests=flags.max_concurrent_requests,
         shutdown_grace_s=flags.shutdown_grace_seconds,
@@ -53,6 +56,7 @@ def gateway_config(flags: GatewayFlags) -> GatewayConfig:
     upstream = UpstreamOptions(
         addresses=tuple(filter(None, addresses)),
         tls=_upstream_tls(flags),
+        token=_token("upstream_token_file", flags.upstream_token_file),
         channel_arguments=_channel_arguments(
             "upstream_channel_arguments", flags.upstream_channel_arguments
         ),
@@ -61,6 +65,8 @@ def gateway_config(flags: GatewayFlags) -> GatewayConfig:
     return GatewayConfig(
         upstream=upstream,
         http=http,
+        auth_tokens_file=_path(flags.auth_tokens_file),
+        tokens=_tokens(flags),
         shutdown_grace_s=flags.shutdown_grace_seconds,
     )
 
@@ -81,6 +87,25 @@ def _contents(name: str, path: str) -> bytes:
         return Path(path).read_bytes() if path else b""
     except OSError as error:
         raise NotFound(f"--{name}: cannot read {path}: {error.strerror}") from None
+
+
+def _path(text: str) -> Path | None:
+    return Path(text) if text else None
+
+
+def _tokens(flags: CommonFlags) -> Tokens | None:
+    file = _path(flags.auth_tokens_file)
+    return None if file is None else tokens.from_file(file)
+
+
+def _token(name: str, path: str) -> str:
+    try:
+        text = _contents(name, path).decode("ascii").strip()
+    except UnicodeDecodeError:
+        text = "?\n"
+    if not text.isprintable() or (path and not text):
+        raise InvalidArgument(f"--{name}: {path} does not hold a token, which is a line of ASCII")
+    return text
 
 
 def log_format(flags: CommonFlags) -> LogFormat:

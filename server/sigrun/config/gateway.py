@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 
+from sigrun.config.access import Tokens
 from sigrun.config.server import HttpOptions
 from sigrun.errors import InvalidArgument
 
@@ -39,6 +41,7 @@ class UpstreamOptions:
 
     addresses: tuple[str, ...]
     tls: UpstreamTls | None = None
+    token: str = field(default="", repr=False)  # sent to the servers with every call
     channel_arguments: Mapping[str, str | int] = field(default_factory=lambda: MappingProxyType({}))
 
     def __post_init__(self) -> None:
@@ -52,4 +55,6 @@ class GatewayConfig:
 
     upstream: UpstreamOptions
     http: HttpOptions
+    auth_tokens_file: Path | None = None  # None: nobody is asked for a token
+    tokens: Tokens | None = None  # what that file holds at the start
     shutdown_grace_s: float = 30.0

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
+from sigrun.config.access import Tokens
 from sigrun.config.batching import BatchingOptions
 from sigrun.config.execution import ExecutionOptions
 from sigrun.config.lifecycle import LifecycleOptions
@@ -17,12 +18,13 @@ from sigrun.errors import InvalidArgument
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TlsOptions:
-    """Certificates of a port, PEM contents."""
+    """Certificates of a port, PEM contents; `file` is where they come from, and is followed."""
 
-    server_key: bytes
+    server_key: bytes = field(repr=False)
     server_cert: bytes
     custom_ca: bytes = b""
     verify_client: bool = False
+    file: Path | None = None
 
 
 class Transport(enum.Enum):
@@ -95,6 +97,8 @@ class ServerConfig:
     check_method_names: bool = False
     enable_admin: bool = True  # callers may say what is served
     access_log: bool = False
+    auth_tokens_file: Path | None = None  # None: nobody is asked for a token
+    tokens: Tokens | None = None  # what that file holds at the start
     max_in_flight_bytes: int = 0  # of bodies and answers; 0: no limit
     max_concurrent_requests: int = 10_000  # 0: no limit
     shutdown_grace_s: float = 30.0

@@ -90,6 +90,12 @@ class Port(Protocol):
     async def start(self) -> None:
         """Listen and serve. Raises `Unavailable` or `InvalidArgument` where that cannot be."""
 
+    async def use_tls(self, tls: TlsOptions) -> None:
+        """Show these certificates to whoever connects from now on.
+
+        Raises `InvalidArgument` for certificates that cannot be used; those before stay then.
+        """
+
     async def stop(self, grace_s: float) -> None:
         """Take no new calls, let those in flight finish for up to `grace_s`, then cut them."""
 

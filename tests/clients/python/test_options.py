@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sigrun_client import InvalidInput, KeepAlive, Options, Retries, Tls
+from sigrun_client import InvalidInput, KeepAlive, Options, Retries, Tls, token_from_file
 from sigrun_client._addresses import addresses
 from sigrun_client._channels import channel_arguments
+from sigrun_client._cli.arguments import parse
+from sigrun_client._cli.main import _options
 
 
 def arguments(*, is_one_of_many: bool = False, **options: Any) -> dict[str, Any]:
@@ -130,3 +133,59 @@ def test_retries_that_make_no_sense_are_refused(settings: Any) -> None:
 def test_a_size_that_no_message_has_is_refused(size: int) -> None:
     with pytest.raises(InvalidInput, match="max_message_bytes"):
         Options(max_message_bytes=size)
+
+
+def test_a_token_is_read_from_its_file_at_each_call(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("first\n")
+    options = Options(token=token_from_file(file))
+    assert options.call_metadata() == (("authorization", "Bearer first"),)
+
+    file.write_text("second\n")
+
+    assert options.call_metadata() == (("authorization", "Bearer second"),)
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"two\nlines", b"\xff"])
+def test_a_file_that_holds_no_token_is_told(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "token"
+    file.write_bytes(content)
+
+    with pytest.raises(InvalidInput, match="does not hold a token, which is a line of ASCII"):
+        token_from_file(file)
+
+
+def test_a_file_of_a_token_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match=r"cannot read the token in .*: No such file"):
+        token_from_file(tmp_path / "token")
+
+
+@pytest.mark.parametrize(
+    ("words", "environment", "token"),
+    [
+        (["--token=word"], {"SIGRUN_TOKEN": "environment"}, "word"),
+        (["--token-file=FILE"], {"SIGRUN_TOKEN": "environment"}, "file"),
+        ([], {"SIGRUN_TOKEN": "environment"}, "environment"),
+        ([], {"SIGRUN_TOKEN_FILE": "FILE"}, "file"),
+        (["--token=word"], {"SIGRUN_TOKEN_FILE": "FILE"}, "word"),
+        ([], {}, None),
+    ],
+)
+def test_a_command_takes_its_token_from_its_words_or_else_the_environment(
+    words: list[str],
+    environment: dict[str, str],
+    token: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    file = tmp_path / "token"
+    file.write_text("file")
+    for name in ("SIGRUN_TOKEN", "SIGRUN_TOKEN_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value.replace("FILE", str(file)))
+    arguments = parse(["status", "m", *(word.replace("FILE", str(file)) for word in words)])
+
+    sent = _options(arguments).call_metadata()
+
+    assert sent == ((("authorization", f"Bearer {token}"),) if token else ())

@@ -145,7 +145,7 @@ def test_certificates_come_from_the_ssl_config_file(tmp_path: Path) -> None:
     file.write_text('server_key: "KEY" server_cert: "CERT" custom_ca: "CA" client_verify: true')
 
     assert config(f"--ssl_config_file={file}").grpc.tls == TlsOptions(
-        server_key=b"KEY", server_cert=b"CERT", custom_ca=b"CA", verify_client=True
+        server_key=b"KEY", server_cert=b"CERT", custom_ca=b"CA", verify_client=True, file=file
     )
 
 

@@ -155,10 +155,14 @@ def _command(
     connection.add_argument(
         "--server-name", default="", metavar="NAME", help="the name in the server's certificate"
     )
-    connection.add_argument(
+    token = connection.add_mutually_exclusive_group()
+    token.add_argument(
         "--token",
-        default=os.environ.get("SIGRUN_TOKEN"),
-        help="sent as `authorization: Bearer`; default: $SIGRUN_TOKEN",
+        help="sent as `authorization: Bearer`; default: $SIGRUN_TOKEN. Others on this machine can "
+        "see the words of a command",
+    )
+    token.add_argument(
+        "--token-file", metavar="FILE", help="holds the token; default: $SIGRUN_TOKEN_FILE"
     )
     command.add_argument("--json", action="store_true", help="print JSON")
     return command

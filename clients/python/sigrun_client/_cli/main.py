@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +17,7 @@ from sigrun_client._cli.arguments import parse
 from sigrun_client._client import Client
 from sigrun_client._errors import DeadlineExceeded, InvalidInput, ServerError, SigrunClientError
 from sigrun_client._metadata import Signature
-from sigrun_client._options import Options, Tls
+from sigrun_client._options import Options, Tls, token_from_file
 from sigrun_client._tensors import TensorLike
 
 REFUSED = 1
@@ -68,7 +69,15 @@ def _options(arguments: argparse.Namespace) -> Options:
             certificate_chain=_optional(arguments.cert),
             server_name=arguments.server_name,
         )
-    return Options(timeout_s=arguments.timeout, tls=tls, token=arguments.token)
+    return Options(timeout_s=arguments.timeout, tls=tls, token=_token(arguments))
+
+
+def _token(arguments: argparse.Namespace) -> str | Callable[[], str] | None:
+    """Return the token of the command, or else that of the environment."""
+    file, token = arguments.token_file, arguments.token
+    if file is None and token is None:
+        file, token = os.environ.get("SIGRUN_TOKEN_FILE"), os.environ.get("SIGRUN_TOKEN")
+    return token_from_file(file) if file else token
 
 
 def _optional(path: str | None) -> bytes | None:

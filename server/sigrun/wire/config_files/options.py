@@ -18,6 +18,7 @@ def tls_options(path: Path) -> TlsOptions:
         server_cert=config.server_cert.encode(),
         custom_ca=config.custom_ca.encode(),
         verify_client=config.client_verify,
+        file=path,
     )
 
 

@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 _REQUEST_ID = request_id.METADATA_KEY.encode()
 _MIN_GZIP_BYTES = 4096  # what is smaller saves no time on its way
+_UNAUTHORIZED = 401
 _TEXTS = frozenset({JSON, metrics.CONTENT_TYPE})
 
 
@@ -123,7 +124,10 @@ class HttpApp:
         self, error: SigrunError, target: str, headers: Mapping[bytes, bytes]
     ) -> HttpResponse:
         write = self._error_writers.get(_first_part(target))
-        return error_response(error) if write is None else write(error, headers)
+        response = error_response(error) if write is None else write(error, headers)
+        if response.status == _UNAUTHORIZED:  # HTTP asks for it; gRPC-Web's status is 200
+            response.headers = (*response.headers, (b"www-authenticate", b"Bearer"))
+        return response
 
     async def _inflated(self, request: HttpRequest) -> HttpRequest:
         if not compression.is_gzip(request.headers[b"content-encoding"]):

@@ -8,7 +8,7 @@ from sigrun.wire.http.messages import Header, HttpRequest, HttpResponse
 # Connect and gRPC-Web, and what a proxy before the server asks for.
 _MAY_SEND = (
     b"Content-Type, X-Request-Id, Connect-Protocol-Version, Connect-Timeout-Ms, "
-    b"Grpc-Timeout, X-Grpc-Web, X-User-Agent, Authorization, Content-Encoding"
+    b"Grpc-Timeout, X-Grpc-Web, X-User-Agent, Authorization, X-Api-Key, Content-Encoding"
 )
 _MAY_READ = b"X-Model-Version, X-Request-Id, Grpc-Status, Grpc-Message, Grpc-Status-Details-Bin"
 

@@ -139,6 +139,13 @@ class Listener:
         self._watch()
         self._tick = self._loop.call_later(self._limits.tick_s, self._on_tick)
 
+    async def use_tls(self, tls: TlsOptions) -> None:
+        """Show these certificates to whoever connects from now on; connections stay as they are.
+
+        Raises `InvalidArgument` for certificates that cannot be used; those before stay then.
+        """
+        self._context = await asyncio.to_thread(tls_context, tls, self._spoken)
+
     async def stop(self, grace_s: float) -> None:
         """Take no new connections and requests, answer what was sent, for up to `grace_s`.
 

@@ -80,6 +80,9 @@ class Upstream:
         self._channels = [
             _channel(target, options.tls, arguments) for target in targets(options.addresses)
         ]
+        self._authorization = (
+            (("authorization", f"Bearer {options.token}"),) if options.token else ()
+        )
         self._turns = itertools.count()
         for channel in self._channels:
             channel.get_state(try_to_connect=True)
@@ -108,7 +111,8 @@ class Upstream:
         only = calls[0] if len(calls) == 1 else None
 
         async def answer(body: bytes, context: CallContext) -> bytes:
-            return await _ask(only or self._choose(calls), body, context)
+            metadata = (*_metadata(context), *self._authorization)
+            return await _ask(only or self._choose(calls), body, context, metadata)
 
         return answer
 
@@ -144,13 +148,15 @@ def _channel(
     return grpc.aio.secure_channel(target, credentials, options=options)
 
 
-async def _ask(method: _Call, body: bytes, context: CallContext) -> bytes:
+async def _ask(
+    method: _Call, body: bytes, context: CallContext, metadata: Sequence[tuple[str, str]]
+) -> bytes:
     timeout_s = None
     if context.deadline is not None:
         timeout_s = context.deadline - time.monotonic()
         if timeout_s <= 0:
             raise DeadlineExceeded
-    call = method(body, timeout=timeout_s, metadata=_metadata(context))
+    call = method(body, timeout=timeout_s, metadata=metadata)
     try:
         return await call
     except grpc.aio.AioRpcError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Mapping
 
@@ -11,6 +12,7 @@ from sigrun.config.server import GrpcOptions, TlsOptions
 from sigrun.errors import InvalidArgument, Unavailable
 from sigrun.wire.rpcs import Services
 from sigrun.wire.transport.grpcio.handlers import service_handler
+from sigrun.wire.transport.tls import tls_context
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +32,7 @@ class GrpcServer:
         self._options = options
         self._services = services
         self._server: grpc.aio.Server | None = None
+        self._tls = options.tls  # as it is now
         self.port: int | None = None
 
     async def start(self) -> None:
@@ -55,13 +58,34 @@ class GrpcServer:
 
     def _bind(self, server: grpc.aio.Server, address: str) -> int:
         try:
-            if self._options.tls is not None:
-                return server.add_secure_port(address, _credentials(self._options.tls))
+            if self._tls is not None:
+                return server.add_secure_port(address, self._credentials(self._tls))
             return server.add_insecure_port(address)
         except RuntimeError as error:
             raise Unavailable(f"gRPC cannot listen on {address}: {error}") from None
         except ValueError as error:  # of the certificates
             raise InvalidArgument(f"gRPC cannot use its TLS settings: {error}") from None
+
+    def _credentials(self, tls: TlsOptions) -> grpc.ServerCredentials:
+        if tls.verify_client and not tls.custom_ca:
+            raise ValueError("client_verify needs a custom_ca")
+        # Asked at every handshake, in a thread of gRPC's.
+        return grpc.dynamic_ssl_server_credentials(
+            _certificates(tls),
+            lambda: _certificates(self._tls or tls),
+            require_client_authentication=tls.verify_client,
+        )
+
+    async def use_tls(self, tls: TlsOptions) -> None:
+        """Show these certificates to whoever connects from now on; connections stay as they are.
+
+        Raises `InvalidArgument` for certificates that cannot be used, and where another
+        `verify_client` is asked for, which gRPC fixes at the start; those before stay then.
+        """
+        if self._tls is not None and tls.verify_client != self._tls.verify_client:
+            raise InvalidArgument("client_verify cannot change while grpcio's server runs")
+        await asyncio.to_thread(tls_context, tls, ())
+        self._tls = tls
 
     async def stop(self, grace_s: float) -> None:
         """Take no new calls, let those in flight finish for up to `grace_s`, then cut them."""
@@ -69,9 +93,7 @@ class GrpcServer:
             await self._server.stop(grace_s)
 
 
-def _credentials(tls: TlsOptions) -> grpc.ServerCredentials:
-    return grpc.ssl_server_credentials(
-        [(tls.server_key, tls.server_cert)],
-        root_certificates=tls.custom_ca or None,
-        require_client_auth=tls.verify_client,
+def _certificates(tls: TlsOptions) -> grpc.ServerCertificateConfiguration:
+    return grpc.ssl_server_certificate_configuration(
+        [(tls.server_key, tls.server_cert)], root_certificates=tls.custom_ca or None
     )

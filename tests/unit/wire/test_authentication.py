@@ -1,0 +1,161 @@
+"""Who may call what: every method has its rights, and every refusal its code."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+import pytest
+
+from sigrun._gen.tensorflow_serving.apis import model_service_pb2, prediction_service_pb2
+from sigrun.config.access import Right, Token, Tokens, sha256
+from sigrun.errors import PermissionDenied, SigrunError, Unauthenticated
+from sigrun.inference.context import CallContext, Door
+from sigrun.wire import authentication
+from sigrun.wire.authentication import Authentication
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+PREDICT = "tensorflow.serving.PredictionService/Predict"
+RELOAD = "tensorflow.serving.ModelService/HandleReloadConfigRequest"
+STATUS = "tensorflow.serving.ModelService/GetModelStatus"
+
+
+def token(secret: str, *rights: Right, expires: datetime | None = None) -> Token:
+    return Token(
+        name=f"{secret}-owner",
+        sha256=sha256(secret).hex(),
+        rights=frozenset(rights),
+        expires=expires,
+    )
+
+
+TOKENS = Tokens(
+    [
+        token("asks", Right.INFERENCE),
+        token("rules", Right.ADMINISTRATION),
+        token("scrapes", Right.METRICS),
+        token("old", Right.INFERENCE, expires=NOON),
+    ]
+)
+
+
+async def answer(request: bytes, context: CallContext) -> bytes:
+    return request
+
+
+def call(method: str, metadata: Mapping[str, str | bytes], tokens: Tokens = TOKENS) -> str:
+    """Return what a caller is told: the name of a code."""
+    guarded = Authentication(tokens, clock=lambda: NOON).intercept(method, answer)
+    try:
+        asyncio.run(guarded(b"request", CallContext(Door.REST, metadata=metadata)))  # type: ignore[arg-type]
+    except SigrunError as error:
+        return error.code.name
+    return "OK"
+
+
+def bearer(secret: str) -> dict[str, str | bytes]:
+    return {"authorization": f"Bearer {secret}"}
+
+
+def test_a_token_is_taken_from_either_header() -> None:
+    assert call(PREDICT, bearer("asks")) == "OK"
+    assert call(PREDICT, {"authorization": "bearer  asks "}) == "OK"
+    assert call(PREDICT, {"x-api-key": "asks"}) == "OK"
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {},
+        {"authorization": ""},
+        {"authorization": "Bearer"},
+        {"authorization": "Bearer "},
+        {"authorization": "asks"},
+        {"authorization": "Basic YXNrczo="},
+        {"authorization": "Basic YXNrczo=", "x-api-key": "asks"},
+        {"authorization": "Bearer asks,Bearer asks"},
+        {"x-api-key": ""},
+        bearer("wrong"),
+        bearer("old"),
+        bearer("ÿ"),
+    ],
+    ids=str,
+)
+def test_without_a_token_that_is_good_nobody_is_answered(metadata: dict[str, str | bytes]) -> None:
+    assert call(PREDICT, metadata) == "UNAUTHENTICATED"
+
+
+@pytest.mark.parametrize(
+    ("method", "asks", "rules", "scrapes"),
+    [
+        (PREDICT, "OK", "PERMISSION_DENIED", "PERMISSION_DENIED"),
+        ("/v1/models:predict", "OK", "PERMISSION_DENIED", "PERMISSION_DENIED"),
+        (STATUS, "OK", "OK", "PERMISSION_DENIED"),
+        ("/v1/models:models", "OK", "OK", "PERMISSION_DENIED"),
+        (RELOAD, "PERMISSION_DENIED", "OK", "PERMISSION_DENIED"),
+        ("/metrics", "PERMISSION_DENIED", "PERMISSION_DENIED", "OK"),
+        ("some.new.Service/Method", "PERMISSION_DENIED", "OK", "PERMISSION_DENIED"),
+    ],
+)
+def test_each_method_takes_its_right(method: str, asks: str, rules: str, scrapes: str) -> None:
+    assert call(method, bearer("asks")) == asks
+    assert call(method, bearer("rules")) == rules
+    assert call(method, bearer("scrapes")) == scrapes
+
+
+def test_every_rule_names_a_method_that_there_is() -> None:
+    services = (
+        prediction_service_pb2.DESCRIPTOR.services_by_name["PredictionService"],
+        model_service_pb2.DESCRIPTOR.services_by_name["ModelService"],
+    )
+    methods = {
+        f"{service.full_name}/{method.name}" for service in services for method in service.methods
+    }
+
+    named = {method for method in authentication._RIGHTS if not method.startswith("/")}
+
+    assert methods - named == {RELOAD}
+    assert named <= methods
+
+
+def test_health_is_answered_without_a_token() -> None:
+    assert call("grpc.health.v1.Health/Check", {}) == "OK"
+
+
+def test_tokens_that_are_put_in_their_place_count_at_once() -> None:
+    guard = Authentication(TOKENS)
+    guarded = guard.intercept(PREDICT, answer)
+    context = CallContext(Door.GRPC, metadata=bearer("asks"))
+    asyncio.run(guarded(b"", context))  # type: ignore[arg-type]
+
+    guard.use(Tokens([token("new", Right.INFERENCE)]))
+
+    with pytest.raises(Unauthenticated):
+        asyncio.run(guarded(b"", context))  # type: ignore[arg-type]
+
+
+def test_no_text_and_no_log_line_holds_what_was_sent(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    texts = []
+    for secret, method in (("nearly-right", PREDICT), ("asks-nothing", RELOAD), ("asks", RELOAD)):
+        guarded = Authentication(TOKENS).intercept(method, answer)
+        with pytest.raises((Unauthenticated, PermissionDenied)) as told:
+            asyncio.run(guarded(b"", CallContext(Door.GRPC, metadata=bearer(secret))))  # type: ignore[arg-type]
+        texts.append(str(told.value))
+
+    assert not [text for text in texts + caplog.messages if "nearly-right" in text]
+    assert texts[-1] == (
+        f"Token asks-owner has no right to {RELOAD}: it takes administration, and the token has "
+        "inference"
+    )
+
+
+def test_what_administrators_do_is_logged_by_their_name(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    guarded = Authentication(TOKENS).intercept(RELOAD, answer)
+
+    asyncio.run(guarded(b"", CallContext(Door.GRPC, peer="10.0.0.1:9", metadata=bearer("rules"))))  # type: ignore[arg-type]
+
+    assert caplog.messages == [f"token rules-owner calls {RELOAD} from 10.0.0.1:9"]
