@@ -36,15 +36,15 @@ class Target:
 
     package: str  # as it is imported
     folder: Path  # relative to the repository
-    roots: str  # a glob: the files it needs, which bring along what they import
+    roots: tuple[str, ...]  # globs: the files it needs, which bring along what they import
 
 
 TARGETS = (
-    Target(package="sigrun._gen", folder=Path("server/sigrun/_gen"), roots="**/*.proto"),
+    Target(package="sigrun._gen", folder=Path("server/sigrun/_gen"), roots=("**/*.proto",)),
     Target(
         package="sigrun_client._gen",
         folder=Path("clients/python/sigrun_client/_gen"),
-        roots="tensorflow_serving/apis/**/*.proto",
+        roots=("tensorflow_serving/apis/**/*.proto", "sigrun/**/*.proto"),
     ),
 )
 
@@ -77,7 +77,8 @@ def main() -> int:
 
 def generate(target: Target) -> dict[Path, str]:
     """Return the files of a target, by path relative to its folder."""
-    sources = closure(path.relative_to(PROTO).as_posix() for path in PROTO.glob(target.roots))
+    roots = (path for glob in target.roots for path in PROTO.glob(glob))
+    sources = closure(path.relative_to(PROTO).as_posix() for path in roots)
     services = [name for name in sources if has_service(name)]
     files = {
         path: rewrite(text, package=target.package)
@@ -173,7 +174,7 @@ def read_tree(root: Path) -> dict[Path, str]:
 def rewrite(text: str, *, package: str) -> str:
     """Move one generated file below a package and into that package's pool."""
     text = re.sub(
-        r"^from (tensorflow|tensorflow_serving|xla)\b",
+        r"^from (sigrun|tensorflow|tensorflow_serving|xla)\b",
         rf"from {package}.\1",
         text,
         flags=re.MULTILINE,

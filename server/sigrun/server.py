@@ -58,7 +58,12 @@ from sigrun.wire.ports import Port, Ports
 from sigrun.wire.reloading import followed_certificates, followed_tokens
 from sigrun.wire.rest.api import RestApi
 from sigrun.wire.rest.probes import Probes
-from sigrun.wire.rpc import health, model_service, prediction_service
+from sigrun.wire.rpc import (
+    health,
+    model_management_service,
+    model_service,
+    prediction_service,
+)
 from sigrun.wire.rpc.health import HealthService
 from sigrun.wire.rpc.reflection import reflection_services
 from sigrun.wire.rpc_metrics import RpcMetrics
@@ -197,7 +202,8 @@ class ModelServer:
         authentication = None if config.tokens is None else Authentication(config.tokens)
         guards: list[Interceptor] = [] if authentication is None else [authentication]
         interceptors += guards
-        self.services = services = self._services(inference, interceptors)
+        refusal = "" if config.enable_admin else "turned off here (--enable_admin=false)"
+        self.services = services = self._services(inference, interceptors, refusal)
         budget = Budget(config.max_in_flight_bytes, config.max_concurrent_requests)
         self._metrics.add(budget.readings)
         ports = Ports(self._offload, budget=budget)
@@ -220,8 +226,11 @@ class ModelServer:
             *followed_tokens(config.auth_tokens_file, authentication),
         ]
 
-    def _services(self, inference: Inference, interceptors: Interceptors) -> Services:
-        """Return every service but reflection, which describes them."""
+    def _services(self, inference: Inference, interceptors: Interceptors, refusal: str) -> Services:
+        """Return every service but reflection, which describes them.
+
+        With a `refusal` the models cannot be changed.
+        """
         options = self._config.grpc
         prediction = prediction_service.PredictionService(
             inference, self._offload, as_content=options.outputs_as_tensor_content
@@ -229,7 +238,10 @@ class ModelServer:
         services: dict[str, Mapping[str, Rpc]] = {
             prediction_service.NAME: prediction.methods(),
             model_service.NAME: model_service.ModelService(
-                self._management, takes_reloads=self._config.enable_admin
+                self._management, refusal=refusal
+            ).methods(),
+            model_management_service.NAME: model_management_service.ModelManagementService(
+                self._management, refusal=refusal
             ).methods(),
         }
         if options.enable_health:

@@ -15,9 +15,13 @@ def module_of(proto: str, *, package: str = "sigrun._gen") -> str:
 
 
 def our_files() -> dict[str, FileDescriptor]:
-    """Return the descriptor of every file of proto/, as the server carries it."""
+    """Return the descriptor of every file of proto/ that others have too, as the server carries it.
+
+    Those of package `sigrun` are ours alone.
+    """
     root = REPOSITORY / "proto"
     names = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.proto"))
+    names = [name for name in names if not name.startswith("sigrun/")]
     return {name: importlib.import_module(module_of(name)).DESCRIPTOR for name in names}
 
 

@@ -21,6 +21,7 @@ Request = reflection_pb2.ServerReflectionRequest
 
 SERVED = {
     "tensorflow.serving.PredictionService",
+    "sigrun.v1.ModelManagementService",
     "tensorflow.serving.ModelService",
     "grpc.health.v1.Health",
     f"{V1}.ServerReflection",

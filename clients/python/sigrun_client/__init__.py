@@ -34,6 +34,7 @@ from sigrun_client._requests import ModelConfig
 from sigrun_client._results import (
     Class,
     ClassifyResult,
+    ModelInfo,
     PredictResult,
     RegressResult,
     VersionStatus,
@@ -57,6 +58,7 @@ __all__ = [
     "InvalidReply",
     "KeepAlive",
     "ModelConfig",
+    "ModelInfo",
     "ModelMetadata",
     "NotAvailable",
     "NotFound",

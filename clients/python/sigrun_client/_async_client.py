@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -16,7 +16,13 @@ from sigrun_client._flows import Call, Flow, Flows, Inputs
 from sigrun_client._metadata import ModelMetadata
 from sigrun_client._options import Options
 from sigrun_client._requests import ExampleLike, Method, ModelConfig, Target
-from sigrun_client._results import ClassifyResult, PredictResult, RegressResult, VersionStatus
+from sigrun_client._results import (
+    ClassifyResult,
+    ModelInfo,
+    PredictResult,
+    RegressResult,
+    VersionStatus,
+)
 
 T = TypeVar("T")
 
@@ -152,6 +158,35 @@ class AsyncClient:
     ) -> None:
         """Replace the server's whole configuration, as `Client.reload` does."""
         await self._run(self._flows.reload(config, timeout_s=timeout_s))
+
+    async def models(self, *, timeout_s: float | None = None) -> list[ModelInfo]:
+        """Return the models that the server serves, as `Client.models` does."""
+        return await self._run(self._flows.models(timeout_s=timeout_s))
+
+    async def load_model(self, config: ModelConfig, *, timeout_s: float | None = None) -> ModelInfo:
+        """Serve a model, as `Client.load_model` does."""
+        return await self._run(self._flows.load_model(config, timeout_s=timeout_s))
+
+    async def unload_model(self, model: str, *, timeout_s: float | None = None) -> None:
+        """Serve a model no longer, as `Client.unload_model` does."""
+        await self._run(self._flows.unload_model(model, timeout_s=timeout_s))
+
+    async def reload_model(self, model: str, *, timeout_s: float | None = None) -> ModelInfo:
+        """Load the versions of a model again, as `Client.reload_model` does."""
+        return await self._run(self._flows.reload_model(model, timeout_s=timeout_s))
+
+    async def set_labels(
+        self,
+        model: str,
+        labels: Mapping[str, int],
+        *,
+        removed: Collection[str] = (),
+        timeout_s: float | None = None,
+    ) -> ModelInfo:
+        """Change labels of a model, as `Client.set_labels` does."""
+        return await self._run(
+            self._flows.set_labels(model, labels, removed=removed, timeout_s=timeout_s)
+        )
 
     async def wait_until_available(
         self, model: str, *, version: int | None = None, timeout_s: float = 60.0

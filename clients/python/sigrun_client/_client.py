@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -15,7 +15,13 @@ from sigrun_client._flows import Call, Flow, Flows, Inputs
 from sigrun_client._metadata import ModelMetadata
 from sigrun_client._options import Options
 from sigrun_client._requests import ExampleLike, Method, ModelConfig, Target
-from sigrun_client._results import ClassifyResult, PredictResult, RegressResult, VersionStatus
+from sigrun_client._results import (
+    ClassifyResult,
+    ModelInfo,
+    PredictResult,
+    RegressResult,
+    VersionStatus,
+)
 
 T = TypeVar("T")
 
@@ -167,6 +173,41 @@ class Client:
         it: give each its own client.
         """
         self._run(self._flows.reload(config, timeout_s=timeout_s))
+
+    def models(self, *, timeout_s: float | None = None) -> list[ModelInfo]:
+        """Return the models that the server serves; sigrun's servers know how."""
+        return self._run(self._flows.models(timeout_s=timeout_s))
+
+    def load_model(self, config: ModelConfig, *, timeout_s: float | None = None) -> ModelInfo:
+        """Serve a model, in the place of the one of its name, and return it when it is available.
+
+        The other models stay as they are. Loading takes as long as it takes: give it time.
+        """
+        return self._run(self._flows.load_model(config, timeout_s=timeout_s))
+
+    def unload_model(self, model: str, *, timeout_s: float | None = None) -> None:
+        """Serve a model no longer; what it has begun to answer is answered."""
+        self._run(self._flows.unload_model(model, timeout_s=timeout_s))
+
+    def reload_model(self, model: str, *, timeout_s: float | None = None) -> ModelInfo:
+        """Load the versions of a model again, which answer meanwhile, and return it."""
+        return self._run(self._flows.reload_model(model, timeout_s=timeout_s))
+
+    def set_labels(
+        self,
+        model: str,
+        labels: Mapping[str, int],
+        *,
+        removed: Collection[str] = (),
+        timeout_s: float | None = None,
+    ) -> ModelInfo:
+        """Put labels on versions that are available, and take the `removed` ones away.
+
+        Labels that are not named stay. Return the model.
+        """
+        return self._run(
+            self._flows.set_labels(model, labels, removed=removed, timeout_s=timeout_s)
+        )
 
     def wait_until_available(
         self, model: str, *, version: int | None = None, timeout_s: float = 60.0

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
@@ -26,6 +26,18 @@ from sigrun_client._errors import (
     NotFound,
     Unavailable,
     server_error,
+)
+from sigrun_client._gen.sigrun.v1.model_management_pb2 import (
+    ListModelsRequest,
+    ListModelsResponse,
+    LoadModelRequest,
+    LoadModelResponse,
+    ReloadModelRequest,
+    ReloadModelResponse,
+    SetLabelsRequest,
+    SetLabelsResponse,
+    UnloadModelRequest,
+    UnloadModelResponse,
 )
 from sigrun_client._gen.tensorflow_serving.apis.classification_pb2 import (
     ClassificationRequest,
@@ -54,7 +66,13 @@ from sigrun_client._gen.tensorflow_serving.apis.regression_pb2 import (
 from sigrun_client._metadata import ModelMetadata, Signature
 from sigrun_client._options import Options
 from sigrun_client._requests import ExampleLike, Method, ModelConfig, Target
-from sigrun_client._results import ClassifyResult, PredictResult, RegressResult, VersionStatus
+from sigrun_client._results import (
+    ClassifyResult,
+    ModelInfo,
+    PredictResult,
+    RegressResult,
+    VersionStatus,
+)
 from sigrun_client._tensors import Array, TensorLike
 
 T = TypeVar("T")
@@ -65,6 +83,7 @@ Inputs: TypeAlias = "Mapping[str, TensorLike] | TensorLike"
 
 _PREDICTION = "/tensorflow.serving.PredictionService/"
 _MODEL = "/tensorflow.serving.ModelService/"
+_MANAGEMENT = "/sigrun.v1.ModelManagementService/"
 _DEFAULT_SIGNATURE = "serving_default"
 _SIGNATURE_DEF = "signature_def"
 
@@ -246,6 +265,49 @@ class Flows:
         )
         if code := answer.status.error_code:
             raise server_error(_results.code_name(code), answer.status.error_message)
+
+    def models(self, *, timeout_s: float | None) -> Flow[list[ModelInfo]]:
+        """List the models of a sigrun server."""
+        answer = yield from self._ask(
+            f"{_MANAGEMENT}ListModels", ListModelsRequest(), ListModelsResponse, timeout_s
+        )
+        return list(map(_results.model_info, answer.models))
+
+    def load_model(self, config: ModelConfig, *, timeout_s: float | None) -> Flow[ModelInfo]:
+        """Have a model served."""
+        request = LoadModelRequest(config=_requests.managed_config(config))
+        answer = yield from self._ask(
+            f"{_MANAGEMENT}LoadModel", request, LoadModelResponse, timeout_s
+        )
+        return _results.model_info(answer.model)
+
+    def unload_model(self, model: str, *, timeout_s: float | None) -> Flow[None]:
+        """Have a model served no longer."""
+        request = UnloadModelRequest(name=model)
+        yield from self._ask(f"{_MANAGEMENT}UnloadModel", request, UnloadModelResponse, timeout_s)
+
+    def reload_model(self, model: str, *, timeout_s: float | None) -> Flow[ModelInfo]:
+        """Have the versions of a model loaded again."""
+        request = ReloadModelRequest(name=model)
+        answer = yield from self._ask(
+            f"{_MANAGEMENT}ReloadModel", request, ReloadModelResponse, timeout_s
+        )
+        return _results.model_info(answer.model)
+
+    def set_labels(
+        self,
+        model: str,
+        labels: Mapping[str, int],
+        *,
+        removed: Collection[str],
+        timeout_s: float | None,
+    ) -> Flow[ModelInfo]:
+        """Add, move and remove labels of a model."""
+        request = SetLabelsRequest(name=model, version_labels=labels, removed_labels=removed)
+        answer = yield from self._ask(
+            f"{_MANAGEMENT}SetLabels", request, SetLabelsResponse, timeout_s
+        )
+        return _results.model_info(answer.model)
 
     def wait_until_available(self, target: Target, *, timeout_s: float) -> Flow[int]:
         """Ask for the status until a version is available; return the newest that is."""

@@ -12,6 +12,7 @@ from google.protobuf import text_format
 
 from sigrun_client._errors import InvalidInput
 from sigrun_client._gen import POOL
+from sigrun_client._gen.sigrun.v1.model_management_pb2 import ModelConfig as ManagedConfigProto
 from sigrun_client._gen.tensorflow.core.example.example_pb2 import Example
 from sigrun_client._gen.tensorflow.core.example.feature_pb2 import Feature
 from sigrun_client._gen.tensorflow_serving.apis.inference_pb2 import InferenceTask
@@ -21,6 +22,9 @@ from sigrun_client._gen.tensorflow_serving.apis.input_pb2 import (
     Input,
 )
 from sigrun_client._gen.tensorflow_serving.apis.model_pb2 import ModelSpec
+from sigrun_client._gen.tensorflow_serving.config.file_system_storage_path_source_pb2 import (
+    FileSystemStoragePathSourceConfig,
+)
 from sigrun_client._gen.tensorflow_serving.config.model_server_config_pb2 import (
     ModelConfig as ModelConfigProto,
 )
@@ -165,11 +169,28 @@ def _model_config(model: ModelConfig) -> ModelConfigProto:
         model_platform=model.platform,
         version_labels=model.labels,
     )
-    policy = proto.model_version_policy
+    _write_policy(model, proto.model_version_policy)
+    return proto
+
+
+def managed_config(model: ModelConfig) -> ManagedConfigProto:
+    """Return how one model is to be served, for sigrun's own service."""
+    proto = ManagedConfigProto(
+        name=model.name,
+        base_path=model.base_path,
+        platform=model.platform,
+        version_labels=model.labels,
+    )
+    _write_policy(model, proto.version_policy)
+    return proto
+
+
+def _write_policy(
+    model: ModelConfig, policy: FileSystemStoragePathSourceConfig.ServableVersionPolicy
+) -> None:
     if model.versions:
         policy.specific.versions.extend(model.versions)
     elif model.latest is None:
         policy.all.SetInParent()
     else:
         policy.latest.num_versions = model.latest
-    return proto

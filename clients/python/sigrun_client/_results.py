@@ -10,6 +10,7 @@ import numpy as np
 from google.protobuf.descriptor import EnumDescriptor
 from numpy.typing import NDArray
 
+from sigrun_client._gen.sigrun.v1.model_management_pb2 import Model
 from sigrun_client._gen.tensorflow.core.protobuf import error_codes_pb2
 from sigrun_client._gen.tensorflow_serving.apis.classification_pb2 import ClassificationResult
 from sigrun_client._gen.tensorflow_serving.apis.get_model_status_pb2 import ModelVersionStatus
@@ -113,6 +114,19 @@ class VersionStatus:
         return f"version {self.version} {self.state}{failure}"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelInfo:
+    """A model as a server serves it, with the states of its versions, the newest first.
+
+    One that is still being unloaded has no `base_path` any more.
+    """
+
+    name: str
+    base_path: str
+    labels: Mapping[str, int]
+    versions: tuple[VersionStatus, ...]
+
+
 def predict_result(spec: ModelSpec, outputs: Mapping[str, Array]) -> PredictResult:
     """Put together what Predict answered."""
     return PredictResult(
@@ -148,6 +162,16 @@ def version_status(proto: ModelVersionStatus) -> VersionStatus:
         state=_name(ModelVersionStatus.State.DESCRIPTOR, proto.state),
         code=code_name(proto.status.error_code),
         message=proto.status.error_message,
+    )
+
+
+def model_info(proto: Model) -> ModelInfo:
+    """Read a model in an answer of sigrun's own service."""
+    return ModelInfo(
+        name=proto.config.name,
+        base_path=proto.config.base_path,
+        labels=dict(sorted(proto.config.version_labels.items())),
+        versions=tuple(map(version_status, proto.versions)),
     )
 
 

@@ -132,6 +132,15 @@ class ModelSet:
         """Return the model of that name, None if there is none."""
         return next((model for model in self.models if model.name == name), None)
 
+    def with_model(self, model: ModelConfig) -> ModelSet:
+        """Return the set with `model` in the place of the one of its name, or at the end."""
+        models = {each.name: each for each in self.models} | {model.name: model}
+        return ModelSet(tuple(models.values()))
+
+    def without(self, name: str) -> ModelSet:
+        """Return the set without the model of that name."""
+        return ModelSet(tuple(model for model in self.models if model.name != name))
+
     @property
     def names(self) -> frozenset[str]:
         """The names of all models in the set."""

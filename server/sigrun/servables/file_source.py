@@ -112,6 +112,18 @@ class FileSystemSource:
         watched = self._watched.get(name)
         return watched.finding if watched else None
 
+    def look_again(self, name: str) -> None:
+        """Look at a model now; see `Source.look_again`."""
+        watched = self._watched.get(name)
+        if watched is None:
+            return
+        watched.memory = watched.memory.as_if_just_loaded()
+        watched.finding = None
+        watched.reading = None  # one that is under way knows the old memory
+        if watched.task is not None:
+            watched.task.cancel()
+        self._start_following(watched)
+
     async def close(self) -> None:
         """Watch nothing any more; looks that do not answer are not waited for."""
         tasks = [watched.task for watched in self._watched.values() if watched.task]
@@ -144,8 +156,11 @@ class FileSystemSource:
             self._target.set_aspired_versions(name, ())
         for watched in after.values():
             if watched.task is None or watched.task.done():
-                following = self._follow(watched)
-                watched.task = asyncio.create_task(following, name=f"watch {watched.model.name}")
+                self._start_following(watched)
+
+    def _start_following(self, watched: _Watched) -> None:
+        following = self._follow(watched)
+        watched.task = asyncio.create_task(following, name=f"watch {watched.model.name}")
 
     async def _follow(self, watched: _Watched) -> None:
         """Look at one model again and again."""

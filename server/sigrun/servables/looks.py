@@ -66,6 +66,11 @@ class Memory:
     offers: Mapping[int, Offer] = field(default_factory=dict)
     sightings: Mapping[int, Sighting] = field(default_factory=dict)
 
+    def as_if_just_loaded(self) -> Memory:
+        """Return a memory by which files are compared at once, and changes count, however late."""
+        offers = {v: replace(offer, loaded_at=None, count=1) for v, offer in self.offers.items()}
+        return replace(self, offers=offers)
+
 
 @dataclass(frozen=True, slots=True)
 class Loads:

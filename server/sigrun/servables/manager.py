@@ -51,7 +51,17 @@ _ON_ITS_WAY = frozenset({Phase.NEW, Phase.LOADING, Phase.UNLOADING})
 class _Harness:
     """One version inside the manager: its loader, its phase and what came of it."""
 
-    __slots__ = ("loader", "next_loader", "phase", "pins", "refused", "servable", "unwanted")
+    __slots__ = (
+        "error",
+        "is_stale",
+        "loader",
+        "next_loader",
+        "phase",
+        "pins",
+        "refused",
+        "servable",
+        "unwanted",
+    )
 
     def __init__(self, loader: Loader) -> None:
         self.loader = loader
@@ -63,6 +73,8 @@ class _Harness:
         # the files have changed since it was made.
         self.next_loader: Loader | None = None
         self.refused: Loader | None = None  # was to take the place of `loader`, and failed
+        self.error: SigrunError | None = None  # what it failed with
+        self.is_stale = False  # to be loaded again, whatever the revision
 
     @property
     def is_aspired(self) -> bool:
@@ -77,7 +89,7 @@ class _Harness:
             self.next_loader = loader
             return
         self.unwanted.clear()
-        is_known = any(
+        is_known = not self.is_stale and any(
             known is not None and known.revision == loader.revision
             for known in (self.loader, self.refused)
         )
@@ -163,6 +175,27 @@ class AspiredVersionsManager:
         while not all(self.is_settled(name) for name in names):
             await self._changed.wait()
 
+    def mark_stale(self, name: str) -> None:
+        """Have each version of a model loaded again when it is aspired to next.
+
+        Files that are the same count as changed then, and those that were refused as new.
+        """
+        for harness in self._models.get(name, {}).values():
+            if harness.phase is not Phase.NEW:
+                harness.is_stale = True
+                harness.refused = harness.error = None
+
+    def is_fresh(self, name: str) -> bool:
+        """Return whether a model is settled, and nothing of it is to be loaded again."""
+        aspired = [h for h in self._models.get(name, {}).values() if h.is_aspired]
+        return self.is_settled(name) and not any(
+            h.is_stale or h.next_loader is not None or h.phase is Phase.REPLACING for h in aspired
+        )
+
+    def refusals(self, name: str) -> Mapping[int, SigrunError]:
+        """Return why versions could not be loaded again, which are served as they were."""
+        return {v: h.error for v, h in self._models.get(name, {}).items() if h.error is not None}
+
     @contextlib.contextmanager
     def unloads_held(self) -> Iterator[None]:
         """Keep versions that are no longer aspired while the block runs.
@@ -229,8 +262,12 @@ class AspiredVersionsManager:
                     self._start_load(self._load(harness), f"load {harness.loader.id}")
                 case Replace():
                     harness.phase = Phase.REPLACING
-                    logger.info("%s is loaded again, as its files have changed", harness.loader.id)
-                    self._start_load(self._replace(harness), f"load {harness.loader.id} again")
+                    reason = "asked for" if harness.is_stale else "its files have changed"
+                    logger.info("%s is loaded again: %s", harness.loader.id, reason)
+                    harness.is_stale = False
+                    loader = harness.next_loader or harness.loader  # the first, or it were current
+                    replacing = self._replace(harness, loader)
+                    self._start_load(replacing, f"load {harness.loader.id} again")
                 case Unload():
                     harness.phase = Phase.UNLOADING
                     self._announce(harness.loader.id, State.UNLOADING)
@@ -253,9 +290,8 @@ class AspiredVersionsManager:
         self._announce(id, State.AVAILABLE)
         self._move(id.name)
 
-    async def _replace(self, harness: _Harness) -> None:
+    async def _replace(self, harness: _Harness, loader: Loader) -> None:
         """Load what is on disk now, and put it in the place of what was loaded before."""
-        loader = harness.next_loader or harness.loader  # the first, or nothing were outdated
         id = loader.id
         try:
             servable = await self._load_with_retries(harness, loader)
@@ -278,6 +314,7 @@ class AspiredVersionsManager:
     def _successor(harness: _Harness, loader: Loader, servable: Servable) -> _Harness:
         successor = _Harness(loader)
         successor.phase, successor.servable = Phase.READY, servable
+        successor.is_stale = harness.is_stale  # marked while this load was under way
         if not harness.is_aspired:
             successor.give_up()
         elif harness.next_loader is not None:
@@ -286,12 +323,12 @@ class AspiredVersionsManager:
 
     def _keep(self, harness: _Harness, loader: Loader, error: SigrunError) -> None:
         """Go on with what was loaded before the files changed."""
-        harness.refused = loader
+        harness.refused, harness.error = loader, error
         if harness.next_loader is not None:
             harness.aspire(harness.next_loader)
         if harness.is_aspired:
             note = (
-                "it is served as it was loaded before its files changed; loading them failed: "
+                "it is served as it was loaded before; loading it again failed: "
                 f"{error.code.name}: {error}"
             )
             logger.error("%s: %s", loader.id, note)

@@ -11,11 +11,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Coroutine
+from typing import Any
 
 from sigrun.config.lifecycle import LifecycleOptions
 from sigrun.config.models import ModelConfig, ModelSet
-from sigrun.errors import Aborted, DeadlineExceeded, SigrunError, Unavailable, Unknown
+from sigrun.errors import (
+    Aborted,
+    DeadlineExceeded,
+    ResourceExhausted,
+    SigrunError,
+    Unavailable,
+    Unknown,
+    error_for,
+)
 from sigrun.servables.absence import Absence
 from sigrun.servables.labels import VersionLabels
 from sigrun.servables.manager import AspiredVersionsManager
@@ -28,6 +37,20 @@ logger = logging.getLogger(__name__)
 
 Awaited = dict[str, str]
 """Model name -> what it is waited for."""
+
+Edit = Callable[[ModelSet], ModelSet]
+"""Makes another set of the one in force. Raises a `SigrunError` where that cannot be."""
+
+_MAX_CHANGES = 64  # that wait for each other
+
+_LATE = (
+    "The deadline passed before the new models were available; the ones before are served. Give "
+    "the call more time"
+)
+_LATE_AGAIN = (
+    "The deadline passed before the versions were loaded again, which goes on. Give the call more "
+    "time"
+)
 
 
 class ServedModels:
@@ -137,11 +160,48 @@ class ServedModels:
         `Aborted` if a newer reload has come, `Unavailable` if the server stops. After an
         error the old set and its labels are in force.
         """
-        if self._is_closed or not self._has_started:
-            raise Unavailable(f"The server is {'stopping' if self._is_closed else 'starting'}")
+        self._check_runs()
         if takes_over:
             self._give_up_trials()
-        trial = asyncio.create_task(self._replace(wanted), name="reload")
+        await self._try(self._replace(wanted), deadline, _LATE)
+
+    async def change(self, edit: Edit, *, deadline: float | None = None) -> None:
+        """Put what `edit` makes of the current set in its place.
+
+        Changes are made one after the other, each of the set that the one before has left. Only
+        the models that change are judged, and those that are to be found elsewhere are waited for
+        until they are settled. A reload that comes meanwhile ends it.
+
+        Raises what `edit` raises and what `reload` does, `ResourceExhausted` if too many wait.
+        """
+        self._check_runs()
+        self._check_changes()
+        await self._try(self._change(edit), deadline, _LATE)
+
+    async def load_again(self, name: str, *, deadline: float | None = None) -> None:
+        """Load the versions of a model again, each next to itself, and return when that is done.
+
+        Raises what `absence` says of a model that there is not, the first error of a version that
+        cannot be loaded, the problem of its base path, and what `change` raises.
+        """
+        self._check_runs()
+        self._check_changes()
+        await self._try(self._load_again(name), deadline, _LATE_AGAIN)
+
+    def _check_runs(self) -> None:
+        if self._is_closed or not self._has_started:
+            raise Unavailable(f"The server is {'stopping' if self._is_closed else 'starting'}")
+
+    def _check_changes(self) -> None:
+        if len(self._trials) >= _MAX_CHANGES:
+            raise ResourceExhausted(
+                f"{len(self._trials)} changes of the models wait for each other; try again later"
+            )
+
+    async def _try(
+        self, work: Coroutine[Any, Any, None], deadline: float | None, late: str
+    ) -> None:
+        trial = asyncio.create_task(work, name="reload")
         self._trials.add(trial)
         trial.add_done_callback(self._trials.discard)
         left_s = None if deadline is None else max(deadline - time.monotonic(), 0.0)
@@ -154,10 +214,7 @@ class ServedModels:
                 await asyncio.wait([trial])
         if trial.cancelled():
             if is_late:
-                raise DeadlineExceeded(
-                    "The deadline passed before the new models were available; the ones before "
-                    "are served. Give the call more time"
-                )
+                raise DeadlineExceeded(late)
             if self._is_closed:
                 raise Unavailable("The reload was given up, as the server is stopping")
             raise Aborted("The reload was given up, as a newer one has come")
@@ -178,15 +235,47 @@ class ServedModels:
 
     async def _replace(self, wanted: ModelSet) -> None:
         async with self._replacing:
-            with self._manager.unloads_held():
-                go_back = self._source.watch(wanted)
-                try:
-                    await self._until_none(lambda: self._awaited_by_reload(wanted))
-                    self._labels.check(wanted.labels, self._monitor.is_available)
-                except BaseException:
-                    go_back()
-                    raise
-                self._take_over(wanted)
+            await self._try_out(wanted, wanted, lambda: self._awaited_by_reload(wanted))
+
+    async def _change(self, edit: Edit) -> None:
+        async with self._replacing:
+            before = self._current
+            wanted = edit(before)
+            changed = ModelSet(tuple(m for m in wanted if m != before.get(m.name)))
+            await self._try_out(wanted, changed, lambda: self._awaited_by_change(changed))
+
+    async def _try_out(
+        self, wanted: ModelSet, judged: ModelSet, awaited: Callable[[], Awaited]
+    ) -> None:
+        """Watch `wanted`, and take it over or go back; the labels of `judged` are checked."""
+        with self._manager.unloads_held():
+            go_back = self._source.watch(wanted)
+            try:
+                await self._until_none(awaited)
+                self._labels.check(judged.labels, self._monitor.is_available)
+            except BaseException:
+                go_back()
+                raise
+            self._take_over(wanted)
+
+    async def _load_again(self, name: str) -> None:
+        async with self._replacing:
+            if self._current.get(name) is None:
+                raise self.absence.of_status(name, None)
+            self._manager.mark_stale(name)
+            self._source.look_again(name)
+            await self._until_none(lambda: self._awaited_by_load_again(name))
+            for version, error in self._manager.refusals(name).items():
+                raise error_for(
+                    error.code,
+                    f"Version {version} of {name} is served as it was, as it could not be loaded "
+                    f"again: {error}",
+                )
+            finding = self._source.finding(name)
+            for version in finding.chosen if finding else ():
+                state = self._monitor.state(ServableId(name, version))
+                if state is not None and state.state is State.END and state.error is not None:
+                    raise error_for(state.error.code, f"{state.id} failed to load: {state.error}")
 
     def _take_over(self, wanted: ModelSet) -> None:
         self._labels.replace(wanted.labels)
@@ -237,6 +326,30 @@ class ServedModels:
         if failed := {name for name in added if not self._monitor.is_available(name)}:
             raise self._not_available(failed, "model(s)")
         return awaited
+
+    def _awaited_by_change(self, changed: ModelSet) -> Awaited:
+        """Return what keeps `changed` from being judged. Raises if it cannot be taken over."""
+        awaited: Awaited = {}
+        for model in changed:
+            before = self._current.get(model.name)
+            # One that is looked for elsewhere is waited for like a new one.
+            awaited |= self._awaited_of_changed(
+                model, None if _looks_elsewhere(model, before) else before
+            )
+            if model.name not in awaited:
+                awaited |= self._awaited_by_labels(model)
+        new = {m.name for m in changed if _looks_elsewhere(m, self._current.get(m.name))}
+        if failed := {n for n in new - awaited.keys() if not self._monitor.is_available(n)}:
+            raise self._not_available(failed, "model(s)")
+        return awaited
+
+    def _awaited_by_load_again(self, name: str) -> Awaited:
+        finding = self._source.finding(name)
+        if finding is None:
+            return {name: _why_none(None)}
+        if finding.problem is not None and not finding.is_settling:
+            raise finding.problem
+        return {} if self._manager.is_fresh(name) else {name: "still loading"}
 
     def _awaited_of_changed(self, model: ModelConfig, before: ModelConfig | None) -> Awaited:
         finding = self._source.finding(model.name)

@@ -65,6 +65,12 @@ class Source(Protocol):
     def finding(self, name: str) -> Finding | None:
         """Return what was found of a model; None: not watched, or not looked at as it is now."""
 
+    def look_again(self, name: str) -> None:
+        """Look at a model now, and as if nothing of it had been loaded for long.
+
+        Until that is done there is no finding. Versions whose files have changed are offered anew.
+        """
+
     def subscribe(self, listener: Callable[[], None]) -> None:
         """Call `listener` after every look."""
 

@@ -36,6 +36,7 @@ _RIGHTS: Mapping[str, Rights] = {
     "tensorflow.serving.PredictionService/MultiInference": _ASKING,
     "tensorflow.serving.PredictionService/GetModelMetadata": _LOOKING,
     "tensorflow.serving.ModelService/GetModelStatus": _LOOKING,
+    "sigrun.v1.ModelManagementService/ListModels": _LOOKING,
     "/v1/models:predict": _ASKING,
     "/v1/models:classify": _ASKING,
     "/v1/models:regress": _ASKING,

@@ -240,6 +240,29 @@ async def test_a_reload_that_is_refused_raises(rig: Rig, connect: Connect) -> No
         await connect(rig)("reload", [ModelConfig(name="other", base_path="relative")])
 
 
+async def test_models_are_managed_one_by_one(rig: Rig, connect: Connect) -> None:
+    await rig.start(1, 2)
+    rig.add_version(7, name="other")
+    ask = connect(rig)
+    path = str(rig.folder / "other")
+
+    loaded = await ask("load_model", ModelConfig(name="other", base_path=path, latest=2))
+    assert (loaded.name, loaded.base_path, loaded.labels) == ("other", path, {})
+    assert [str(version) for version in loaded.versions] == ["version 7 AVAILABLE"]
+    labelled = await ask("set_labels", NAME, {"stable": 1, "canary": 2})
+    assert labelled.labels == {"canary": 2, "stable": 1}
+    labelled = await ask("set_labels", NAME, {"stable": 2}, removed=["canary"])
+    assert labelled.labels == {"stable": 2}
+    rig.loaders.pop("other:7")
+    reloaded = await ask("reload_model", "other")
+    assert reloaded.name == "other"
+    assert rig.loaders["other:7"].loads == 1
+    assert [model.name for model in await ask("models")] == [NAME, "other"]
+    await ask("unload_model", "other")
+    with pytest.raises(NotFound, match="there is no model other"):
+        await ask("unload_model", "other")
+
+
 async def test_waiting_sees_the_server_come(rig: Rig, connect: Connect) -> None:
     socket = rig.folder / "grpc.sock"
     ask = connect(f"unix:{socket}")

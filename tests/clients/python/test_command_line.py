@@ -287,6 +287,34 @@ async def test_classify_prints_classes(rig: Rig, run: Run) -> None:
 
 
 @pytest.mark.asyncio
+async def test_models_are_managed_one_by_one(rig: Rig, run: Run) -> None:
+    await rig.start(1, 2)
+    rig.add_version(7, name="other")
+    path = str(rig.folder / "other")
+
+    loaded = await run("load", "other", path, "--versions", "7,8", "--label", "stable=7", "--json")
+    assert json.loads(loaded[1]) == {
+        "model": "other",
+        "base_path": path,
+        "labels": {"stable": 7},
+        "versions": [{"version": 7, "state": "AVAILABLE", "code": "OK", "message": ""}],
+    }
+    labelled = await run("label", NAME, "canary=2", "--json", "old=1")
+    assert json.loads(labelled[1])["labels"] == {"canary": 2, "old": 1}
+    labelled = await run("label", NAME, "--remove", "canary", "--remove", "old", "--json")
+    assert json.loads(labelled[1])["labels"] == {}
+    rig.loaders.pop("other:7")
+    assert (await run("reload", "--model", "other"))[0] == 0
+    assert rig.loaders["other:7"].loads == 1
+    table = (await run("models"))[1]
+    assert "2 models" in table
+    assert "stable" in table
+    assert (await run("unload", "other"))[:2] == (0, "other is served no longer\n")
+    listed = json.loads((await run("models", "--json"))[1])
+    assert NAME in [model["model"] for model in listed]
+
+
+@pytest.mark.asyncio
 async def test_reload_sends_a_file(rig: Rig, run: Run, tmp_path: Path) -> None:
     await rig.start()
     rig.add_version(7, name="other")
@@ -386,6 +414,10 @@ async def test_bench_measures(rig: Rig, run: Run) -> None:
         (["predict", NAME, "--signature", "s"], 2, "has no signature 's'; it has classify, echo"),
         (["predict", NAME, "x=@/no/such.npy"], 2, "No such file or directory: /no/such.npy"),
         (["wait", "nothing", "-t", "0.3"], 1, "did not become available"),
+        (["label", NAME], 2, "name a label to put, LABEL=N, or one to take away"),
+        (["label", NAME, "stable"], 2, "'stable' is not of the form LABEL=N"),
+        (["label", NAME, "stable=x"], 2, "'x' is not the number of a version"),
+        (["unload", "nothing"], 1, "NOT_FOUND: Could not find any versions of model nothing"),
         (["reload", "/no/such"], 2, "No such file or directory: /no/such"),
     ],
 )

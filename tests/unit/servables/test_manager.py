@@ -660,8 +660,8 @@ async def test_a_version_stays_as_it_was_when_its_changed_files_do_not_load(
     state = rig.monitor.state(ServableId("mnist", 1))
     assert state is not None
     assert (state.state, state.error) == (State.AVAILABLE, None)
-    assert "loading them failed: INVALID_ARGUMENT: no graph" in state.note
-    assert "loading them failed" in caplog.text
+    assert "loading it again failed: INVALID_ARGUMENT: no graph" in state.note
+    assert "loading it again failed" in caplog.text
 
 
 async def test_a_version_whose_files_change_again_after_a_failure_is_tried_again() -> None:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from sigrun._gen.sigrun.v1 import model_management_pb2
 from sigrun._gen.tensorflow_serving.apis import model_service_pb2, prediction_service_pb2
 from sigrun.config.access import Right, Token, Tokens, sha256
 from sigrun.errors import PermissionDenied, SigrunError, Unauthenticated
@@ -109,6 +110,7 @@ def test_every_rule_names_a_method_that_there_is() -> None:
     services = (
         prediction_service_pb2.DESCRIPTOR.services_by_name["PredictionService"],
         model_service_pb2.DESCRIPTOR.services_by_name["ModelService"],
+        model_management_pb2.DESCRIPTOR.services_by_name["ModelManagementService"],
     )
     methods = {
         f"{service.full_name}/{method.name}" for service in services for method in service.methods
@@ -116,7 +118,11 @@ def test_every_rule_names_a_method_that_there_is() -> None:
 
     named = {method for method in authentication._RIGHTS if not method.startswith("/")}
 
-    assert methods - named == {RELOAD}
+    changes = ("LoadModel", "UnloadModel", "ReloadModel", "SetLabels")
+    assert methods - named == {
+        RELOAD,
+        *(f"sigrun.v1.ModelManagementService/{change}" for change in changes),
+    }
     assert named <= methods
 
 

@@ -1,4 +1,4 @@
-"""The command line: `sigrun-client predict|classify|metadata|status|reload|wait|bench`."""
+"""The command line: `sigrun-client COMMAND`; `sigrun-client --help` lists the commands."""
 
 from sigrun_client._cli.main import main
 

@@ -12,7 +12,8 @@ from sigrun_client._version import __version__
 
 DEFAULT_SERVER = f"localhost:{DEFAULT_PORT}"
 
-_LISTS = ("inputs", "examples", "models")
+_LISTS = ("inputs", "examples", "models", "labels")
+_LOAD_TIMEOUT_S = 600.0  # the server answers when models are loaded
 
 _INPUTS = """\
 inputs:
@@ -49,7 +50,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=__version__)
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_predict, _classify, _metadata, _status, _reload, _wait, _bench):
+    for add in (
+        *(_predict, _classify, _metadata, _status, _models),
+        *(_load, _unload, _reload, _label, _wait, _bench),
+    ):
         add(commands)
     return top
 
@@ -86,14 +90,53 @@ def _status(commands: Commands) -> None:
     command.add_argument("--version", type=int, metavar="N")
 
 
+def _models(commands: Commands) -> None:
+    _command(commands, "models", "list the models of a sigrun server")
+
+
+def _load(commands: Commands) -> None:
+    command = _command(
+        commands, "load", "serve a model beside those there are", timeout_s=_LOAD_TIMEOUT_S
+    )
+    command.add_argument("model", metavar="MODEL", help="one of that name is replaced")
+    command.add_argument("base_path", metavar="BASE_PATH", help="as the server sees it")
+    which = command.add_mutually_exclusive_group()
+    which.add_argument(
+        "--latest", type=_positive_int, default=1, metavar="N", help="newest versions; default: 1"
+    )
+    which.add_argument("--all", action="store_true", help="every version")
+    which.add_argument("--versions", type=_versions, default=(), metavar="N,N", help="these")
+    command.add_argument(
+        "--label", type=label_version, action="append", default=[], metavar="LABEL=N"
+    )
+
+
+def _unload(commands: Commands) -> None:
+    command = _command(commands, "unload", "serve a model no longer")
+    command.add_argument("model", metavar="MODEL")
+
+
 def _reload(commands: Commands) -> None:
     command = _command(
         commands,
         "reload",
-        "give the server another configuration, all of it",
-        timeout_s=600.0,  # the server answers when the new models are loaded
+        "load a model again, or give the server another configuration, all of it",
+        timeout_s=_LOAD_TIMEOUT_S,
     )
-    command.add_argument("config", metavar="FILE", help="a model config file; - is stdin")
+    which = command.add_mutually_exclusive_group(required=True)
+    which.add_argument("--model", metavar="MODEL", help="load its versions again")
+    which.add_argument("config", nargs="?", metavar="FILE", help="a model config file; - is stdin")
+
+
+def _label(commands: Commands) -> None:
+    command = _command(commands, "label", "put labels on versions of a model")
+    command.add_argument("model", metavar="MODEL")
+    command.add_argument(
+        "labels", nargs="*", metavar="LABEL=N", help="a label, and the version it is to stand for"
+    )
+    command.add_argument(
+        "--remove", action="append", default=[], metavar="LABEL", help="may be repeated"
+    )
 
 
 def _wait(commands: Commands) -> None:
@@ -181,6 +224,24 @@ def _add_inputs(command: argparse.ArgumentParser) -> None:
         "--output", action="append", default=[], metavar="NAME", help="only this; may be repeated"
     )
     command.add_argument("inputs", nargs="*", metavar="INPUT")
+
+
+def _versions(text: str) -> tuple[int, ...]:
+    return tuple(map(_version, text.split(",")))
+
+
+def label_version(text: str) -> tuple[str, int]:
+    """Read LABEL=N. Raises `argparse.ArgumentTypeError`."""
+    label, separator, version = text.partition("=")
+    if not label or not separator:
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form LABEL=N")
+    return label, _version(version)
+
+
+def _version(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not the number of a version")
+    return int(text)
 
 
 def _positive(text: str) -> float:

@@ -13,25 +13,29 @@ from typing import Any
 
 from sigrun_client._async_client import AsyncClient
 from sigrun_client._cli import bench, inputs, output
-from sigrun_client._cli.arguments import parse
+from sigrun_client._cli.arguments import label_version, parse
 from sigrun_client._client import Client
 from sigrun_client._errors import DeadlineExceeded, InvalidInput, ServerError, SigrunClientError
 from sigrun_client._metadata import Signature
 from sigrun_client._options import Options, Tls, token_from_file
+from sigrun_client._requests import ModelConfig
+from sigrun_client._results import ModelInfo
 from sigrun_client._tensors import TensorLike
 
 REFUSED = 1
 WRONG_USAGE = 2
 INTERRUPTED = 130
 
-_DRAW_TABLES = frozenset({"predict", "classify", "metadata", "status", "bench"})
+_DRAW_TABLES = frozenset(
+    {"predict", "classify", "metadata", "status", "models", "load", "label", "bench"}
+)
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run `sigrun-client`; return its exit status."""
     arguments = parse(words)
     try:
-        if arguments.command in _DRAW_TABLES and not arguments.json:
+        if _draws_tables(arguments) and not arguments.json:
             output.require_tables()
         return _run(arguments, _options(arguments))
     except InvalidInput as error:
@@ -53,6 +57,11 @@ def _run(arguments: argparse.Namespace, options: Options) -> int:
     with Client(arguments.server, options) as client:
         _COMMANDS[arguments.command](client, arguments)
     return 0
+
+
+def _draws_tables(arguments: argparse.Namespace) -> bool:
+    is_of_one_model = arguments.command == "reload" and arguments.model is not None
+    return arguments.command in _DRAW_TABLES or is_of_one_model
 
 
 def _fail(text: str, status: int) -> int:
@@ -147,7 +156,54 @@ def _status(client: Client, arguments: argparse.Namespace) -> None:
         output.print_status(arguments.model, versions)
 
 
+def _models(client: Client, arguments: argparse.Namespace) -> None:
+    models = client.models()
+    if arguments.json:
+        output.print_json([output.model_document(model) for model in models])
+    else:
+        output.print_models(models)
+
+
+def _load(client: Client, arguments: argparse.Namespace) -> None:
+    config = ModelConfig(
+        name=arguments.model,
+        base_path=arguments.base_path,
+        latest=None if arguments.all else arguments.latest,
+        versions=arguments.versions,
+        labels=dict(arguments.label),
+    )
+    _print_model(client.load_model(config), arguments)
+
+
+def _unload(client: Client, arguments: argparse.Namespace) -> None:
+    client.unload_model(arguments.model)
+    if arguments.json:
+        output.print_json({"unloaded": arguments.model})
+    else:
+        sys.stdout.write(f"{arguments.model} is served no longer\n")
+
+
+def _label(client: Client, arguments: argparse.Namespace) -> None:
+    try:
+        labels = dict(map(label_version, arguments.labels))
+    except argparse.ArgumentTypeError as error:
+        raise InvalidInput(str(error)) from None
+    if not labels and not arguments.remove:
+        raise InvalidInput("name a label to put, LABEL=N, or one to take away, --remove LABEL")
+    _print_model(client.set_labels(arguments.model, labels, removed=arguments.remove), arguments)
+
+
+def _print_model(model: ModelInfo, arguments: argparse.Namespace) -> None:
+    if arguments.json:
+        output.print_json(output.model_document(model))
+    else:
+        output.print_models([model])
+
+
 def _reload(client: Client, arguments: argparse.Namespace) -> None:
+    if arguments.model is not None:
+        _print_model(client.reload_model(arguments.model), arguments)
+        return
     try:
         client.reload(_read(arguments.config).decode())
     except DeadlineExceeded:
@@ -210,6 +266,10 @@ _COMMANDS: Mapping[str, Callable[[Client, argparse.Namespace], None]] = {
     "classify": _classify,
     "metadata": _metadata,
     "status": _status,
+    "models": _models,
+    "load": _load,
+    "unload": _unload,
+    "label": _label,
     "reload": _reload,
     "wait": _wait,
 }

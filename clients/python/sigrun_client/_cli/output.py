@@ -16,7 +16,7 @@ import numpy as np
 from sigrun_client._cli.bench import Measured, Report
 from sigrun_client._errors import InvalidInput
 from sigrun_client._metadata import ModelMetadata, TensorInfo
-from sigrun_client._results import ClassifyResult, PredictResult, VersionStatus
+from sigrun_client._results import ClassifyResult, ModelInfo, PredictResult, VersionStatus
 from sigrun_client._tensors import Array
 
 _MAX_ROWS = 100
@@ -218,6 +218,30 @@ def print_status(model: str, versions: Sequence[VersionStatus]) -> None:
         for one in versions
     ]
     print_table(model, ["version", "state", "error"], rows)
+
+
+def model_document(model: ModelInfo) -> dict[str, Any]:
+    """Return a model as JSON."""
+    return {
+        "model": model.name,
+        "base_path": model.base_path,
+        "labels": dict(model.labels),
+        "versions": status_document(model.versions),
+    }
+
+
+def print_models(models: Sequence[ModelInfo]) -> None:
+    """Print models: a row for each version."""
+    rows: list[list[str]] = []
+    for model in models:
+        heads = iter([[model.name, model.base_path]])
+        for one in model.versions:
+            labels = ", ".join(n for n, version in model.labels.items() if version == one.version)
+            error = "" if one.code == "OK" else f"{one.code}: {one.message}"
+            rows.append([*next(heads, ["", ""]), str(one.version), labels, one.state, error])
+        rows += [[*head, "", "", "", ""] for head in heads]  # one without versions
+    columns = ["model", "base path", "version", "labels", "state", "error"]
+    print_table(f"{len(models)} model{'' if len(models) == 1 else 's'}", columns, rows)
 
 
 def bench_document(measured: Measured) -> dict[str, Any]:

@@ -83,7 +83,7 @@ def _model(model: ModelConfigProto) -> ModelConfig:
         name=model.name,
         base_path=model.base_path,
         platform=_platform(model),
-        version_policy=_version_policy(model.model_version_policy),
+        version_policy=version_policy(model.model_version_policy),
         version_labels=dict(model.version_labels),
     )
 
@@ -109,7 +109,8 @@ def _platform(model: ModelConfigProto) -> str:
     return PLATFORM_TENSORFLOW
 
 
-def _version_policy(policy: _PolicyProto) -> VersionPolicy:
+def version_policy(policy: _PolicyProto) -> VersionPolicy:
+    """Read which versions are served; an empty message means the latest one."""
     match policy.WhichOneof("policy_choice"):
         case "all":
             return AllVersions()

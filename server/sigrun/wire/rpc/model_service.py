@@ -25,11 +25,11 @@ NAME = model_service_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name
 
 
 class ModelService:
-    """Status over gRPC, and reload where it `takes_reloads`."""
+    """Status and reload; with a `refusal` no reload is made, and callers are told that text."""
 
-    def __init__(self, management: ModelManagement, *, takes_reloads: bool) -> None:
+    def __init__(self, management: ModelManagement, *, refusal: str = "") -> None:
         self._management = management
-        self._takes_reloads = takes_reloads
+        self._refusal = refusal
 
     def methods(self) -> dict[str, Rpc]:
         """Return the RPCs of the service by name."""
@@ -49,10 +49,8 @@ class ModelService:
     async def HandleReloadConfigRequest(
         self, request: ReloadConfigRequest, context: CallContext
     ) -> ReloadConfigResponse:
-        if not self._takes_reloads:
-            raise PermissionDenied(
-                "HandleReloadConfigRequest is turned off here (--enable_admin=false)"
-            )
+        if self._refusal:
+            raise PermissionDenied(f"HandleReloadConfigRequest is {self._refusal}")
         await self._management.reload(model_config.from_reload(request.config), context.deadline)
         # No counter goes by TensorFlow Serving's slash-form names, and 0 is its answer for
         # a metric it does not know.

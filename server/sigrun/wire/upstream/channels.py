@@ -20,9 +20,16 @@ from collections.abc import Sequence
 
 import grpc
 
+from sigrun._gen.sigrun.v1 import model_management_pb2
 from sigrun._gen.tensorflow_serving.apis import model_service_pb2, prediction_service_pb2
 from sigrun.config.gateway import UpstreamOptions, UpstreamTls
-from sigrun.errors import Cancelled, DeadlineExceeded, SigrunError, error_for
+from sigrun.errors import (
+    Cancelled,
+    DeadlineExceeded,
+    FailedPrecondition,
+    SigrunError,
+    error_for,
+)
 from sigrun.inference.context import CallContext
 from sigrun.telemetry.request_id import METADATA_KEY
 from sigrun.wire.rpcs import Services, UnaryRpc
@@ -30,7 +37,9 @@ from sigrun.wire.rpcs import Services, UnaryRpc
 _SERVICES = (
     prediction_service_pb2.DESCRIPTOR.services_by_name["PredictionService"],
     model_service_pb2.DESCRIPTOR.services_by_name["ModelService"],
+    model_management_pb2.DESCRIPTOR.services_by_name["ModelManagementService"],
 )
+_CHANGES = {"HandleReloadConfigRequest", "LoadModel", "UnloadModel", "ReloadModel", "SetLabels"}
 
 _SERVICE_CONFIG = {
     "loadBalancingConfig": [{"round_robin": {}}],
@@ -84,6 +93,7 @@ class Upstream:
             (("authorization", f"Bearer {options.token}"),) if options.token else ()
         )
         self._turns = itertools.count()
+        self._count = len(options.addresses)
         for channel in self._channels:
             channel.get_state(try_to_connect=True)
 
@@ -92,10 +102,15 @@ class Upstream:
         await asyncio.gather(*(channel.close() for channel in self._channels))
 
     def services(self) -> Services:
-        """Return every RPC that the servers serve, passed on as it comes."""
+        """Return every RPC that the servers serve, passed on as it comes.
+
+        Of several servers, a change of the models would reach one: it is refused.
+        """
         return {
             service.full_name: {
-                method.name: self.method(f"/{service.full_name}/{method.name}")
+                method.name: _refused(method.name, self._count)
+                if method.name in _CHANGES and self._count > 1
+                else self.method(f"/{service.full_name}/{method.name}")
                 for method in service.methods
             }
             for service in _SERVICES
@@ -166,6 +181,16 @@ async def _ask(
             raise
         # gRPC raises this also for a server that answers with the code.
         raise Cancelled(await call.details()) from None
+
+
+def _refused(method: str, count: int) -> UnaryRpc:
+    async def refuse(_body: bytes, _context: CallContext) -> bytes:
+        raise FailedPrecondition(
+            f"This gateway stands in front of {count} servers, and {method} would change the "
+            "models of one of them: ask each server itself"
+        )
+
+    return refuse
 
 
 def _metadata(context: CallContext) -> tuple[tuple[str, str], ...]:

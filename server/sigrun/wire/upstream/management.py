@@ -7,17 +7,19 @@ from collections.abc import Mapping, Sequence
 
 from grpc_health.v1 import health_pb2
 
+from sigrun._gen.sigrun.v1 import model_management_pb2
 from sigrun._gen.tensorflow_serving.apis import model_service_pb2
 from sigrun._gen.tensorflow_serving.apis.get_model_status_pb2 import GetModelStatusResponse
 from sigrun.errors import SigrunError, Unimplemented
 from sigrun.inference.calls import StatusCall
 from sigrun.inference.context import CallContext, Door
 from sigrun.servables.state import ServableState
-from sigrun.wire.protobuf import client_codec
+from sigrun.wire.protobuf import client_codec, managed_models
 from sigrun.wire.protobuf.parse import parse_answer
 from sigrun.wire.upstream.channels import Upstream
 
 _SERVICE = model_service_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name
+_MANAGEMENT = model_management_pb2.DESCRIPTOR.services_by_name["ModelManagementService"].full_name
 
 _HEALTH_TIMEOUT_S = 2.0
 
@@ -27,6 +29,7 @@ class UpstreamManagement:
 
     def __init__(self, upstream: Upstream) -> None:
         self._status = upstream.method(f"/{_SERVICE}/GetModelStatus")
+        self._list = upstream.method(f"/{_MANAGEMENT}/ListModels")
         self._check = upstream.method("/grpc.health.v1.Health/Check")
         self._is_draining = False
 
@@ -41,11 +44,19 @@ class UpstreamManagement:
         return client_codec.states(call.spec.name, parse_answer(GetModelStatusResponse, body))
 
     async def models(self, context: CallContext) -> Mapping[str, Mapping[int, ServableState]]:
-        """Raise `Unimplemented`."""
-        raise Unimplemented(
-            "A gateway cannot list the models: the servers upstream are asked over a protocol "
-            "that has no way to. Ask for a model by its name."
-        )
+        """Return the states of the versions of every model, as a server says them.
+
+        Raises `Unimplemented` where it cannot list them, as TensorFlow Serving cannot.
+        """
+        request = model_management_pb2.ListModelsRequest().SerializeToString()
+        try:
+            body = await self._list(request, context)
+        except Unimplemented:
+            raise Unimplemented(
+                "The server upstream cannot list its models: TensorFlow Serving's protocol has no "
+                "way to. Ask for a model by its name."
+            ) from None
+        return managed_models.states(parse_answer(model_management_pb2.ListModelsResponse, body))
 
     async def blockers(self) -> Sequence[str]:
         """Return what keeps traffic from being sent here: no server that can be reached serves."""
