@@ -202,12 +202,17 @@ class ModelServer:
         authentication = None if config.tokens is None else Authentication(config.tokens)
         guards: list[Interceptor] = [] if authentication is None else [authentication]
         interceptors += guards
-        refusal = "" if config.enable_admin else "turned off here (--enable_admin=false)"
-        self.services = services = self._services(inference, interceptors, refusal)
+        self.services = services = self._services(inference, interceptors)
         budget = Budget(config.max_in_flight_bytes, config.max_concurrent_requests)
         self._metrics.add(budget.readings)
         ports = Ports(self._offload, budget=budget)
         self.grpc = ports.grpc(config.grpc, {**services, **reflection_services(services)})
+        probes = Probes(self._management, self._metrics, guards)
+        self.admin: Port | None = None
+        if config.admin is not None:
+            rpcs = intercepted_services(self._admin_services(), interceptors)
+            rpcs = {**rpcs, **reflection_services(rpcs)}
+            self.admin = ports.admin(config.admin, probes, rpcs, config.http, config.grpc)
         self.http: Port | None = None
         if config.http.port is not None:
             rest = RestApi(
@@ -218,35 +223,44 @@ class ModelServer:
                 as_content=config.grpc.outputs_as_tensor_content,
                 interceptors=interceptors,
             )
-            probes = Probes(self._management, self._metrics, guards)
             self.http = ports.http(config.http, rest, probes, services, config.grpc)
+        admin_tls = None if config.admin is None else config.admin.tls
         self._followed = [
             *followed_certificates("gRPC", self.grpc, config.grpc.tls),
             *followed_certificates("HTTP", self.http, config.http.tls),
+            *followed_certificates("administration", self.admin, admin_tls),
             *followed_tokens(config.auth_tokens_file, authentication),
         ]
 
-    def _services(self, inference: Inference, interceptors: Interceptors, refusal: str) -> Services:
-        """Return every service but reflection, which describes them.
-
-        With a `refusal` the models cannot be changed.
-        """
+    def _services(self, inference: Inference, interceptors: Interceptors) -> Services:
+        """Return every service but reflection, which describes them."""
         options = self._config.grpc
         prediction = prediction_service.PredictionService(
             inference, self._offload, as_content=options.outputs_as_tensor_content
         )
         services: dict[str, Mapping[str, Rpc]] = {
             prediction_service.NAME: prediction.methods(),
-            model_service.NAME: model_service.ModelService(
-                self._management, refusal=refusal
-            ).methods(),
-            model_management_service.NAME: model_management_service.ModelManagementService(
-                self._management, refusal=refusal
-            ).methods(),
+            **self._model_services(_refusal(self._config)),
         }
         if options.enable_health:
             services[health.NAME] = HealthService(self.readiness, list(services)).methods()
         return intercepted_services(services, interceptors)
+
+    def _admin_services(self) -> Services:
+        """Return what is served where administration has an address of its own."""
+        services = self._model_services("")
+        known = [*services, prediction_service.NAME]
+        return {**services, health.NAME: HealthService(self.readiness, known).methods()}
+
+    def _model_services(self, refusal: str) -> dict[str, Mapping[str, Rpc]]:
+        """Return the services that list and change the models; with a `refusal` they only list."""
+        management = self._management
+        return {
+            model_service.NAME: model_service.ModelService(management, refusal=refusal).methods(),
+            model_management_service.NAME: model_management_service.ModelManagementService(
+                management, refusal=refusal
+            ).methods(),
+        }
 
     async def start(self) -> None:
         """Return when the initial models are settled and every port is open.
@@ -263,6 +277,8 @@ class ModelServer:
     async def _start(self) -> None:
         config = self._config
         self._run_in_background(self._loop_lag.watch(), "event loop")
+        if self.admin is not None:
+            await self.admin.start()
         if self.http is not None:
             await self.http.start()
         await self.models.start(config.models)
@@ -279,7 +295,7 @@ class ModelServer:
         await self._management.close()
         await self._source.close()
         await asyncio.sleep(min(grace_s, _NOTICE_S))
-        servers = [server for server in (self.grpc, self.http) if server is not None]
+        servers = [server for server in (self.grpc, self.http, self.admin) if server is not None]
         await asyncio.gather(*(server.stop(grace_s) for server in servers))
         for task in self._tasks:
             task.cancel()
@@ -314,6 +330,13 @@ class ModelServer:
 
     def _run_in_background(self, work: Coroutine[None, None, None], name: str) -> None:
         self._tasks.append(asyncio.create_task(work, name=name))
+
+
+def _refusal(config: ServerConfig) -> str:
+    """Return what is said to those who would change the models on the ports for everybody."""
+    if config.admin is not None:
+        return "answered at the address of --admin_address alone"
+    return "" if config.enable_admin else "turned off here (--enable_admin=false)"
 
 
 def _policy(options: LifecycleOptions) -> AspiredVersionPolicy:

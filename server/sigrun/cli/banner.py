@@ -118,6 +118,10 @@ def _addresses(server: ModelServer, config: ServerConfig) -> Iterator[str]:
         yield f"      grpcurl {plaintext}{address} list"
     if config.grpc.socket_path:
         yield f"gRPC  unix:{config.grpc.socket_path}"
+    if server.admin is not None and config.admin is not None:
+        path = config.admin.socket_path
+        host = f"{_to_ask(config.admin.host)}:{server.admin.port}"
+        yield f"admin {f'unix:{path}' if path else host}"
     if server.http is not None:
         scheme = "https" if config.http.tls else "http"
         url = f"{scheme}://{_to_ask(config.http.host)}:{server.http.port}"

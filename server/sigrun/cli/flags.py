@@ -94,7 +94,13 @@ class ModelServerFlags(CommonFlags):
         _GRPC, False, "put outputs into tensor_content instead of the typed fields"
     )
     enable_admin: bool = _flag(
-        _ACCESS, True, "answer HandleReloadConfigRequest, with which a caller says what is served"
+        _ACCESS, True, "answer the calls with which a caller says what is served"
+    )
+    admin_address: str = _flag(
+        _ACCESS,
+        "",
+        "HOST:PORT or unix:PATH at which callers say what is served, and not on the other ports; "
+        "TLS is that of --ssl_config_file, and a PATH has none",
     )
     file_system_poll_wait_seconds: int = _flag(
         _LOADING,

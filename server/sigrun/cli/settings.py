@@ -14,11 +14,19 @@ from sigrun.config.execution import ExecutionOptions
 from sigrun.config.gateway import GatewayConfig, UpstreamOptions, UpstreamTls
 from sigrun.config.lifecycle import LifecycleOptions, VersionTransition
 from sigrun.config.models import ModelConfig, ModelSet
-from sigrun.config.server import GrpcOptions, HttpOptions, ServerConfig, TlsOptions, Transport
+from sigrun.config.server import (
+    AdminOptions,
+    GrpcOptions,
+    HttpOptions,
+    ServerConfig,
+    TlsOptions,
+    Transport,
+)
 from sigrun.errors import InvalidArgument, NotFound
 from sigrun.telemetry.logs import LogFormat
 from sigrun.wire.config_files import batching_config, model_config, options, tokens
 
+_MAX_PORT = 65535
 _INT32 = range(-(2**31), 2**31)
 
 
@@ -41,6 +49,7 @@ def server_config(flags: ModelServerFlags) -> ServerConfig:
         has_batching_per_model=flags.enable_per_model_batching_parameters,
         check_method_names=flags.enable_signature_method_name_check,
         enable_admin=flags.enable_admin,
+        admin=_admin(flags, grpc),
         access_log=flags.access_log,
         auth_tokens_file=_path(flags.auth_tokens_file),
         tokens=_tokens(flags),
@@ -141,6 +150,20 @@ def _grpc(flags: ModelServerFlags) -> GrpcOptions:
         enable_health=flags.enable_grpc_healthcheck_service,
         outputs_as_tensor_content=flags.enable_serialization_as_tensor_content,
     )
+
+
+def _admin(flags: ModelServerFlags, grpc: GrpcOptions) -> AdminOptions | None:
+    address = flags.admin_address
+    if not address:
+        return None
+    path = address.removeprefix("unix:")
+    if path and path != address:
+        return AdminOptions(socket_path=path)
+    host, _, port = address.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not host or not port.isdecimal() or int(port) > _MAX_PORT:
+        raise InvalidArgument(f"--admin_address is HOST:PORT or unix:PATH, not {address!r}")
+    return AdminOptions(host=host, port=int(port), tls=grpc.tls)
 
 
 def _channel_arguments(name: str, text: str) -> dict[str, str | int]:

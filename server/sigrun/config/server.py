@@ -79,10 +79,23 @@ class HttpOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AdminOptions:
+    """Where administration is, apart from the other ports: a TCP address, or else a path.
+
+    Port 0: any free one. The path is a UNIX socket that its owner alone can connect to.
+    """
+
+    host: str = ""
+    port: int = 0
+    socket_path: str = ""
+    tls: TlsOptions | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServerConfig:
     """Everything a server is built from.
 
-    Raises `InvalidArgument` if both ports are the same.
+    Raises `InvalidArgument` if two ports are the same, or administration has an address and is off.
     """
 
     models: ModelSet
@@ -96,6 +109,7 @@ class ServerConfig:
     has_batching_per_model: bool = False  # sizes and times are then in the version directories
     check_method_names: bool = False
     enable_admin: bool = True  # callers may say what is served
+    admin: AdminOptions | None = None  # None: they may do so on every port
     access_log: bool = False
     auth_tokens_file: Path | None = None  # None: nobody is asked for a token
     tokens: Tokens | None = None  # what that file holds at the start
@@ -106,3 +120,12 @@ class ServerConfig:
     def __post_init__(self) -> None:
         if self.http.port and self.http.port == self.grpc.port:
             raise InvalidArgument(f"gRPC and HTTP cannot both have port {self.grpc.port}")
+        if self.admin is None:
+            return
+        if not self.enable_admin:
+            raise InvalidArgument(
+                "--admin_address says where administration is, and --enable_admin=false that it is "
+                "off: give one of them"
+            )
+        if self.admin.port and self.admin.port in (self.grpc.port, self.http.port):
+            raise InvalidArgument(f"--admin_address needs a port of its own, not {self.admin.port}")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, Protocol
 
 from sigrun.concurrency.budget import Budget
 from sigrun.concurrency.offload import Offload
-from sigrun.config.server import GrpcOptions, HttpOptions, TlsOptions, Transport
+from sigrun.config.server import AdminOptions, GrpcOptions, HttpOptions, TlsOptions, Transport
 from sigrun.wire import limits
 from sigrun.wire.http.app import HttpApp
+from sigrun.wire.http.messages import Handler
 from sigrun.wire.rest.api import RestApi
 from sigrun.wire.rest.probes import Probes
 from sigrun.wire.rpc.grpc import CONTENT_TYPE, Grpc
@@ -139,16 +140,44 @@ class Ports:
 
         `services` are the RPCs for gRPC-Web, Connect and gRPC, intercepted already.
         """
+        handlers = {"/v1/": rest.respond, **probes.handlers()}
+        application = self._shared(handlers, services, options, grpc or GrpcOptions())
+        where = [Tcp(options.host, options.port or 0)]
+        return self._listener("HTTP", application, where, limits.of_http(options), options.tls)
+
+    def admin(
+        self,
+        admin: AdminOptions,
+        probes: Probes,
+        services: Services,
+        http: HttpOptions,
+        grpc: GrpcOptions,
+    ) -> Port:
+        """Return the port of administration: gRPC and everything else, but for inference.
+
+        Its limits are those of the other ports.
+        """
+        application = self._shared(probes.handlers(), services, http, grpc)
+        path = admin.socket_path
+        where = Unix(path, is_private=True) if path else Tcp(admin.host, admin.port)
+        bounds = limits.of_http(http)
+        return self._listener("administration", application, [where], bounds, admin.tls)
+
+    def _shared(
+        self,
+        handlers: Mapping[str, Handler],
+        services: Services,
+        http: HttpOptions,
+        grpc: GrpcOptions,
+    ) -> Application:
         web = RpcApi(services, self._offload)
-        http = HttpApp(
-            {"/v1/": rest.respond, **web.handlers(), **probes.handlers()},
-            options=options,
+        app = HttpApp(
+            {**handlers, **web.handlers()},
+            options=http,
             offload=self._offload,
             error_writers=web.error_writers(),
         )
-        application = SharedPort(self._grpc(grpc or GrpcOptions(), services), http)
-        where = [Tcp(options.host, options.port or 0)]
-        return self._listener("HTTP", application, where, limits.of_http(options), options.tls)
+        return SharedPort(self._grpc(grpc, services), app)
 
     def _grpc(self, options: GrpcOptions, services: Services) -> Grpc:
         return Grpc(services, self._offload, max_message_bytes=limits.max_message_bytes(options))

@@ -12,7 +12,7 @@ from sigrun.config.batching import BatchingOptions
 from sigrun.config.gateway import GatewayConfig, UpstreamOptions, UpstreamTls
 from sigrun.config.lifecycle import LifecycleOptions, VersionTransition
 from sigrun.config.models import ModelConfig, ModelSet
-from sigrun.config.server import GrpcOptions, HttpOptions, ServerConfig, TlsOptions
+from sigrun.config.server import AdminOptions, GrpcOptions, HttpOptions, ServerConfig, TlsOptions
 from sigrun.errors import InvalidArgument, NotFound, SigrunError
 from sigrun.telemetry.logs import LogFormat
 
@@ -439,3 +439,46 @@ def test_the_port_of_a_gateway_is_bound_to_the_host() -> None:
 )
 def test_reload_by_callers_can_be_turned_off(word: str, is_on: bool) -> None:
     assert config(word).enable_admin is is_on
+
+
+@pytest.mark.parametrize(
+    ("address", "options"),
+    [
+        ("127.0.0.1:8502", AdminOptions(host="127.0.0.1", port=8502)),
+        ("[::1]:0", AdminOptions(host="::1", port=0)),
+        ("unix:/run/admin.sock", AdminOptions(socket_path="/run/admin.sock")),
+    ],
+)
+def test_administration_may_have_an_address(address: str, options: AdminOptions) -> None:
+    assert config(f"--admin_address={address}").admin == options
+
+
+@pytest.mark.parametrize("address", ["8502", ":8502", "localhost", "host:99999", "unix:"])
+def test_an_address_that_is_none_is_told(address: str) -> None:
+    with pytest.raises(InvalidArgument, match="--admin_address is HOST:PORT or unix:PATH, not"):
+        config(f"--admin_address={address}")
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--admin_address=h:9000", "--enable_admin=false"], "give one of them"),
+        (["--admin_address=h:9000", "--port=9000"], "needs a port of its own, not 9000"),
+    ],
+)
+def test_an_address_that_contradicts_another_flag_is_told(flags: list[str], told: str) -> None:
+    with pytest.raises(InvalidArgument, match=told):
+        config(*flags)
+
+
+def test_tokens_come_from_their_file(tmp_path: Path) -> None:
+    file = tmp_path / "tokens.toml"
+    file.write_text("")
+
+    found = config(f"--auth_tokens_file={file}")
+
+    assert found.tokens is not None
+    assert found.auth_tokens_file == file
+    assert config().tokens is None
+    with pytest.raises(NotFound):
+        config(f"--auth_tokens_file={tmp_path / 'nothing'}")

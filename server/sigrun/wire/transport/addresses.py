@@ -33,9 +33,10 @@ class Tcp:
 
 @dataclass(frozen=True, slots=True)
 class Unix:
-    """A path in the file system."""
+    """A path in the file system; one that `is_private` can be connected to by its owner alone."""
 
     path: str
+    is_private: bool = False
 
     def __str__(self) -> str:
         return f"unix:{self.path}"
@@ -51,7 +52,7 @@ def listen(address: Address, backlog: int) -> socket.socket:
     """
     try:
         if isinstance(address, Unix):
-            listening = _listen_unix(address.path, backlog)
+            listening = _listen_unix(address, backlog)
         else:
             listening = _listen_tcp(address.host, address.port, backlog)
             # Connections inherit it. Without it an answer may wait 40 ms for a client's receipt.
@@ -95,12 +96,15 @@ def _listen_tcp(host: str, port: int, backlog: int) -> socket.socket:
     return socket.create_server((_ANY_IPV4, port), backlog=backlog)
 
 
-def _listen_unix(path: str, backlog: int) -> socket.socket:
+def _listen_unix(address: Unix, backlog: int) -> socket.socket:
+    path = address.path
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         if _is_stale(path):
             os.unlink(path)
         listening.bind(path)
+        if address.is_private:  # before it listens, so that nobody can have connected
+            os.chmod(path, 0o600)
         listening.listen(backlog)
     except BaseException:
         listening.close()
