@@ -114,6 +114,25 @@ class ModelServerFlags(CommonFlags):
     max_num_load_retries: int = _flag(_LOADING, 5, "how often a failed load is tried again")
     load_retry_interval_micros: int = _flag(_LOADING, 60_000_000, "wait between those tries")
     num_load_threads: int = _flag(_LOADING, 0, "how many versions load at the same time; 0: chosen")
+    enable_model_warmup: bool = _flag(
+        _LOADING,
+        True,
+        "run the requests in assets.extra/tf_serving_warmup_requests and warmup_requests.jsonl of "
+        "a version before it becomes available",
+    )
+    num_request_iterations_for_warmup: int = _flag(
+        _LOADING, 0, "how often each of them is run; 0 or less: once"
+    )
+    synthesize_warmup: bool = _flag(
+        _LOADING,
+        False,
+        "also run requests made up from the signatures, with each of the allowed batch sizes",
+    )
+    max_warmup_seconds: float = _flag(
+        _LOADING,
+        600.0,
+        "time for the warm-up of a version, which fails to load if its own requests take longer",
+    )
     optimize_on_load: bool = _flag(
         _LOADING,
         True,
@@ -214,8 +233,6 @@ NOT_SERVED: frozenset[str] = frozenset(
         "use_alts_credentials",
         "platform_config_file",
         "per_process_gpu_memory_fraction",
-        "enable_model_warmup",
-        "num_request_iterations_for_warmup",
         "monitoring_config_file",
         "prefer_tflite_model",
         "num_tflite_pools",

@@ -14,6 +14,7 @@ from sigrun.config.gateway import GatewayConfig, UpstreamOptions, UpstreamTls
 from sigrun.config.lifecycle import LifecycleOptions, VersionTransition
 from sigrun.config.models import ModelConfig, ModelSet
 from sigrun.config.server import GrpcOptions, HttpOptions, ServerConfig, TlsOptions, Transport
+from sigrun.config.warm_up import WarmUpOptions
 from sigrun.errors import InvalidArgument, NotFound
 from sigrun.telemetry.logs import LogFormat
 from sigrun.wire.config_files import batching_config, model_config, options
@@ -38,6 +39,7 @@ def server_config(flags: ModelServerFlags) -> ServerConfig:
         execution=_execution(flags),
         batching=_batching(flags),
         has_batching_per_model=flags.enable_per_model_batching_parameters,
+        warm_up=_warm_up(flags),
         check_method_names=flags.enable_signature_method_name_check,
         enable_admin=flags.enable_admin,
         access_log=flags.access_log,
@@ -183,6 +185,16 @@ def _batching(flags: ModelServerFlags) -> BatchingOptions | None:
     if parameters_file:
         return batching_config.from_file(Path(parameters_file))
     return BatchingOptions(thread_pool_name=THREAD_POOL_NAME_WITHOUT_FILE)
+
+
+def _warm_up(flags: ModelServerFlags) -> WarmUpOptions:
+    iterations = flags.num_request_iterations_for_warmup
+    return WarmUpOptions(
+        replays=flags.enable_model_warmup,
+        iterations=iterations if iterations > 0 else 1,
+        synthesizes=flags.synthesize_warmup,
+        limit_s=flags.max_warmup_seconds,
+    )
 
 
 def _execution(flags: ModelServerFlags) -> ExecutionOptions:
