@@ -54,7 +54,7 @@ from sigrun.telemetry.loop_lag import LoopLag
 from sigrun.telemetry.metrics import Metrics
 from sigrun.wire import warm_up_files
 from sigrun.wire.access_log import AccessLog
-from sigrun.wire.config_files import batching_config, model_config
+from sigrun.wire.config_files import batching_config, model_config, saved_model_config
 from sigrun.wire.interceptors import Interceptor, Interceptors, intercepted_services
 from sigrun.wire.ports import Port, Ports
 from sigrun.wire.rest.api import RestApi
@@ -130,6 +130,7 @@ class ModelServer:
                 runners=runners,
                 load_threads=loading,
                 running=running,
+                options_of_version=saved_model_config.options_of_version,
             )
 
         return make_loader

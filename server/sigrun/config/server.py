@@ -46,6 +46,8 @@ class GrpcOptions:
     transport: Transport = Transport.OWN
     channel_arguments: Mapping[str, str | int] = field(default_factory=lambda: MappingProxyType({}))
     tls: TlsOptions | None = None
+    alts: bool = False  # Google's transport security in place of TLS; grpcio's server speaks it
+    enable_profiler: bool = True
     enable_health: bool = True
     outputs_as_tensor_content: bool = False
 

@@ -11,7 +11,8 @@ from sigrun.errors import InvalidArgument
 class WarmUpOptions:
     """What is run before a version becomes available.
 
-    `replays`: the requests that lie beside the model, each `iterations` times. `synthesizes`:
+    `replays`: the requests that lie beside the model, each `iterations` times, and
+    `at_all_batch_sizes` with their rows repeated to each of the allowed sizes. `synthesizes`:
     requests made up from the signatures, one for each batch size. Both together may take
     `limit_s`: a version whose own requests take longer does not load, and what was made up is
     then left out.
@@ -20,6 +21,7 @@ class WarmUpOptions:
     """
 
     replays: bool = True
+    at_all_batch_sizes: bool = False
     iterations: int = 1
     synthesizes: bool = False
     limit_s: float = 600.0

@@ -15,9 +15,11 @@ import asyncio
 import logging
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import assert_never
+
+import numpy as np
 
 from sigrun.concurrency.aside import run_aside
 from sigrun.concurrency.offload import Offload
@@ -30,7 +32,7 @@ from sigrun.servables.handle import Pins, ServableHandle
 from sigrun.servables.servable import Loader, Servable, ServableId
 from sigrun.telemetry.metrics import Distribution, Histogram, Reading, Untyped
 from sigrun.tensors.made_up import has_open_batch, made_up_inputs
-from sigrun.tensors.signature import Signature
+from sigrun.tensors.signature import Array, Signature
 
 logger = logging.getLogger(__name__)
 
@@ -163,10 +165,13 @@ class WarmingLoader:
 
     async def _warm_up(self, servable: Servable) -> None:
         deadline = self._clock() + self._options.limit_s
-        if self._options.replays:
-            await self._replay(servable, deadline)
-        if self._options.synthesizes:
+        batch_rows: Sequence[int] = ()
+        if self._options.at_all_batch_sizes or self._options.synthesizes:
             batch_rows = await asyncio.to_thread(self._read_batch_rows)
+        if self._options.replays:
+            sizes = batch_rows if self._options.at_all_batch_sizes else ()
+            await self._replay(_AtAllSizes(servable, sizes) if sizes else servable, deadline)
+        if self._options.synthesizes:
             await _MadeUp(self.id, servable, deadline, self._clock).run(batch_rows)
 
     async def _replay(self, servable: Servable, deadline: float) -> None:
@@ -231,6 +236,43 @@ class _OnlyServable:
         """Return a handle on the servable, under the name by which it is called."""
         id = ServableId(spec.name or self._id.name, self._id.version)
         return ServableHandle(id, self._servable, self._pins)
+
+
+class _AtAllSizes:
+    """Runs each request as it is, and then with its first row as often as each size says."""
+
+    def __init__(self, servable: Servable, batch_rows: Sequence[int]) -> None:
+        self._servable = servable
+        self._batch_rows = batch_rows
+
+    @property
+    def signatures(self) -> Mapping[str, Signature]:
+        return self._servable.signatures
+
+    def run_inline(
+        self,
+        signature: Signature,
+        inputs: Mapping[str, Array],
+        outputs: Sequence[str],
+        *,
+        deadline: float | None,
+    ) -> None:
+        return None
+
+    async def run(
+        self,
+        signature: Signature,
+        inputs: Mapping[str, Array],
+        outputs: Sequence[str],
+        *,
+        deadline: float | None,
+    ) -> Sequence[Array]:
+        answer = await self._servable.run(signature, inputs, outputs, deadline=deadline)
+        if has_open_batch(signature) and all(len(array) for array in inputs.values()):
+            for rows in self._batch_rows:
+                batch = {alias: np.repeat(array[:1], rows, 0) for alias, array in inputs.items()}
+                await self._servable.run(signature, batch, outputs, deadline=deadline)
+        return answer
 
 
 async def _make(call: WarmUpCall, service: InferenceService) -> None:

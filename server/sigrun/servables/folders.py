@@ -20,7 +20,9 @@ MAX_ENTRIES = 100_000
 
 _VERSION_NAME = re.compile(r"[0-9]+")
 _MAX_VERSION = 2**63 - 1
-_GRAPH_FILES = ("saved_model.pb", "saved_model.pbtxt")
+TFLITE_FILE = "model.tflite"
+
+GRAPH_FILES = ("saved_model.pb", "saved_model.pbtxt")
 _MAX_GRAPH_BYTES = 2**31 - 1  # protobuf's own bound on a message
 _KINDS = (
     (stat.S_ISFIFO, "a named pipe"),
@@ -55,7 +57,7 @@ def list_versions(base_path: Path) -> Listing:
         if int(name) in versions:
             ignored.append(versions[int(name)])
         versions[int(name)] = base_path / name
-    if not versions and not set(_GRAPH_FILES).isdisjoint(names):
+    if not versions and not {*GRAPH_FILES, TFLITE_FILE}.isdisjoint(names):
         return Listing({1: base_path}, is_saved_model=True)
     doubles = tuple((versions[int(path.name)], path) for path in ignored)
     return Listing(versions, doubles)
@@ -149,7 +151,7 @@ def _check_entry(path: Path, found: os.stat_result) -> None:
     if not stat.S_ISLNK(mode) and not os.access(path, wanted):  # a link that leads nowhere
         what = "folder" if is_folder else "file"
         raise PermissionDenied(f"This server may not read the {what} {path}")
-    if path.name in _GRAPH_FILES and found.st_size > _MAX_GRAPH_BYTES:
+    if path.name in GRAPH_FILES and found.st_size > _MAX_GRAPH_BYTES:
         raise InvalidArgument(
             f"{path} has {found.st_size} bytes, and a graph cannot have more than 2 GB"
         )

@@ -111,6 +111,16 @@ async def test_each_is_made_as_often_as_is_wanted() -> None:
     assert rig.rows == [1, 1, 1]
 
 
+async def test_each_is_made_at_all_batch_sizes_where_that_is_wanted() -> None:
+    call = predict(x=np.array([3, 4], np.float32))
+    rig = Rig([call], at_all_batch_sizes=True, batch_rows=(4, 8))
+
+    await rig.loader.load()
+
+    assert rig.rows == [2, 4, 8]
+    assert rig.servable.runs[1][1]["x"].tolist() == [3, 3, 3, 3]
+
+
 async def test_calls_have_the_time_that_a_warm_up_has() -> None:
     rig = Rig([predict()], limit_s=1000.0)
 
