@@ -23,6 +23,7 @@ from sigrun.concurrency.threads import Limits, Threads
 from sigrun.config.batching import BatchingOptions
 from sigrun.config.lifecycle import LifecycleOptions, VersionTransition
 from sigrun.config.models import PLATFORM_TENSORFLOW
+from sigrun.config.object_store import ObjectStoreOptions
 from sigrun.config.server import ServerConfig
 from sigrun.config.warm_up import WarmUpOptions
 from sigrun.executors.running import RunningModels
@@ -34,12 +35,15 @@ from sigrun.inference.router import Router
 from sigrun.inference.service import InferenceService
 from sigrun.inference.warm_up import WarmingLoader, WarmUps
 from sigrun.servables.config_poller import ConfigFilePoller
+from sigrun.servables.fetching import FetchingLoader
 from sigrun.servables.file_source import FileSystemSource
 from sigrun.servables.folders import Revision
 from sigrun.servables.labels import VersionLabels
 from sigrun.servables.manager import AspiredVersionsManager
+from sigrun.servables.model_cache import ModelCache
 from sigrun.servables.models import ServedModels
 from sigrun.servables.monitor import ServableStateMonitor
+from sigrun.servables.object_store import ObjectStore, StoredRevision
 from sigrun.servables.policy import (
     AspiredVersionPolicy,
     AvailabilityPreservingPolicy,
@@ -95,6 +99,8 @@ class ModelServer:
         if config.batching is not None:
             make_loader = self._batching_loaders(make_loader, config.batching)
         make_loader = self._warming_loaders(make_loader, config.warm_up)
+        self._store = ObjectStore()
+        make_loader = self._fetching_loaders(make_loader, config.object_store)
         self._build_servables(make_loader)
         self._build_wire()
         self._poller = self._config_poller()
@@ -177,6 +183,23 @@ class ModelServer:
 
         return make_warming_loader
 
+    def _fetching_loaders(self, make_loader: MakeLoader, options: ObjectStoreOptions) -> MakeLoader:
+        cache = ModelCache(options, self._store)
+        self._metrics.add(cache.readings)
+
+        def make_fetching_loader(id: ServableId, path: Path, revision: Revision) -> Loader:
+            if not isinstance(revision, StoredRevision):
+                return make_loader(id, path, revision)
+            return FetchingLoader(
+                id,
+                revision,
+                cache=cache,
+                make_loader=lambda copy: make_loader(id, copy, revision),
+                max_fetch_s=options.max_fetch_s,
+            )
+
+        return make_fetching_loader
+
     def _build_servables(self, make_loader: MakeLoader) -> None:
         options = self._config.lifecycle
         states = StateStream()
@@ -191,7 +214,9 @@ class ModelServer:
             states=self.monitor,
             poll_wait_s=options.poll_wait_s,
             quiet_s=options.quiet_s,
+            store=self._store,
         )
+        self._metrics.add(self._source.readings)
         self.models = ServedModels(
             source=self._source,
             manager=self.manager,

@@ -23,7 +23,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("tflite")
 
-    class Model(tf.Module):
+    class Model(tf.Module):  # type: ignore[misc]
         @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
         def half_plus_three(self, x):  # type: ignore[no-untyped-def]
             return {"y": x / 2 + 3}
@@ -58,7 +58,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _without_signatures(model: bytes) -> bytes:
     from ai_edge_litert import schema_py_generated as schema
-    from flatbuffers import Builder
+    from flatbuffers import Builder  # type: ignore[import-untyped]
 
     parts = schema.ModelT.InitFromPackedBuf(model, 0)
     parts.signatureDefs = []
@@ -102,7 +102,7 @@ async def test_a_file_without_signatures_has_one_of_all_its_tensors(models: Path
         signature = model.servable.signatures["serving_default"]
         inputs = {alias: np.array([[5, 6], [7, 8]], np.int32) for alias in signature.inputs}
 
-        answers = await model.run(signature, **inputs)
+        answers = await model.run(signature, None, deadline=None, **inputs)
 
     assert list(signature.inputs) == ["both_a:0", "both_b:0"]
     assert sorted(y.tolist() for y in answers) == [[[10, 12], [14, 16]], [[25, 36], [49, 64]]]

@@ -114,6 +114,15 @@ class ModelServerFlags(CommonFlags):
     max_load_seconds: float = _flag(
         _LOADING, 1800.0, "time for one version to load, after which its thread is left to itself"
     )
+    object_store_cache_dir: str = _flag(
+        _LOADING, "", "folder for copies of models from object stores; empty: the user's cache"
+    )
+    object_store_cache_bytes: int = _flag(
+        _LOADING, 0, "room for those copies; 0: half of what the disk has free"
+    )
+    max_fetch_seconds: float = _flag(
+        _LOADING, 1800.0, "time for one version to come from an object store"
+    )
     max_num_load_retries: int = _flag(_LOADING, 5, "how often a failed load is tried again")
     load_retry_interval_micros: int = _flag(_LOADING, 60_000_000, "wait between those tries")
     num_load_threads: int = _flag(_LOADING, 0, "how many versions load at the same time; 0: chosen")

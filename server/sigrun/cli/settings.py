@@ -13,6 +13,7 @@ from sigrun.config.execution import ExecutionOptions
 from sigrun.config.gateway import GatewayConfig, UpstreamOptions, UpstreamTls
 from sigrun.config.lifecycle import LifecycleOptions, VersionTransition
 from sigrun.config.models import ModelConfig, ModelSet
+from sigrun.config.object_store import ObjectStoreOptions, default_cache_dir
 from sigrun.config.platform import PlatformOptions
 from sigrun.config.server import GrpcOptions, HttpOptions, ServerConfig, TlsOptions, Transport
 from sigrun.config.warm_up import WarmUpOptions
@@ -47,6 +48,7 @@ def server_config(flags: ModelServerFlags) -> ServerConfig:
         execution=platform.execution,
         batching=platform.batching,
         has_batching_per_model=platform.has_batching_per_model,
+        object_store=_object_store(flags),
         warm_up=platform.warm_up,
         check_method_names=flags.enable_signature_method_name_check,
         enable_admin=flags.enable_admin,
@@ -212,6 +214,15 @@ def _platform(flags: ModelServerFlags) -> PlatformOptions:
         batching=_batching(flags),
         has_batching_per_model=flags.enable_per_model_batching_parameters,
         warm_up=_warm_up(flags),
+    )
+
+
+def _object_store(flags: ModelServerFlags) -> ObjectStoreOptions:
+    folder = flags.object_store_cache_dir
+    return ObjectStoreOptions(
+        cache_dir=Path(folder) if folder else default_cache_dir(),
+        cache_bytes=flags.object_store_cache_bytes,
+        max_fetch_s=flags.max_fetch_seconds,
     )
 
 

@@ -12,6 +12,7 @@ from sigrun.config.batching import BatchingOptions
 from sigrun.config.execution import ExecutionOptions
 from sigrun.config.lifecycle import LifecycleOptions
 from sigrun.config.models import ModelSet
+from sigrun.config.object_store import ObjectStoreOptions
 from sigrun.config.warm_up import WarmUpOptions
 from sigrun.errors import InvalidArgument
 
@@ -95,6 +96,7 @@ class ServerConfig:
     execution: ExecutionOptions = field(default_factory=ExecutionOptions)
     batching: BatchingOptions | None = None  # None: requests run one by one
     has_batching_per_model: bool = False  # sizes and times are then in the version directories
+    object_store: ObjectStoreOptions = field(default_factory=ObjectStoreOptions)
     warm_up: WarmUpOptions = field(default_factory=WarmUpOptions)
     check_method_names: bool = False
     enable_admin: bool = True  # callers may say what is served

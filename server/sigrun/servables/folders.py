@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from sigrun.errors import InvalidArgument, PermissionDenied
 
@@ -48,7 +49,11 @@ def list_versions(base_path: Path) -> Listing:
     TensorFlow Serving. Files count too; loading says what is wrong with them. A folder
     without versions that is a SavedModel itself is its own version 1. Raises OSError.
     """
-    names = sorted(os.listdir(base_path))
+    return listing_of(base_path, sorted(os.listdir(base_path)))
+
+
+def listing_of(base_path: Path, names: Sequence[str]) -> Listing:
+    """Return the versions among `names`, the children of `base_path` in alphabetical order."""
     versions: dict[int, Path] = {}
     ignored: list[Path] = []
     for name in names:
@@ -120,6 +125,31 @@ def read_revision(path: Path, budget: Budget) -> Revision:
         files.append((name, found.st_size, changed_ns))
         newest = max(newest, changed_ns)
     return Revision(str(path), frozenset(files), newest / 1e9)
+
+
+class Folders(Protocol):
+    """Reads base paths and versions where they are."""
+
+    def list_versions(self, base_path: str) -> Listing:
+        """Return the versions under a base path. Raises OSError."""
+
+    def read_revision(self, path: Path, budget: Budget) -> Revision:
+        """Return what a version holds now. Raises OSError."""
+
+
+class LocalFolders:
+    """Reads the local file system."""
+
+    def list_versions(self, base_path: str) -> Listing:
+        """Return the versions under a base path. Raises OSError."""
+        return list_versions(Path(base_path))
+
+    def read_revision(self, path: Path, budget: Budget) -> Revision:
+        """Return what a version holds now. Raises OSError."""
+        return read_revision(path, budget)
+
+
+LOCAL = LocalFolders()
 
 
 def check_loadable(path: Path) -> None:
