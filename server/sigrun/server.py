@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 
 from sigrun.batching.runners import BatchRunners
@@ -23,7 +23,9 @@ from sigrun.concurrency.threads import Limits, Threads
 from sigrun.config.batching import BatchingOptions
 from sigrun.config.lifecycle import LifecycleOptions, VersionTransition
 from sigrun.config.models import PLATFORM_TENSORFLOW
+from sigrun.config.object_store import ObjectStoreOptions
 from sigrun.config.server import ServerConfig
+from sigrun.config.warm_up import WarmUpOptions
 from sigrun.executors.running import RunningModels
 from sigrun.executors.saved_model import SavedModelLoader
 from sigrun.inference.backend import Inference
@@ -31,13 +33,17 @@ from sigrun.inference.management import ModelManagement
 from sigrun.inference.observed import Observed
 from sigrun.inference.router import Router
 from sigrun.inference.service import InferenceService
+from sigrun.inference.warm_up import WarmingLoader, WarmUps
 from sigrun.servables.config_poller import ConfigFilePoller
+from sigrun.servables.fetching import FetchingLoader
 from sigrun.servables.file_source import FileSystemSource
 from sigrun.servables.folders import Revision
 from sigrun.servables.labels import VersionLabels
 from sigrun.servables.manager import AspiredVersionsManager
+from sigrun.servables.model_cache import ModelCache
 from sigrun.servables.models import ServedModels
 from sigrun.servables.monitor import ServableStateMonitor
+from sigrun.servables.object_store import ObjectStore, StoredRevision
 from sigrun.servables.policy import (
     AspiredVersionPolicy,
     AvailabilityPreservingPolicy,
@@ -50,8 +56,9 @@ from sigrun.servables.state import ServableState, State, StateStream
 from sigrun.telemetry import logs
 from sigrun.telemetry.loop_lag import LoopLag
 from sigrun.telemetry.metrics import Metrics
+from sigrun.wire import warm_up_files
 from sigrun.wire.access_log import AccessLog
-from sigrun.wire.config_files import batching_config, model_config
+from sigrun.wire.config_files import batching_config, model_config, saved_model_config
 from sigrun.wire.interceptors import Interceptor, Interceptors, intercepted_services
 from sigrun.wire.ports import Port, Ports
 from sigrun.wire.rest.api import RestApi
@@ -87,9 +94,13 @@ class ModelServer:
         self._metrics = Metrics()
         self._metrics.add(self._loop_lag.readings)
         self._metrics.add(logs.readings)
+        self._offload = Offload()
         make_loader = make_loader or self._saved_model_loaders()
         if config.batching is not None:
             make_loader = self._batching_loaders(make_loader, config.batching)
+        make_loader = self._warming_loaders(make_loader, config.warm_up)
+        self._store = ObjectStore()
+        make_loader = self._fetching_loaders(make_loader, config.object_store)
         self._build_servables(make_loader)
         self._build_wire()
         self._poller = self._config_poller()
@@ -125,6 +136,7 @@ class ModelServer:
                 runners=runners,
                 load_threads=loading,
                 running=running,
+                options_of_version=saved_model_config.options_of_version,
             )
 
         return make_loader
@@ -134,19 +146,59 @@ class ModelServer:
         instruments = BatchingInstruments()
         self._metrics.add(instruments.readings)
 
-        def options_of(path: Path) -> BatchingOptions | None:
-            is_own = self._config.has_batching_per_model
-            return batching_config.from_version(path) if is_own else options
-
         def make_batching_loader(id: ServableId, path: Path, revision: Revision) -> Loader:
             return BatchingLoader(
                 make_loader(id, path, revision),
-                read_options=functools.partial(options_of, path),
+                read_options=functools.partial(self._batching_of, path),
                 runners=runners,
                 instruments=instruments,
             )
 
         return make_batching_loader
+
+    def _batching_of(self, path: Path) -> BatchingOptions | None:
+        """Read how the version in `path` is batched; None: it is not. Blocks."""
+        is_own = self._config.batching is not None and self._config.has_batching_per_model
+        return batching_config.from_version(path) if is_own else self._config.batching
+
+    def _warming_loaders(self, make_loader: MakeLoader, options: WarmUpOptions) -> MakeLoader:
+        warm_ups = WarmUps()
+        self._metrics.add(warm_ups.readings)
+
+        def batch_rows_of(path: Path) -> Sequence[int]:
+            batching = self._batching_of(path)
+            return batching.allowed_batch_rows if batching is not None else ()
+
+        def make_warming_loader(id: ServableId, path: Path, revision: Revision) -> Loader:
+            return WarmingLoader(
+                make_loader(id, path, revision),
+                model_path=str(path),
+                read_calls=functools.partial(warm_up_files.read_calls, path),
+                read_batch_rows=functools.partial(batch_rows_of, path),
+                options=options,
+                offload=self._offload,
+                warm_ups=warm_ups,
+                check_method_names=self._config.check_method_names,
+            )
+
+        return make_warming_loader
+
+    def _fetching_loaders(self, make_loader: MakeLoader, options: ObjectStoreOptions) -> MakeLoader:
+        cache = ModelCache(options, self._store)
+        self._metrics.add(cache.readings)
+
+        def make_fetching_loader(id: ServableId, path: Path, revision: Revision) -> Loader:
+            if not isinstance(revision, StoredRevision):
+                return make_loader(id, path, revision)
+            return FetchingLoader(
+                id,
+                revision,
+                cache=cache,
+                make_loader=lambda copy: make_loader(id, copy, revision),
+                max_fetch_s=options.max_fetch_s,
+            )
+
+        return make_fetching_loader
 
     def _build_servables(self, make_loader: MakeLoader) -> None:
         options = self._config.lifecycle
@@ -162,7 +214,9 @@ class ModelServer:
             states=self.monitor,
             poll_wait_s=options.poll_wait_s,
             quiet_s=options.quiet_s,
+            store=self._store,
         )
+        self._metrics.add(self._source.readings)
         self.models = ServedModels(
             source=self._source,
             manager=self.manager,
@@ -178,7 +232,6 @@ class ModelServer:
 
     def _build_wire(self) -> None:
         config = self._config
-        self._offload = Offload()
         service = InferenceService(
             Router(self.manager, self.labels, self.models.absence),
             self._offload,

@@ -81,6 +81,9 @@ class ModelServerFlags(CommonFlags):
     ssl_config_file: str = _flag(
         _GRPC, "", "text SSLConfig with the PEM contents for the gRPC port"
     )
+    use_alts_credentials: bool = _flag(
+        _GRPC, False, "ALTS on the gRPC port, on Google Cloud; grpcio's server speaks it"
+    )
     grpc_channel_arguments: str = _flag(_GRPC, "", "gRPC channel arguments, k=v,k=v")
     grpc_transport: str = _flag(_GRPC, "own", "who speaks HTTP/2 on the gRPC port: own or grpcio")
     enable_grpc_healthcheck_service: bool = _flag(_GRPC, True, "serve grpc.health.v1")
@@ -111,9 +114,40 @@ class ModelServerFlags(CommonFlags):
     max_load_seconds: float = _flag(
         _LOADING, 1800.0, "time for one version to load, after which its thread is left to itself"
     )
+    object_store_cache_dir: str = _flag(
+        _LOADING, "", "folder for copies of models from object stores; empty: the user's cache"
+    )
+    object_store_cache_bytes: int = _flag(
+        _LOADING, 0, "room for those copies; 0: half of what the disk has free"
+    )
+    max_fetch_seconds: float = _flag(
+        _LOADING, 1800.0, "time for one version to come from an object store"
+    )
     max_num_load_retries: int = _flag(_LOADING, 5, "how often a failed load is tried again")
     load_retry_interval_micros: int = _flag(_LOADING, 60_000_000, "wait between those tries")
     num_load_threads: int = _flag(_LOADING, 0, "how many versions load at the same time; 0: chosen")
+    enable_model_warmup: bool = _flag(
+        _LOADING,
+        True,
+        "run the requests in assets.extra/tf_serving_warmup_requests and warmup_requests.jsonl of "
+        "a version before it becomes available",
+    )
+    num_request_iterations_for_warmup: int = _flag(
+        _LOADING, 0, "how often each of them is run; 0 or less: once"
+    )
+    enable_all_batch_sizes_warmup: bool = _flag(
+        _LOADING, False, "run each of them with each of the allowed batch sizes too"
+    )
+    synthesize_warmup: bool = _flag(
+        _LOADING,
+        False,
+        "also run requests made up from the signatures, with each of the allowed batch sizes",
+    )
+    max_warmup_seconds: float = _flag(
+        _LOADING,
+        600.0,
+        "time for the warm-up of a version, which fails to load if its own requests take longer",
+    )
     optimize_on_load: bool = _flag(
         _LOADING,
         True,
@@ -150,6 +184,34 @@ class ModelServerFlags(CommonFlags):
     tensorflow_intra_op_parallelism: int = _flag(_RUNNING, 0, "intra-op threads; 0: chosen")
     tensorflow_inter_op_parallelism: int = _flag(_RUNNING, 0, "inter-op threads; 0: chosen")
     tensorflow_session_config_file: str = _flag(_RUNNING, "", "text tensorflow.ConfigProto")
+    per_process_gpu_memory_fraction: float = _flag(
+        _RUNNING, 0.0, "share of each GPU's memory to take, up to 1; 0: TensorFlow's own choice"
+    )
+    mixed_precision: str = _flag(
+        _RUNNING, "", "bfloat16 computes in that precision where it is safe; empty: as the model is"
+    )
+    platform_config_file: str = _flag(
+        _RUNNING,
+        "",
+        "text PlatformConfigMap, in place of the flags for batching, warm-up, sessions and TFLite",
+    )
+    prefer_tflite_model: bool = _flag(
+        _RUNNING, False, "load model.tflite of a version where it has one beside a SavedModel"
+    )
+    num_tflite_pools: int = _flag(
+        _RUNNING, 0, "pools of TensorFlow Lite interpreters for a version; 0: one per CPU"
+    )
+    num_tflite_interpreters_per_pool: int = _flag(
+        _RUNNING, 1, "interpreters of a pool, each of which answers one request at a time"
+    )
+    op_libraries: str = _flag(
+        _RUNNING,
+        "",
+        "packages, such as tensorflow_text, and .so files that bring operations; with commas",
+    )
+    enable_profiler: bool = _flag(
+        _ACCESS, True, "answer TensorFlow's ProfilerService on the gRPC port"
+    )
     access_log: bool = _flag(_PROCESS, False, "log a line for every request")
 
 
@@ -205,24 +267,10 @@ WITHOUT_EFFECT: dict[str, str] = {
     "num_unload_threads": "unloading never holds anything up",
     "flush_filesystem_caches": "the system's cache is left to the system",
     "remove_unused_fields_from_bundle_metagraph": "only what is used is kept",
-    "enable_profiler": "there is no profiler service",
     "skip_initialize_tpu": "there is no TPU support",
+    "xla_cpu_compilation_enabled": "models that ask for XLA are compiled with it in any case",
+    "xla_gpu_compilation_enabled": "models that ask for XLA are compiled with it in any case",
+    "thread_pool_factory_config_file": "runs have the threads of this server, which models share",
 }
 
-NOT_SERVED: frozenset[str] = frozenset(
-    {
-        "use_alts_credentials",
-        "platform_config_file",
-        "per_process_gpu_memory_fraction",
-        "enable_model_warmup",
-        "num_request_iterations_for_warmup",
-        "monitoring_config_file",
-        "prefer_tflite_model",
-        "num_tflite_pools",
-        "num_tflite_interpreters_per_pool",
-        "xla_cpu_compilation_enabled",
-        "xla_gpu_compilation_enabled",
-        "thread_pool_factory_config_file",
-        "mixed_precision",
-    }
-)
+NOT_SERVED: frozenset[str] = frozenset({"monitoring_config_file"})

@@ -13,10 +13,19 @@ from sigrun.config.execution import ExecutionOptions
 from sigrun.config.gateway import GatewayConfig, UpstreamOptions, UpstreamTls
 from sigrun.config.lifecycle import LifecycleOptions, VersionTransition
 from sigrun.config.models import ModelConfig, ModelSet
+from sigrun.config.object_store import ObjectStoreOptions, default_cache_dir
+from sigrun.config.platform import PlatformOptions
 from sigrun.config.server import GrpcOptions, HttpOptions, ServerConfig, TlsOptions, Transport
+from sigrun.config.warm_up import WarmUpOptions
 from sigrun.errors import InvalidArgument, NotFound
 from sigrun.telemetry.logs import LogFormat
-from sigrun.wire.config_files import batching_config, model_config, options
+from sigrun.wire.config_files import (
+    batching_config,
+    model_config,
+    options,
+    platform_config,
+    session_config,
+)
 
 _INT32 = range(-(2**31), 2**31)
 
@@ -28,6 +37,7 @@ def server_config(flags: ModelServerFlags) -> ServerConfig:
     """
     grpc = _grpc(flags)  # checked first, as TensorFlow Serving does
     config_file = flags.model_config_file
+    platform = _platform(flags)
     return ServerConfig(
         models=_models(flags),
         config_file=Path(config_file) if config_file else None,
@@ -35,9 +45,11 @@ def server_config(flags: ModelServerFlags) -> ServerConfig:
         grpc=grpc,
         http=_http(flags),
         lifecycle=_lifecycle(flags),
-        execution=_execution(flags),
-        batching=_batching(flags),
-        has_batching_per_model=flags.enable_per_model_batching_parameters,
+        execution=platform.execution,
+        batching=platform.batching,
+        has_batching_per_model=platform.has_batching_per_model,
+        object_store=_object_store(flags),
+        warm_up=platform.warm_up,
         check_method_names=flags.enable_signature_method_name_check,
         enable_admin=flags.enable_admin,
         access_log=flags.access_log,
@@ -102,6 +114,10 @@ def _models(flags: ModelServerFlags) -> ModelSet:
 
 
 def _grpc(flags: ModelServerFlags) -> GrpcOptions:
+    if flags.use_alts_credentials and flags.ssl_config_file:
+        raise InvalidArgument(
+            "Either use_alts_credentials must be false or ssl_config_file must be empty."
+        )
     return GrpcOptions(
         host=flags.host or GrpcOptions().host,
         port=flags.port or None,
@@ -113,6 +129,8 @@ def _grpc(flags: ModelServerFlags) -> GrpcOptions:
             "grpc_channel_arguments", flags.grpc_channel_arguments
         ),
         tls=_tls(flags.ssl_config_file),
+        alts=flags.use_alts_credentials,
+        enable_profiler=flags.enable_profiler,
         enable_health=flags.enable_grpc_healthcheck_service,
         outputs_as_tensor_content=flags.enable_serialization_as_tensor_content,
     )
@@ -185,6 +203,51 @@ def _batching(flags: ModelServerFlags) -> BatchingOptions | None:
     return BatchingOptions(thread_pool_name=THREAD_POOL_NAME_WITHOUT_FILE)
 
 
+def _platform(flags: ModelServerFlags) -> PlatformOptions:
+    """Return how versions are made of what is on disk, by the flags or by a file."""
+    file = flags.platform_config_file
+    if file:
+        options = PlatformOptions(execution=_execution(flags), warm_up=_warm_up(flags))
+        return platform_config.from_file(Path(file), options)
+    return PlatformOptions(
+        execution=_execution(flags),
+        batching=_batching(flags),
+        has_batching_per_model=flags.enable_per_model_batching_parameters,
+        warm_up=_warm_up(flags),
+    )
+
+
+def _object_store(flags: ModelServerFlags) -> ObjectStoreOptions:
+    folder = flags.object_store_cache_dir
+    return ObjectStoreOptions(
+        cache_dir=Path(folder) if folder else default_cache_dir(),
+        cache_bytes=flags.object_store_cache_bytes,
+        max_fetch_s=flags.max_fetch_seconds,
+    )
+
+
+def _session_config(flags: ModelServerFlags) -> bytes:
+    file = flags.tensorflow_session_config_file
+    config = session_config.from_file(Path(file)) if file else b""
+    if flags.per_process_gpu_memory_fraction:
+        fraction = flags.per_process_gpu_memory_fraction
+        config = session_config.with_gpu_memory_fraction(config, fraction)
+    if flags.mixed_precision:
+        config = session_config.with_mixed_precision(config, flags.mixed_precision)
+    return config
+
+
+def _warm_up(flags: ModelServerFlags) -> WarmUpOptions:
+    iterations = flags.num_request_iterations_for_warmup
+    return WarmUpOptions(
+        replays=flags.enable_model_warmup,
+        iterations=iterations if iterations > 0 else 1,
+        at_all_batch_sizes=flags.enable_all_batch_sizes_warmup,
+        synthesizes=flags.synthesize_warmup,
+        limit_s=flags.max_warmup_seconds,
+    )
+
+
 def _execution(flags: ModelServerFlags) -> ExecutionOptions:
     both = flags.tensorflow_session_parallelism
     intra = flags.tensorflow_intra_op_parallelism
@@ -196,14 +259,15 @@ def _execution(flags: ModelServerFlags) -> ExecutionOptions:
             "server_options.tensorflow_inter_op_parallelism) separately. "
             "You cannot configure all."
         )
-    session_config_file = flags.tensorflow_session_config_file
     return ExecutionOptions(
         saved_model_tags=frozenset(filter(None, flags.saved_model_tags.split(","))),
         intra_op_threads=intra or both,
         inter_op_threads=inter or both,
-        session_config=(
-            options.session_config(Path(session_config_file)) if session_config_file else b""
-        ),
+        session_config=_session_config(flags),
+        op_libraries=tuple(filter(None, map(str.strip, flags.op_libraries.split(",")))),
+        prefer_tflite_model=flags.prefer_tflite_model,
+        tflite_pools=max(flags.num_tflite_pools, 0),
+        tflite_interpreters_per_pool=max(flags.num_tflite_interpreters_per_pool, 1),
         load_threads=flags.num_load_threads,
         max_load_s=flags.max_load_seconds,
         max_queued_runs_per_model=flags.max_queued_runs_per_model,

@@ -12,6 +12,8 @@ from sigrun.config.batching import BatchingOptions
 from sigrun.config.execution import ExecutionOptions
 from sigrun.config.lifecycle import LifecycleOptions
 from sigrun.config.models import ModelSet
+from sigrun.config.object_store import ObjectStoreOptions
+from sigrun.config.warm_up import WarmUpOptions
 from sigrun.errors import InvalidArgument
 
 
@@ -45,6 +47,8 @@ class GrpcOptions:
     transport: Transport = Transport.OWN
     channel_arguments: Mapping[str, str | int] = field(default_factory=lambda: MappingProxyType({}))
     tls: TlsOptions | None = None
+    alts: bool = False  # Google's transport security in place of TLS; grpcio's server speaks it
+    enable_profiler: bool = True
     enable_health: bool = True
     outputs_as_tensor_content: bool = False
 
@@ -92,6 +96,8 @@ class ServerConfig:
     execution: ExecutionOptions = field(default_factory=ExecutionOptions)
     batching: BatchingOptions | None = None  # None: requests run one by one
     has_batching_per_model: bool = False  # sizes and times are then in the version directories
+    object_store: ObjectStoreOptions = field(default_factory=ObjectStoreOptions)
+    warm_up: WarmUpOptions = field(default_factory=WarmUpOptions)
     check_method_names: bool = False
     enable_admin: bool = True  # callers may say what is served
     access_log: bool = False

@@ -111,7 +111,7 @@ class Ports:
 
     def grpc(self, options: GrpcOptions, services: Services) -> Port:
         """Return the port of gRPC."""
-        if options.transport is Transport.GRPCIO:
+        if options.transport is Transport.GRPCIO or options.alts:
             return GrpcServer(options, services)
         where: list[Address] = []
         if options.port is not None:

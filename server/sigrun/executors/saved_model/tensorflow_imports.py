@@ -18,7 +18,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "true")
 
 import tensorflow as tf
-from tensorflow.core.protobuf import config_pb2, rewriter_config_pb2
+from tensorflow.core.protobuf import config_pb2, meta_graph_pb2, rewriter_config_pb2
 from tensorflow.python.client import pywrap_tf_session
 from tensorflow.python.framework import op_def_registry
 from tensorflow.python.saved_model import loader_impl
@@ -26,6 +26,7 @@ from tensorflow.python.saved_model import loader_impl
 __all__ = [
     "config_pb2",
     "loader_impl",
+    "meta_graph_pb2",
     "op_def_registry",
     "pywrap_tf_session",
     "rewriter_config_pb2",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sigrun._gen.tensorflow.core.protobuf.config_pb2 import ConfigProto
 from sigrun._gen.tensorflow_serving.config.ssl_config_pb2 import SSLConfig
 from sigrun.config.server import TlsOptions
 from sigrun.wire.config_files.text_format import read_message
@@ -19,11 +18,3 @@ def tls_options(path: Path) -> TlsOptions:
         custom_ca=config.custom_ca.encode(),
         verify_client=config.client_verify,
     )
-
-
-def session_config(path: Path) -> bytes:
-    """Read a `tensorflow.ConfigProto` and return it serialized.
-
-    Raises `NotFound` or `InvalidArgument`.
-    """
-    return read_message(path, ConfigProto).SerializeToString()

@@ -55,6 +55,8 @@ class GrpcServer:
 
     def _bind(self, server: grpc.aio.Server, address: str) -> int:
         try:
+            if self._options.alts:
+                return server.add_secure_port(address, grpc.alts_server_credentials())
             if self._options.tls is not None:
                 return server.add_secure_port(address, _credentials(self._options.tls))
             return server.add_insecure_port(address)
