@@ -83,6 +83,7 @@ class ModelServer:
         self._config = config
         self._tasks: list[asyncio.Task[None]] = []
         self._threads: list[Threads] = []
+        self._running = RunningModels()
         self._loop_lag = LoopLag()
         self._metrics = Metrics()
         self._metrics.add(self._loop_lag.readings)
@@ -113,8 +114,7 @@ class ModelServer:
             patience_s=_LOAD_PATIENCE_S,
         )
         self._threads += [runners, loading]
-        running = RunningModels()
-        self._metrics.add(running.readings)
+        self._metrics.add(self._running.readings)
 
         def make_loader(id: ServableId, path: Path, revision: Revision) -> SavedModelLoader:
             return SavedModelLoader(
@@ -124,7 +124,7 @@ class ModelServer:
                 options=options,
                 runners=runners,
                 load_threads=loading,
-                running=running,
+                running=self._running,
             )
 
         return make_loader
@@ -191,7 +191,9 @@ class ModelServer:
         interceptors: list[Interceptor] = [rpc_metrics]
         if config.access_log:
             interceptors.append(AccessLog())
-        self._management = ModelManagement(self.models, self.monitor, self.readiness)
+        self._management = ModelManagement(
+            self.models, self.monitor, self.readiness, self._running.troubles
+        )
         self.services = services = self._services(inference, interceptors)
         budget = Budget(config.max_in_flight_bytes, config.max_concurrent_requests)
         self._metrics.add(budget.readings)
