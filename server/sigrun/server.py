@@ -104,7 +104,11 @@ class ModelServer:
             name="runner",
             count=options.choose_runner_threads(cpus),
             max_waiting=options.max_queued_runs_per_model,
-            limits=Limits(longest_s=options.max_run_s, overtime_s=options.max_run_overtime_s),
+            limits=Limits(
+                longest_s=options.max_run_s,
+                longest_wait_s=options.max_queue_s,
+                overtime_s=options.max_run_overtime_s,
+            ),
         )
         loading = Threads(
             name="load",
@@ -130,7 +134,10 @@ class ModelServer:
         return make_loader
 
     def _batching_loaders(self, make_loader: MakeLoader, options: BatchingOptions) -> MakeLoader:
-        runners = BatchRunners(options.choose_num_batch_threads(available_cpus()))
+        runners = BatchRunners(
+            options.choose_num_batch_threads(available_cpus()),
+            longest_wait_s=self._config.execution.max_queue_s,
+        )
         instruments = BatchingInstruments()
         self._metrics.add(instruments.readings)
 

@@ -9,8 +9,10 @@ own, so that the loop, where requests begin, takes no lock.
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import NoReturn
 
 from sigrun.errors import Cancelled, ResourceExhausted
 from sigrun.telemetry.metrics import Counter, Gauge
@@ -69,6 +71,28 @@ class Budget:
             f"The server is full: {self.in_flight_bytes} bytes are in flight, of "
             f"{self.max_bytes} (--max_in_flight_bytes)"
         )
+
+    @contextlib.contextmanager
+    def holding(self, body_bytes: int) -> Iterator[None]:
+        """Count a request whose whole body is there, as long as it is answered.
+
+        For transports that count nothing themselves. Raises `Full` if there is no room.
+        """
+        if self.requests >= self.max_requests:
+            self._refuse()
+        self.held_bytes += body_bytes
+        self.requests += 1
+        try:
+            if self.is_full:
+                self._refuse()
+            yield
+        finally:
+            self.held_bytes -= body_bytes
+            self.requests -= 1
+
+    def _refuse(self) -> NoReturn:
+        self.refused += 1
+        raise Full(self.fullness())
 
     def readings(self) -> Iterable[Gauge | Counter]:
         """Return what is in flight, as metrics."""
