@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterable, Iterator
-from typing import NoReturn
 
 from sigrun.errors import Cancelled, ResourceExhausted
 from sigrun.telemetry.metrics import Counter, Gauge
@@ -78,21 +77,18 @@ class Budget:
 
         For transports that count nothing themselves. Raises `Full` if there is no room.
         """
-        if self.requests >= self.max_requests:
-            self._refuse()
         self.held_bytes += body_bytes
-        self.requests += 1
         try:
-            if self.is_full:
-                self._refuse()
-            yield
+            if self.is_full or self.requests >= self.max_requests:
+                self.refused += 1
+                raise Full(self.fullness())
+            self.requests += 1
+            try:
+                yield
+            finally:
+                self.requests -= 1
         finally:
             self.held_bytes -= body_bytes
-            self.requests -= 1
-
-    def _refuse(self) -> NoReturn:
-        self.refused += 1
-        raise Full(self.fullness())
 
     def readings(self) -> Iterable[Gauge | Counter]:
         """Return what is in flight, as metrics."""
