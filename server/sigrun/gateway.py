@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+from sigrun.concurrency.budget import Budget
 from sigrun.concurrency.offload import Offload
 from sigrun.config.gateway import GatewayConfig
 from sigrun.inference.observed import Observed
+from sigrun.telemetry import logs
 from sigrun.telemetry.loop_lag import LoopLag
 from sigrun.telemetry.metrics import Metrics
 from sigrun.wire.interceptors import intercepted_services
@@ -25,7 +27,13 @@ class Gateway:
         self._loop_lag = LoopLag()
         self._watching: asyncio.Task[None] | None = None
         metrics = Metrics()
-        for source in (self._loop_lag.readings, self._offload.readings):
+        budget = Budget(config.max_in_flight_bytes, config.max_concurrent_requests)
+        for source in (
+            self._loop_lag.readings,
+            self._offload.readings,
+            budget.readings,
+            logs.readings,
+        ):
             metrics.add(source)
         rpc_metrics = RpcMetrics()
         metrics.add(rpc_metrics.readings)
@@ -44,7 +52,8 @@ class Gateway:
         )
         probes = Probes(self._management, metrics)
         services = intercepted_services(self._upstream.services(), interceptors)
-        self.http = Ports(self._offload, in_tasks=True).http(config.http, rest, probes, services)
+        ports = Ports(self._offload, budget=budget, in_tasks=True)
+        self.http = ports.http(config.http, rest, probes, services)
 
     async def start(self) -> None:
         """Listen, whether or not a server can be reached; `/readyz` says so.

@@ -90,6 +90,7 @@ class ModelServer:
         self._config = config
         self._tasks: list[asyncio.Task[None]] = []
         self._threads: list[Threads] = []
+        self._running = RunningModels()
         self._loop_lag = LoopLag()
         self._metrics = Metrics()
         self._metrics.add(self._loop_lag.readings)
@@ -114,7 +115,11 @@ class ModelServer:
             name="runner",
             count=options.choose_runner_threads(cpus),
             max_waiting=options.max_queued_runs_per_model,
-            limits=Limits(longest_s=options.max_run_s, overtime_s=options.max_run_overtime_s),
+            limits=Limits(
+                longest_s=options.max_run_s,
+                longest_wait_s=options.max_queue_s,
+                overtime_s=options.max_run_overtime_s,
+            ),
         )
         loading = Threads(
             name="load",
@@ -124,8 +129,7 @@ class ModelServer:
             patience_s=_LOAD_PATIENCE_S,
         )
         self._threads += [runners, loading]
-        running = RunningModels()
-        self._metrics.add(running.readings)
+        self._metrics.add(self._running.readings)
 
         def make_loader(id: ServableId, path: Path, revision: Revision) -> SavedModelLoader:
             return SavedModelLoader(
@@ -135,14 +139,17 @@ class ModelServer:
                 options=options,
                 runners=runners,
                 load_threads=loading,
-                running=running,
+                running=self._running,
                 options_of_version=saved_model_config.options_of_version,
             )
 
         return make_loader
 
     def _batching_loaders(self, make_loader: MakeLoader, options: BatchingOptions) -> MakeLoader:
-        runners = BatchRunners(options.choose_num_batch_threads(available_cpus()))
+        runners = BatchRunners(
+            options.choose_num_batch_threads(available_cpus()),
+            longest_wait_s=self._config.execution.max_queue_s,
+        )
         instruments = BatchingInstruments()
         self._metrics.add(instruments.readings)
 
@@ -244,7 +251,9 @@ class ModelServer:
         interceptors: list[Interceptor] = [rpc_metrics]
         if config.access_log:
             interceptors.append(AccessLog())
-        self._management = ModelManagement(self.models, self.monitor, self.readiness)
+        self._management = ModelManagement(
+            self.models, self.monitor, self.readiness, self._running.troubles
+        )
         self.services = services = self._services(inference, interceptors)
         budget = Budget(config.max_in_flight_bytes, config.max_concurrent_requests)
         self._metrics.add(budget.readings)

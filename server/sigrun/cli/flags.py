@@ -51,6 +51,12 @@ class CommonFlags:
     rest_api_enable_cors_support: bool = _flag(
         _HTTP, False, "let web pages of other origins ask over HTTP"
     )
+    max_in_flight_bytes: int = _flag(
+        _RUNNING, 0, "room for bodies and answers; 0: a quarter of the memory"
+    )
+    max_concurrent_requests: int = _flag(
+        _RUNNING, 10_000, "requests at a time, more are refused; 0: no limit"
+    )
     shutdown_grace_seconds: float = _flag(
         _PROCESS, 30.0, "time for requests in flight when the server stops"
     )
@@ -160,12 +166,6 @@ class ModelServerFlags(CommonFlags):
         False,
         "read batching_params.pbtxt in each version directory; versions without are not batched",
     )
-    max_in_flight_bytes: int = _flag(
-        _RUNNING, 0, "room for bodies and answers; 0: a quarter of the memory"
-    )
-    max_concurrent_requests: int = _flag(
-        _RUNNING, 10_000, "requests at a time, more are refused; 0: no limit"
-    )
     max_run_seconds: float = _flag(_RUNNING, 600.0, "time for a run whose caller sets no deadline")
     max_run_overtime_seconds: float = _flag(
         _RUNNING,
@@ -177,6 +177,12 @@ class ModelServerFlags(CommonFlags):
         _RUNNING,
         1024,
         "runs of one version that may wait for a thread; more are refused with UNAVAILABLE",
+    )
+    max_queue_seconds: float = _flag(
+        _RUNNING,
+        30.0,
+        "how long a call without a deadline may wait for its run; what would wait for longer is "
+        "refused with UNAVAILABLE",
     )
     tensorflow_session_parallelism: int = _flag(
         _RUNNING, 0, "intra-op and inter-op threads; 0: chosen"

@@ -73,6 +73,8 @@ def gateway_config(flags: GatewayFlags) -> GatewayConfig:
     return GatewayConfig(
         upstream=upstream,
         http=http,
+        max_in_flight_bytes=flags.max_in_flight_bytes or share_in_flight(),
+        max_concurrent_requests=flags.max_concurrent_requests,
         shutdown_grace_s=flags.shutdown_grace_seconds,
     )
 
@@ -271,6 +273,7 @@ def _execution(flags: ModelServerFlags) -> ExecutionOptions:
         load_threads=flags.num_load_threads,
         max_load_s=flags.max_load_seconds,
         max_queued_runs_per_model=flags.max_queued_runs_per_model,
+        max_queue_s=flags.max_queue_seconds,
         max_run_s=flags.max_run_seconds,
         max_run_overtime_s=flags.max_run_overtime_seconds,
         optimize_on_load=flags.optimize_on_load,

@@ -51,6 +51,7 @@ class ExecutionOptions:
     # them itself. Models share them fairly: each has a queue of its own, of so many runs.
     runner_threads: int = 0  # 0: one per available CPU
     max_queued_runs_per_model: int = 1024
+    max_queue_s: float = 30.0  # that a call without a deadline waits for a thread or in a batch
     load_threads: int = 0  # 0: half of the available CPUs, the other half goes on serving
 
     # A run without a deadline has this one. A run that goes on for so much longer than its
@@ -78,7 +79,13 @@ class ExecutionOptions:
         ):
             if getattr(self, name) < 1:
                 raise InvalidArgument(f"{name} must be 1 or more; got {getattr(self, name)}")
-        for name in ("max_run_s", "max_run_overtime_s", "max_load_s", "sample_runs_s"):
+        for name in (
+            "max_queue_s",
+            "max_run_s",
+            "max_run_overtime_s",
+            "max_load_s",
+            "sample_runs_s",
+        ):
             if not getattr(self, name) > 0:
                 raise InvalidArgument(f"{name} must be more than 0; got {getattr(self, name)}")
 

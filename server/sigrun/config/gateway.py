@@ -52,4 +52,6 @@ class GatewayConfig:
 
     upstream: UpstreamOptions
     http: HttpOptions
+    max_in_flight_bytes: int = 0  # of bodies and answers; 0: no limit
+    max_concurrent_requests: int = 10_000  # 0: no limit
     shutdown_grace_s: float = 30.0

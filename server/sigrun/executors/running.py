@@ -52,15 +52,17 @@ class RunningModels:
         for model in self._in_order():
             yield from model.readings()
 
-    def written_off(self) -> Mapping[ServableId, int]:
-        """Return how many runs of each model do not end, for those that have such runs."""
+    def troubles(self) -> Mapping[ServableId, str]:
+        """Return what is wrong with models, for those that have runs that do not end."""
         return {
-            model.id: model.written_off_runs for model in self._in_order() if model.written_off_runs
+            model.id: model.refusal or _unending(model.written_off_runs)
+            for model in self._in_order()
+            if model.written_off_runs
         }
-
-    def refusals(self) -> Mapping[ServableId, str]:
-        """Return why models refuse requests, for those that do."""
-        return {model.id: model.refusal for model in self._in_order() if model.refusal}
 
     def _in_order(self) -> list[Running]:
         return sorted(self._models, key=lambda model: model.id)
+
+
+def _unending(runs: int) -> str:
+    return f"{runs} {'run goes' if runs == 1 else 'runs go'} on long after being given up"

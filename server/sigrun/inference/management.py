@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from sigrun.config.models import ModelSet
 from sigrun.errors import NotFound, SigrunError
@@ -19,16 +19,28 @@ from sigrun.servables.state import ServableState, State
 
 logger = logging.getLogger(__name__)
 
+Troubles = Callable[[], Mapping[ServableId, str]]
+"""Says what is wrong with versions that are served, for those with which something is."""
+
+
+def _none() -> Mapping[ServableId, str]:
+    return {}
+
 
 class ModelManagement:
     """Status, readiness and reload, for every transport."""
 
     def __init__(
-        self, models: ServedModels, monitor: ServableStateMonitor, readiness: Readiness
+        self,
+        models: ServedModels,
+        monitor: ServableStateMonitor,
+        readiness: Readiness,
+        troubles: Troubles = _none,
     ) -> None:
         self._models = models
         self._monitor = monitor
         self._readiness = readiness
+        self._troubles = troubles
 
     async def status(self, call: StatusCall) -> Mapping[int, ServableState]:
         """Return the state of every version, or of the one in the spec, highest first.
@@ -57,6 +69,10 @@ class ModelManagement:
         """Return what keeps traffic from being sent here, empty if nothing does."""
         return self._readiness.blockers()
 
+    async def troubles(self) -> Sequence[str]:
+        """Return what is wrong with versions that are served."""
+        return [f"{id}: {trouble}" for id, trouble in self._troubles().items()]
+
     async def reload(self, wanted: ModelSet, deadline: float | None = None) -> None:
         """Serve `wanted` instead of the current set; see `ServedModels.reload`."""
         try:
@@ -74,8 +90,11 @@ class ModelManagement:
         await self._models.close()
 
     def _states(self, name: str) -> Mapping[int, ServableState]:
-        """Return the states of a model's versions, with what is known of their files."""
+        """Return the states of a model's versions, with what is known of them and their files."""
         states = dict(self._monitor.states(name))
+        for id, trouble in self._troubles().items():
+            if id.name == name and id.version in states:
+                states[id.version] = dataclasses.replace(states[id.version], note=trouble)
         finding = self._models.finding(name)
         if finding is None:
             return states

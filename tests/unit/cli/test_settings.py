@@ -348,7 +348,9 @@ def gateway(*words: str) -> GatewayConfig:
 
 def test_a_gateway_needs_nothing_but_its_servers() -> None:
     assert gateway("--upstream=model:8500") == GatewayConfig(
-        upstream=UpstreamOptions(addresses=("model:8500",)), http=HttpOptions(port=8501)
+        upstream=UpstreamOptions(addresses=("model:8500",)),
+        http=HttpOptions(port=8501),
+        max_in_flight_bytes=share_in_flight(),
     )
 
 

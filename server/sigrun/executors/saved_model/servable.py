@@ -116,6 +116,12 @@ class SavedModelServable:
             value=self.written_off_runs,
             labels=labels,
         )
+        yield Gauge(
+            name="sigrun_model_refuses",
+            help="Whether a model refuses what needs a thread, for runs that do not end",
+            value=self.refusal is not None,
+            labels=labels,
+        )
 
     def run_inline(
         self,

@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Mapping
 
+from sigrun.concurrency.budget import Full
 from sigrun.concurrency.offload import Offload
 from sigrun.config.server import HttpOptions
 from sigrun.errors import Internal, NotFound, SigrunError
@@ -30,6 +31,7 @@ from sigrun.wire.transport.exchange import BodyTooLarge, Exchange
 logger = logging.getLogger(__name__)
 
 _REQUEST_ID = request_id.METADATA_KEY.encode()
+_COME_AGAIN = (b"retry-after", b"1")  # in seconds; room comes back quickly
 _MIN_GZIP_BYTES = 4096  # what is smaller saves no time on its way
 _TEXTS = frozenset({JSON, metrics.CONTENT_TYPE})
 
@@ -123,7 +125,10 @@ class HttpApp:
         self, error: SigrunError, target: str, headers: Mapping[bytes, bytes]
     ) -> HttpResponse:
         write = self._error_writers.get(_first_part(target))
-        return error_response(error) if write is None else write(error, headers)
+        response = error_response(error) if write is None else write(error, headers)
+        if isinstance(error, Full):
+            response.headers = (*response.headers, _COME_AGAIN)
+        return response
 
     async def _inflated(self, request: HttpRequest) -> HttpRequest:
         if not compression.is_gzip(request.headers[b"content-encoding"]):

@@ -23,11 +23,16 @@ class Probes:
         return json_response({"status": "alive"})
 
     async def readyz(self, _: HttpRequest) -> HttpResponse:
-        """Answer 200 if every model can be asked, or 503 and what is in the way."""
+        """Answer 200 if every model can be asked, or 503 and what is in the way.
+
+        A version with which something is wrong does not take the others out of service; 200 says
+        what it is.
+        """
         blockers = await self._management.blockers()
         if blockers:
             return json_response({"status": "not ready", "reasons": blockers}, status=503)
-        return json_response({"status": "ready"})
+        troubles = await self._management.troubles()
+        return json_response({"status": "ready"} | ({"troubles": troubles} if troubles else {}))
 
     async def metrics(self, _: HttpRequest) -> HttpResponse:
         """Answer what was counted, for Prometheus."""
