@@ -7,13 +7,15 @@ import asyncio
 from sigrun.concurrency.offload import Offload
 from sigrun.config.gateway import GatewayConfig
 from sigrun.inference.observed import Observed
+from sigrun.telemetry import logs
 from sigrun.telemetry.loop_lag import LoopLag
 from sigrun.telemetry.metrics import Metrics
+from sigrun.telemetry.process import ProcessMetrics
 from sigrun.wire.interceptors import intercepted_services
 from sigrun.wire.ports import Ports
+from sigrun.wire.request_metrics import RequestMetrics
 from sigrun.wire.rest.api import RestApi
 from sigrun.wire.rest.probes import Probes
-from sigrun.wire.rpc_metrics import RpcMetrics
 from sigrun.wire.upstream import Upstream, UpstreamInference, UpstreamManagement
 
 
@@ -25,15 +27,15 @@ class Gateway:
         self._loop_lag = LoopLag()
         self._watching: asyncio.Task[None] | None = None
         metrics = Metrics()
-        for source in (self._loop_lag.readings, self._offload.readings):
+        metrics.add_blocking(ProcessMetrics().readings)
+        for source in (self._loop_lag.readings, self._offload.readings, logs.readings):
             metrics.add(source)
-        rpc_metrics = RpcMetrics()
-        metrics.add(rpc_metrics.readings)
-        interceptors = [rpc_metrics]
+        request_metrics = RequestMetrics()
+        metrics.add(request_metrics.readings)
+        interceptors = [request_metrics]
         self._upstream = Upstream(config.upstream)
         self._inference = UpstreamInference(self._upstream, self._offload)
         observed = Observed(self._inference)
-        metrics.add(observed.readings)
         self._management = UpstreamManagement(self._upstream)
         rest = RestApi(
             observed,

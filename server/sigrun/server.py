@@ -35,6 +35,7 @@ from sigrun.servables.config_poller import ConfigFilePoller
 from sigrun.servables.file_source import FileSystemSource
 from sigrun.servables.folders import Revision
 from sigrun.servables.labels import VersionLabels
+from sigrun.servables.load_metrics import LoadMetrics, ReloadMetrics, VersionMetrics
 from sigrun.servables.manager import AspiredVersionsManager
 from sigrun.servables.models import ServedModels
 from sigrun.servables.monitor import ServableStateMonitor
@@ -50,16 +51,17 @@ from sigrun.servables.state import ServableState, State, StateStream
 from sigrun.telemetry import logs
 from sigrun.telemetry.loop_lag import LoopLag
 from sigrun.telemetry.metrics import Metrics
+from sigrun.telemetry.process import ProcessMetrics
 from sigrun.wire.access_log import AccessLog
 from sigrun.wire.config_files import batching_config, model_config
 from sigrun.wire.interceptors import Interceptor, Interceptors, intercepted_services
 from sigrun.wire.ports import Port, Ports
+from sigrun.wire.request_metrics import RequestMetrics
 from sigrun.wire.rest.api import RestApi
 from sigrun.wire.rest.probes import Probes
 from sigrun.wire.rpc import health, model_service, prediction_service
 from sigrun.wire.rpc.health import HealthService
 from sigrun.wire.rpc.reflection import reflection_services
-from sigrun.wire.rpc_metrics import RpcMetrics
 from sigrun.wire.rpcs import Rpc, Services
 
 logger = logging.getLogger(__name__)
@@ -87,10 +89,15 @@ class ModelServer:
         self._metrics = Metrics()
         self._metrics.add(self._loop_lag.readings)
         self._metrics.add(logs.readings)
+        self._metrics.add_blocking(ProcessMetrics().readings)
+        self._reloads = ReloadMetrics()
+        self._metrics.add(self._reloads.readings)
         make_loader = make_loader or self._saved_model_loaders()
         if config.batching is not None:
             make_loader = self._batching_loaders(make_loader, config.batching)
-        self._build_servables(make_loader)
+        loads = LoadMetrics()
+        self._metrics.add(loads.readings)
+        self._build_servables(loads.around(make_loader))
         self._build_wire()
         self._poller = self._config_poller()
         for threads in self._threads:
@@ -173,6 +180,9 @@ class ModelServer:
         )
         self.models.expect(self._config.models)
         self.readiness = Readiness(self.models, self.monitor)
+        versions = VersionMetrics(self.models, self.monitor, self.manager)
+        self._source.subscribe(versions.look)
+        self._metrics.add(versions.readings)
         for listener in (self.monitor.update, self.readiness.update, _log_state):
             states.subscribe(listener)
 
@@ -185,13 +195,15 @@ class ModelServer:
             check_method_names=config.check_method_names,
         )
         inference = Observed(service)
-        rpc_metrics = RpcMetrics()
-        for source in (inference.readings, rpc_metrics.readings, self._offload.readings):
+        request_metrics = RequestMetrics()
+        for source in (request_metrics.readings, self._offload.readings):
             self._metrics.add(source)
-        interceptors: list[Interceptor] = [rpc_metrics]
+        interceptors: list[Interceptor] = [request_metrics]
         if config.access_log:
             interceptors.append(AccessLog())
-        self._management = ModelManagement(self.models, self.monitor, self.readiness)
+        self._management = ModelManagement(
+            self.models, self.monitor, self.readiness, self._reloads.teller("call")
+        )
         self.services = services = self._services(inference, interceptors)
         budget = Budget(config.max_in_flight_bytes, config.max_concurrent_requests)
         self._metrics.add(budget.readings)
@@ -207,7 +219,7 @@ class ModelServer:
                 as_content=config.grpc.outputs_as_tensor_content,
                 interceptors=interceptors,
             )
-            probes = Probes(self._management, self._metrics)
+            probes = Probes(self._management, self._metrics, metrics_path=config.metrics_path)
             self.http = ports.http(config.http, rest, probes, services, config.grpc)
 
     def _services(self, inference: Inference, interceptors: Interceptors) -> Services:
@@ -282,6 +294,7 @@ class ModelServer:
             apply=self.models.reload,
             applied=self._config.models,
             poll_wait_s=self._config.config_file_poll_wait_s,
+            told=self._reloads.teller("file"),
         )
 
     def _run_in_background(self, work: Coroutine[None, None, None], name: str) -> None:

@@ -150,6 +150,9 @@ class ModelServerFlags(CommonFlags):
     tensorflow_intra_op_parallelism: int = _flag(_RUNNING, 0, "intra-op threads; 0: chosen")
     tensorflow_inter_op_parallelism: int = _flag(_RUNNING, 0, "inter-op threads; 0: chosen")
     tensorflow_session_config_file: str = _flag(_RUNNING, "", "text tensorflow.ConfigProto")
+    monitoring_config_file: str = _flag(
+        _PROCESS, "", "text MonitoringConfig with another path for /metrics on the HTTP port"
+    )
     access_log: bool = _flag(_PROCESS, False, "log a line for every request")
 
 
@@ -216,7 +219,6 @@ NOT_SERVED: frozenset[str] = frozenset(
         "per_process_gpu_memory_fraction",
         "enable_model_warmup",
         "num_request_iterations_for_warmup",
-        "monitoring_config_file",
         "prefer_tflite_model",
         "num_tflite_pools",
         "num_tflite_interpreters_per_pool",

@@ -40,6 +40,7 @@ def server_config(flags: ModelServerFlags) -> ServerConfig:
         has_batching_per_model=flags.enable_per_model_batching_parameters,
         check_method_names=flags.enable_signature_method_name_check,
         enable_admin=flags.enable_admin,
+        metrics_path=_metrics_path(flags.monitoring_config_file),
         access_log=flags.access_log,
         max_in_flight_bytes=flags.max_in_flight_bytes or share_in_flight(),
         max_concurrent_requests=flags.max_concurrent_requests,
@@ -211,6 +212,10 @@ def _execution(flags: ModelServerFlags) -> ExecutionOptions:
         max_run_overtime_s=flags.max_run_overtime_seconds,
         optimize_on_load=flags.optimize_on_load,
     )
+
+
+def _metrics_path(config_file: str) -> str:
+    return options.metrics_path(Path(config_file)) if config_file else ""
 
 
 def _choice(name: str, value: str, choices: list[str]) -> str:

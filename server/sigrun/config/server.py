@@ -94,6 +94,7 @@ class ServerConfig:
     has_batching_per_model: bool = False  # sizes and times are then in the version directories
     check_method_names: bool = False
     enable_admin: bool = True  # callers may say what is served
+    metrics_path: str = ""  # another one beside /metrics, below no other path that is served
     access_log: bool = False
     max_in_flight_bytes: int = 0  # of bodies and answers; 0: no limit
     max_concurrent_requests: int = 10_000  # 0: no limit

@@ -8,10 +8,8 @@ import pytest
 
 from sigrun.errors import Unavailable
 from sigrun.inference.context import INTERNAL, CallContext, Door
-from sigrun.telemetry.metrics import Counter, Distribution
 from sigrun.wire.access_log import AccessLog
 from sigrun.wire.interceptors import Answer, Reply, Request, intercepted, intercepted_services
-from sigrun.wire.rpc_metrics import RpcMetrics
 from sigrun.wire.rpcs import StreamRpc
 
 pytestmark = pytest.mark.asyncio
@@ -79,27 +77,3 @@ async def test_the_access_log_says_who_asked_for_what_and_how_it_ended(
     first, second = caplog.messages
     assert first.startswith("rest S/M OK from 10.0.0.1:5: 3 bytes in, 6 bytes out, ")
     assert second.startswith("rest S/M UNAVAILABLE from 10.0.0.1:5: 3 bytes in, 0 bytes out, ")
-
-
-async def test_requests_are_counted_timed_and_weighed_by_method_door_and_code() -> None:
-    metrics = RpcMetrics(clock=iter((0.0, 0.5, 1.0, 1.25)).__next__)
-    rpc, broken = (intercepted("S/M", answer, [metrics]) for answer in (echo, fail))
-
-    await rpc(b"abc", CONTEXT)
-    with pytest.raises(Unavailable):
-        await broken(b"abcd", CONTEXT)
-
-    readings = {(r.name, r.labels["code"]): r for r in metrics.readings()}
-    timed = readings["sigrun_rpc_duration_seconds", "OK"]
-    assert isinstance(timed, Distribution)
-    assert timed.labels == {"method": "S/M", "door": "rest", "code": "OK"}
-    assert (timed.value.count, timed.value.sum) == (1, 0.5)
-    sizes = {
-        key: reading.value for key, reading in readings.items() if isinstance(reading, Counter)
-    }
-    assert sizes == {
-        ("sigrun_rpc_request_bytes", "OK"): 3,
-        ("sigrun_rpc_response_bytes", "OK"): 6,
-        ("sigrun_rpc_request_bytes", "UNAVAILABLE"): 4,
-        ("sigrun_rpc_response_bytes", "UNAVAILABLE"): 0,
-    }

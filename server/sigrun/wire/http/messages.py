@@ -175,3 +175,9 @@ def error_response(error: SigrunError) -> HttpResponse:
     if isinstance(error, Full):
         response.headers = _COME_AGAIN
     return response
+
+
+def first_part(target: str) -> str:
+    """Return what handlers are found by: the path, or its first part with the slash behind it."""
+    path = target.partition("?")[0]
+    return path[: path.find("/", 1) + 1] or path
