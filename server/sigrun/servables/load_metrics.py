@@ -1,4 +1,4 @@
-"""How versions come to be served, as metrics: settling, loading, memory, state, reloads.
+"""How versions come to be served, as metrics: settling, loading, state, reloads.
 
 In: what the source finds, what loaders do, what the monitor remembers. Out: readings. Used on
 one event loop.
@@ -6,8 +6,6 @@ one event loop.
 
 from __future__ import annotations
 
-import asyncio
-import os
 import time
 from bisect import bisect_left
 from collections import Counter as Counts
@@ -25,9 +23,6 @@ from sigrun.servables.state import State
 from sigrun.telemetry.metrics import Counter, Distribution, Gauge, Histogram, Reading
 
 _BOUNDS_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
-
-_STATM = Path("/proc/self/statm")
-_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
 
 
 class _Durations:
@@ -47,12 +42,11 @@ class _Durations:
 
 
 class LoadMetrics:
-    """Times every load and sees what memory it takes; `around` decorates loaders."""
+    """Times every load; `around` decorates loaders."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._loads: dict[tuple[str, Code], _Durations] = {}
-        self._memory_bytes: dict[ServableId, int] = {}
 
     def around(self, make_loader: MakeLoader) -> MakeLoader:
         """Return `make_loader`, whose loads are timed."""
@@ -64,25 +58,16 @@ class LoadMetrics:
 
     async def load(self, loader: Loader) -> Servable:
         """Load, and take note of it. Raises what the loader raises."""
-        before = await asyncio.to_thread(resident_bytes)
         began = self._clock()
         code = Code.OK
         try:
-            servable = await loader.load()
+            return await loader.load()
         except BaseException as error:
             code = code_of(error)
             raise
         finally:
             durations = self._loads.setdefault((loader.id.name, code), _Durations())
             durations.add(self._clock() - began)
-        if before is not None:
-            after = await asyncio.to_thread(resident_bytes)
-            self._memory_bytes[loader.id] = max((after or before) - before, 0)
-        return servable
-
-    def unloaded(self, id: ServableId) -> None:
-        """Forget what a version took."""
-        self._memory_bytes.pop(id, None)
 
     def readings(self) -> Iterable[Reading]:
         """Return what was measured, as metrics."""
@@ -92,14 +77,6 @@ class LoadMetrics:
                 help="Attempts to load a version, with optimising and warming up, by outcome",
                 value=durations.histogram,
                 labels={"model": model, "code": code.name},
-            )
-        for id, size in sorted(self._memory_bytes.items()):
-            yield Gauge(
-                name="sigrun_model_memory_bytes",
-                help="What the process grew by while a version was loaded; loads at the same "
-                "time count for each other",
-                value=size,
-                labels={"model": id.name, "version": str(id.version)},
             )
 
 
@@ -126,10 +103,7 @@ class ObservedLoader:
 
     async def unload(self) -> None:
         """Give back everything that `load` took."""
-        try:
-            await self._loader.unload()
-        finally:
-            self._metrics.unloaded(self._loader.id)
+        await self._loader.unload()
 
 
 class VersionMetrics:
@@ -254,11 +228,3 @@ class ReloadMetrics:
                 value=ended_at,
                 labels={"trigger": trigger},
             )
-
-
-def resident_bytes() -> int | None:
-    """Return how much memory the process holds, None where the system does not tell."""
-    try:
-        return int(_STATM.read_text().split()[1]) * _PAGE_BYTES
-    except (OSError, IndexError, ValueError):
-        return None

@@ -18,7 +18,7 @@ from sigrun.concurrency.aside import run_aside
 from sigrun.concurrency.threads import Threads
 from sigrun.config.execution import ExecutionOptions
 from sigrun.errors import Cancelled, DeadlineExceeded
-from sigrun.executors.memory import give_back_memory
+from sigrun.executors.memory import give_back_memory, resident_bytes
 from sigrun.executors.running import RunningModels
 from sigrun.executors.saved_model.servable import SavedModelServable
 from sigrun.servables.folders import check_loadable
@@ -77,10 +77,13 @@ class SavedModelLoader:
             raise Cancelled("A load of this version does not end")
         deadline = time.monotonic() + self._options.max_load_s
         try:
-            model = await self._loading.run(_read, self._path, self._options, deadline=deadline)
+            model, grown_bytes = await self._loading.run(
+                _read, self._path, self._options, deadline=deadline
+            )
         except DeadlineExceeded:  # the same again would take another thread
             raise Cancelled(f"Loading took more than {self._options.max_load_s:g} s") from None
         self._servable = SavedModelServable(self._id, model, self._runners, self._options)
+        self._servable.memory_bytes = grown_bytes
         self._running.add(self._servable)
         return self._servable
 
@@ -95,14 +98,16 @@ class SavedModelLoader:
                 await run_aside(give_back_memory, name="giving back memory", wait_s=_TRIM_S)
 
 
-def _read(path: str, options: ExecutionOptions) -> LoadedModel:
+def _read(path: str, options: ExecutionOptions) -> tuple[LoadedModel, int | None]:
+    """Return the model, and what the process grew by for it, as far as the system tells."""
     check_loadable(Path(path))  # before TensorFlow opens what may never answer
     if "tensorflow" not in sys.modules:
         logger.info("importing TensorFlow")
     from sigrun.executors.saved_model.reading import read_saved_model  # noqa: PLC0415
 
-    began = time.monotonic()
+    began, before = time.monotonic(), resident_bytes()
     model = read_saved_model(path, options)
     logger.info("read %s in %.1f s", path, time.monotonic() - began)
     give_back_memory()  # of the files, and of what was replaced by something better
-    return model
+    after = resident_bytes()
+    return model, None if before is None or after is None else max(after - before, 0)

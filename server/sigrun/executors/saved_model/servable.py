@@ -84,6 +84,7 @@ class SavedModelServable:
         self._renewal: asyncio.Task[None] | None = None
         self._is_renewal_due = False
         self._is_closed = False
+        self.memory_bytes: int | None = None  # what the process grew by for it
         self.inline_runs = 0
         self.thread_runs = 0
 
@@ -134,6 +135,14 @@ class SavedModelServable:
             value=self._runners.waiting,
             labels=labels,
         )
+        if self.memory_bytes is not None:
+            yield Gauge(
+                name="sigrun_model_memory_bytes",
+                help="What the process grew by while a version was loaded; loads at the same "
+                "time count for each other",
+                value=self.memory_bytes,
+                labels=labels,
+            )
         yield from self.runs.readings()
 
     def run_inline(
