@@ -56,6 +56,8 @@ from sigrun.wire.access_log import AccessLog
 from sigrun.wire.config_files import batching_config, model_config
 from sigrun.wire.interceptors import Interceptor, Interceptors, intercepted_services
 from sigrun.wire.ports import Port, Ports
+from sigrun.wire.request_log.logged import Logged
+from sigrun.wire.request_log.writer import RequestLogWriter
 from sigrun.wire.request_metrics import RequestMetrics
 from sigrun.wire.rest.api import RestApi
 from sigrun.wire.rest.probes import Probes
@@ -72,6 +74,7 @@ _LOAD_OVERTIME_S = 1.0
 # Whoever watches our health sends requests elsewhere from now on. Those that are on their way
 # are still taken: gRPC would cut them off.
 _NOTICE_S = 0.2
+_REQUEST_LOG_WITHIN_S = 5.0  # to write what waits
 _UNLOAD_WITHIN_S = 2.0  # when all requests have ended; what takes longer is left to the system
 
 
@@ -194,13 +197,17 @@ class ModelServer:
             self._offload,
             check_method_names=config.check_method_names,
         )
-        inference = Observed(service)
+        self._request_log = RequestLogWriter(config.request_log)
+        self._metrics.add(self._request_log.readings)
+        logged = Logged(service, self._request_log.put)
+        self.models.subscribe(lambda: logged.follow(self.models.current))
+        inference = Observed(logged)
         request_metrics = RequestMetrics()
         for source in (request_metrics.readings, self._offload.readings):
             self._metrics.add(source)
         interceptors: list[Interceptor] = [request_metrics]
         if config.access_log:
-            interceptors.append(AccessLog())
+            interceptors.append(AccessLog(config.access_log_sampling_rate))
         self._management = ModelManagement(
             self.models, self.monitor, self.readiness, self._reloads.teller("call")
         )
@@ -274,6 +281,7 @@ class ModelServer:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.manager.close(_UNLOAD_WITHIN_S)
         await asyncio.to_thread(self._offload.close)
+        await asyncio.to_thread(self._request_log.close, _REQUEST_LOG_WITHIN_S)
         for threads in self._threads:
             await asyncio.to_thread(threads.close)
 

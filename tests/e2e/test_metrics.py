@@ -32,6 +32,11 @@ METRIC = re.compile(r"\bsigrun_[a-z_]+|\bprocess_[a-z_]+")
 ROW = re.compile(r"^\| `(?P<name>[^`]+)` \| (?P<kind>\w+) \| (?P<labels>[\w, ]*)\|", re.MULTILINE)
 HISTOGRAMS = re.compile(r"_(bucket|sum|count)$")
 
+LOGGING = """logging_config {
+  log_collector_config { filename_prefix: "%s" }
+  sampling_config { sampling_rate: 1 }
+}"""
+
 needs_prometheus = pytest.mark.skipif(
     shutil.which("prometheus") is None or shutil.which("promtool") is None,
     reason="there is no prometheus here; on Debian: apt install prometheus",
@@ -51,7 +56,11 @@ def server(saved_model: SavedModel, tmp_path_factory: pytest.TempPathFactory) ->
     (base_paths["broken"] / "1").mkdir(parents=True)
     (base_paths["broken"] / "1" / "saved_model.pb").write_text("no model")
     config = folder / "models.config"
-    config.write_text(model_config(base_paths))
+    config.write_text(
+        model_config(base_paths).replace(
+            'name: "half_plus_two"', f'name: "half_plus_two" {LOGGING % (folder / "requests")}'
+        )
+    )
     batching = folder / "batching.config"
     batching.write_text("allowed_batch_sizes: [4, 32] max_batch_size { value: 32 }")
     monitoring = folder / "monitoring.config"
@@ -59,7 +68,6 @@ def server(saved_model: SavedModel, tmp_path_factory: pytest.TempPathFactory) ->
     with running_server(
         f"--model_config_file={config}",
         "--model_config_file_poll_wait_seconds=1",
-        "--version_settle_seconds=0.3",
         "--enable_batching",
         f"--batching_parameters_file={batching}",
         f"--monitoring_config_file={monitoring}",
@@ -69,7 +77,11 @@ def server(saved_model: SavedModel, tmp_path_factory: pytest.TempPathFactory) ->
         server.wait_for(lambda: "Running gRPC" in server.log_text(), "the gRPC port")
         ask(server)
         config.write_text(config.read_text().replace("/broken", "/missing"))
-        shutil.copytree(saved_model("half_plus_two"), base_paths["half_plus_two"] / "2")
+        shutil.copytree(
+            saved_model("half_plus_two"),
+            base_paths["half_plus_two"] / "2",
+            copy_function=shutil.copyfile,  # young files, which have to settle
+        )
         server.wait_for(lambda: states(server).get(2) == "AVAILABLE", "version 2")
         server.wait_for(lambda: "failed to ReloadConfig" in server.log_text(), "the reload")
         ask(server)

@@ -13,6 +13,7 @@ from sigrun.config.execution import ExecutionOptions
 from sigrun.config.gateway import GatewayConfig, UpstreamOptions, UpstreamTls
 from sigrun.config.lifecycle import LifecycleOptions, VersionTransition
 from sigrun.config.models import ModelConfig, ModelSet
+from sigrun.config.request_log import RequestLogLimits
 from sigrun.config.server import GrpcOptions, HttpOptions, ServerConfig, TlsOptions, Transport
 from sigrun.errors import InvalidArgument, NotFound
 from sigrun.telemetry.logs import LogFormat
@@ -42,6 +43,13 @@ def server_config(flags: ModelServerFlags) -> ServerConfig:
         enable_admin=flags.enable_admin,
         metrics_path=_metrics_path(flags.monitoring_config_file),
         access_log=flags.access_log,
+        access_log_sampling_rate=flags.access_log_sampling_rate,
+        request_log=RequestLogLimits(
+            max_file_bytes=flags.request_log_max_file_bytes,
+            max_file_age_s=flags.request_log_max_file_seconds,
+            max_total_bytes=flags.request_log_max_total_bytes,
+            max_waiting_bytes=flags.request_log_max_waiting_bytes,
+        ),
         max_in_flight_bytes=flags.max_in_flight_bytes or share_in_flight(),
         max_concurrent_requests=flags.max_concurrent_requests,
         shutdown_grace_s=flags.shutdown_grace_seconds,
@@ -87,6 +95,12 @@ def _contents(name: str, path: str) -> bytes:
 def log_format(flags: CommonFlags) -> LogFormat:
     """Return how log lines are to look. Raises `InvalidArgument`."""
     return LogFormat(_choice("log_format", flags.log_format, [kind.value for kind in LogFormat]))
+
+
+def log_level(flags: CommonFlags) -> int:
+    """Return from which level on lines are logged. Raises `InvalidArgument`."""
+    levels = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+    return levels[_choice("log_level", flags.log_level, [*levels])]
 
 
 def _models(flags: ModelServerFlags) -> ModelSet:
