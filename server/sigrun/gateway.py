@@ -11,11 +11,12 @@ from sigrun.inference.observed import Observed
 from sigrun.telemetry import logs
 from sigrun.telemetry.loop_lag import LoopLag
 from sigrun.telemetry.metrics import Metrics
+from sigrun.telemetry.process import ProcessMetrics
 from sigrun.wire.interceptors import intercepted_services
 from sigrun.wire.ports import Ports
+from sigrun.wire.request_metrics import RequestMetrics
 from sigrun.wire.rest.api import RestApi
 from sigrun.wire.rest.probes import Probes
-from sigrun.wire.rpc_metrics import RpcMetrics
 from sigrun.wire.upstream import Upstream, UpstreamInference, UpstreamManagement
 
 
@@ -27,6 +28,7 @@ class Gateway:
         self._loop_lag = LoopLag()
         self._watching: asyncio.Task[None] | None = None
         metrics = Metrics()
+        metrics.add_blocking(ProcessMetrics().readings)
         budget = Budget(config.max_in_flight_bytes, config.max_concurrent_requests)
         for source in (
             self._loop_lag.readings,
@@ -35,13 +37,12 @@ class Gateway:
             logs.readings,
         ):
             metrics.add(source)
-        rpc_metrics = RpcMetrics()
-        metrics.add(rpc_metrics.readings)
-        interceptors = [rpc_metrics]
+        request_metrics = RequestMetrics()
+        metrics.add(request_metrics.readings)
+        interceptors = [request_metrics]
         self._upstream = Upstream(config.upstream)
         self._inference = UpstreamInference(self._upstream, self._offload)
         observed = Observed(self._inference)
-        metrics.add(observed.readings)
         self._management = UpstreamManagement(self._upstream)
         rest = RestApi(
             observed,

@@ -39,6 +39,7 @@ from sigrun.servables.fetching import FetchingLoader
 from sigrun.servables.file_source import FileSystemSource
 from sigrun.servables.folders import Revision
 from sigrun.servables.labels import VersionLabels
+from sigrun.servables.load_metrics import LoadMetrics, ReloadMetrics, VersionMetrics
 from sigrun.servables.manager import AspiredVersionsManager
 from sigrun.servables.model_cache import ModelCache
 from sigrun.servables.models import ServedModels
@@ -56,17 +57,20 @@ from sigrun.servables.state import ServableState, State, StateStream
 from sigrun.telemetry import logs
 from sigrun.telemetry.loop_lag import LoopLag
 from sigrun.telemetry.metrics import Metrics
+from sigrun.telemetry.process import ProcessMetrics
 from sigrun.wire import warm_up_files
 from sigrun.wire.access_log import AccessLog
 from sigrun.wire.config_files import batching_config, model_config, saved_model_config
 from sigrun.wire.interceptors import Interceptor, Interceptors, intercepted_services
 from sigrun.wire.ports import Port, Ports
+from sigrun.wire.request_log.logged import Logged
+from sigrun.wire.request_log.writer import RequestLogWriter
+from sigrun.wire.request_metrics import RequestMetrics
 from sigrun.wire.rest.api import RestApi
 from sigrun.wire.rest.probes import Probes
 from sigrun.wire.rpc import health, model_service, prediction_service
 from sigrun.wire.rpc.health import HealthService
 from sigrun.wire.rpc.reflection import reflection_services
-from sigrun.wire.rpc_metrics import RpcMetrics
 from sigrun.wire.rpcs import Rpc, Services
 
 logger = logging.getLogger(__name__)
@@ -77,6 +81,7 @@ _LOAD_OVERTIME_S = 1.0
 # Whoever watches our health sends requests elsewhere from now on. Those that are on their way
 # are still taken: gRPC would cut them off.
 _NOTICE_S = 0.2
+_REQUEST_LOG_WITHIN_S = 5.0  # to write what waits
 _UNLOAD_WITHIN_S = 2.0  # when all requests have ended; what takes longer is left to the system
 
 
@@ -95,6 +100,9 @@ class ModelServer:
         self._metrics = Metrics()
         self._metrics.add(self._loop_lag.readings)
         self._metrics.add(logs.readings)
+        self._metrics.add_blocking(ProcessMetrics().readings)
+        self._reloads = ReloadMetrics()
+        self._metrics.add(self._reloads.readings)
         self._offload = Offload()
         make_loader = make_loader or self._saved_model_loaders()
         if config.batching is not None:
@@ -102,7 +110,9 @@ class ModelServer:
         make_loader = self._warming_loaders(make_loader, config.warm_up)
         self._store = ObjectStore()
         make_loader = self._fetching_loaders(make_loader, config.object_store)
-        self._build_servables(make_loader)
+        loads = LoadMetrics()
+        self._metrics.add(loads.readings)
+        self._build_servables(loads.around(make_loader))
         self._build_wire()
         self._poller = self._config_poller()
         for threads in self._threads:
@@ -234,6 +244,9 @@ class ModelServer:
         )
         self.models.expect(self._config.models)
         self.readiness = Readiness(self.models, self.monitor)
+        versions = VersionMetrics(self.models, self.monitor, self.manager)
+        self._source.subscribe(versions.look)
+        self._metrics.add(versions.readings)
         for listener in (self.monitor.update, self.readiness.update, _log_state):
             states.subscribe(listener)
 
@@ -244,15 +257,23 @@ class ModelServer:
             self._offload,
             check_method_names=config.check_method_names,
         )
-        inference = Observed(service)
-        rpc_metrics = RpcMetrics()
-        for source in (inference.readings, rpc_metrics.readings, self._offload.readings):
+        self._request_log = RequestLogWriter(config.request_log)
+        self._metrics.add(self._request_log.readings)
+        logged = Logged(service, self._request_log.put)
+        self.models.subscribe(lambda: logged.follow(self.models.current))
+        inference = Observed(logged)
+        request_metrics = RequestMetrics()
+        for source in (request_metrics.readings, self._offload.readings):
             self._metrics.add(source)
-        interceptors: list[Interceptor] = [rpc_metrics]
+        interceptors: list[Interceptor] = [request_metrics]
         if config.access_log:
-            interceptors.append(AccessLog())
+            interceptors.append(AccessLog(config.access_log_sampling_rate))
         self._management = ModelManagement(
-            self.models, self.monitor, self.readiness, self._running.troubles
+            self.models,
+            self.monitor,
+            self.readiness,
+            troubles=self._running.troubles,
+            told=self._reloads.teller("call"),
         )
         self.services = services = self._services(inference, interceptors)
         budget = Budget(config.max_in_flight_bytes, config.max_concurrent_requests)
@@ -269,7 +290,7 @@ class ModelServer:
                 as_content=config.grpc.outputs_as_tensor_content,
                 interceptors=interceptors,
             )
-            probes = Probes(self._management, self._metrics)
+            probes = Probes(self._management, self._metrics, metrics_path=config.metrics_path)
             self.http = ports.http(config.http, rest, probes, services, config.grpc)
 
     def _services(self, inference: Inference, interceptors: Interceptors) -> Services:
@@ -324,6 +345,7 @@ class ModelServer:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.manager.close(_UNLOAD_WITHIN_S)
         await asyncio.to_thread(self._offload.close)
+        await asyncio.to_thread(self._request_log.close, _REQUEST_LOG_WITHIN_S)
         for threads in self._threads:
             await asyncio.to_thread(threads.close)
 
@@ -344,6 +366,7 @@ class ModelServer:
             apply=self.models.reload,
             applied=self._config.models,
             poll_wait_s=self._config.config_file_poll_wait_s,
+            told=self._reloads.teller("file"),
         )
 
     def _run_in_background(self, work: Coroutine[None, None, None], name: str) -> None:

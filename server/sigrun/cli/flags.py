@@ -61,6 +61,7 @@ class CommonFlags:
         _PROCESS, 30.0, "time for requests in flight when the server stops"
     )
     log_format: str = _flag(_PROCESS, "text", "text or json")
+    log_level: str = _flag(_PROCESS, "info", "debug, info, warning or error")
     version: bool = _flag(_PROCESS, False, "print the versions and exit")
     help: bool = _flag(_PROCESS, False, "print this text and exit")
 
@@ -218,7 +219,25 @@ class ModelServerFlags(CommonFlags):
     enable_profiler: bool = _flag(
         _ACCESS, True, "answer TensorFlow's ProfilerService on the gRPC port"
     )
+    monitoring_config_file: str = _flag(
+        _PROCESS, "", "text MonitoringConfig with another path for /metrics on the HTTP port"
+    )
     access_log: bool = _flag(_PROCESS, False, "log a line for every request")
+    access_log_sampling_rate: float = _flag(
+        _PROCESS,
+        1.0,
+        "share of the requests that have one, from 0 to 1; those that fail do",
+    )
+    request_log_max_file_bytes: int = _flag(
+        _PROCESS, 256 << 20, "size at which a model's logging_config gets another file"
+    )
+    request_log_max_file_seconds: float = _flag(_PROCESS, 3600.0, "age at which it does")
+    request_log_max_total_bytes: int = _flag(
+        _PROCESS, 4 << 30, "room for all files of one prefix; the oldest are deleted"
+    )
+    request_log_max_waiting_bytes: int = _flag(
+        _PROCESS, 64 << 20, "room for records that wait to be written; more are dropped"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,5 +297,3 @@ WITHOUT_EFFECT: dict[str, str] = {
     "xla_gpu_compilation_enabled": "models that ask for XLA are compiled with it in any case",
     "thread_pool_factory_config_file": "runs have the threads of this server, which models share",
 }
-
-NOT_SERVED: frozenset[str] = frozenset({"monitoring_config_file"})

@@ -15,6 +15,7 @@ from sigrun.config.lifecycle import LifecycleOptions, VersionTransition
 from sigrun.config.models import ModelConfig, ModelSet
 from sigrun.config.object_store import ObjectStoreOptions, default_cache_dir
 from sigrun.config.platform import PlatformOptions
+from sigrun.config.request_log import RequestLogLimits
 from sigrun.config.server import GrpcOptions, HttpOptions, ServerConfig, TlsOptions, Transport
 from sigrun.config.warm_up import WarmUpOptions
 from sigrun.errors import InvalidArgument, NotFound
@@ -52,7 +53,15 @@ def server_config(flags: ModelServerFlags) -> ServerConfig:
         warm_up=platform.warm_up,
         check_method_names=flags.enable_signature_method_name_check,
         enable_admin=flags.enable_admin,
+        metrics_path=_metrics_path(flags.monitoring_config_file),
         access_log=flags.access_log,
+        access_log_sampling_rate=flags.access_log_sampling_rate,
+        request_log=RequestLogLimits(
+            max_file_bytes=flags.request_log_max_file_bytes,
+            max_file_age_s=flags.request_log_max_file_seconds,
+            max_total_bytes=flags.request_log_max_total_bytes,
+            max_waiting_bytes=flags.request_log_max_waiting_bytes,
+        ),
         max_in_flight_bytes=flags.max_in_flight_bytes or share_in_flight(),
         max_concurrent_requests=flags.max_concurrent_requests,
         shutdown_grace_s=flags.shutdown_grace_seconds,
@@ -100,6 +109,12 @@ def _contents(name: str, path: str) -> bytes:
 def log_format(flags: CommonFlags) -> LogFormat:
     """Return how log lines are to look. Raises `InvalidArgument`."""
     return LogFormat(_choice("log_format", flags.log_format, [kind.value for kind in LogFormat]))
+
+
+def log_level(flags: CommonFlags) -> int:
+    """Return from which level on lines are logged. Raises `InvalidArgument`."""
+    levels = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+    return levels[_choice("log_level", flags.log_level, [*levels])]
 
 
 def _models(flags: ModelServerFlags) -> ModelSet:
@@ -278,6 +293,10 @@ def _execution(flags: ModelServerFlags) -> ExecutionOptions:
         max_run_overtime_s=flags.max_run_overtime_seconds,
         optimize_on_load=flags.optimize_on_load,
     )
+
+
+def _metrics_path(config_file: str) -> str:
+    return options.metrics_path(Path(config_file)) if config_file else ""
 
 
 def _choice(name: str, value: str, choices: list[str]) -> str:

@@ -273,6 +273,11 @@ class ThreadOwner:
         """How many calls were written off and still run."""
         return self.share.written_off
 
+    @property
+    def waiting(self) -> int:
+        """How many calls wait for a thread."""
+        return len(self.share.waiting)
+
     def wrote_off(self) -> None:
         """Tell the owner that a call was written off; on the event loop."""
         if self._on_write_off is not None:

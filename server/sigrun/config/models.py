@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from sigrun.config.request_log import RequestLogging
 from sigrun.errors import InvalidArgument
 
 PLATFORM_TENSORFLOW = "tensorflow"
@@ -71,6 +72,7 @@ class ModelConfig:
     platform: str = PLATFORM_TENSORFLOW
     version_policy: VersionPolicy = LatestVersions()
     version_labels: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    logging: RequestLogging | None = None  # None: no request is logged
 
     def __post_init__(self) -> None:
         _check_base_path(self.name, self.base_path)

@@ -13,6 +13,7 @@ from sigrun.config.execution import ExecutionOptions
 from sigrun.config.lifecycle import LifecycleOptions
 from sigrun.config.models import ModelSet
 from sigrun.config.object_store import ObjectStoreOptions
+from sigrun.config.request_log import RequestLogLimits
 from sigrun.config.warm_up import WarmUpOptions
 from sigrun.errors import InvalidArgument
 
@@ -84,7 +85,7 @@ class HttpOptions:
 class ServerConfig:
     """Everything a server is built from.
 
-    Raises `InvalidArgument` if both ports are the same.
+    Raises `InvalidArgument` if both ports are the same, or a share is not from 0 to 1.
     """
 
     models: ModelSet
@@ -100,7 +101,10 @@ class ServerConfig:
     warm_up: WarmUpOptions = field(default_factory=WarmUpOptions)
     check_method_names: bool = False
     enable_admin: bool = True  # callers may say what is served
+    metrics_path: str = ""  # another one beside /metrics, below no other path that is served
     access_log: bool = False
+    access_log_sampling_rate: float = 1.0  # of what succeeds; what fails is always logged
+    request_log: RequestLogLimits = field(default_factory=RequestLogLimits)
     max_in_flight_bytes: int = 0  # of bodies and answers; 0: no limit
     max_concurrent_requests: int = 10_000  # 0: no limit
     shutdown_grace_s: float = 30.0
@@ -108,3 +112,8 @@ class ServerConfig:
     def __post_init__(self) -> None:
         if self.http.port and self.http.port == self.grpc.port:
             raise InvalidArgument(f"gRPC and HTTP cannot both have port {self.grpc.port}")
+        if not 0 <= self.access_log_sampling_rate <= 1:
+            raise InvalidArgument(
+                "--access_log_sampling_rate is a share from 0 to 1, not "
+                f"{self.access_log_sampling_rate:g}"
+            )

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 
 from sigrun.config.models import ModelSet
-from sigrun.errors import NotFound, SigrunError
+from sigrun.errors import Code, NotFound, SigrunError, code_of
 from sigrun.inference.calls import StatusCall
 from sigrun.inference.context import CallContext
 from sigrun.servables.models import ServedModels
@@ -28,7 +28,7 @@ def _none() -> Mapping[ServableId, str]:
 
 
 class ModelManagement:
-    """Status, readiness and reload, for every transport."""
+    """Status, readiness and reload, for every transport. `told` hears how each reload ended."""
 
     def __init__(
         self,
@@ -36,11 +36,13 @@ class ModelManagement:
         monitor: ServableStateMonitor,
         readiness: Readiness,
         troubles: Troubles = _none,
+        told: Callable[[Code], None] = lambda code: None,
     ) -> None:
         self._models = models
         self._monitor = monitor
         self._readiness = readiness
         self._troubles = troubles
+        self._told = told
 
     async def status(self, call: StatusCall) -> Mapping[int, ServableState]:
         """Return the state of every version, or of the one in the spec, highest first.
@@ -77,12 +79,15 @@ class ModelManagement:
         """Serve `wanted` instead of the current set; see `ServedModels.reload`."""
         try:
             await self._models.reload(wanted, deadline=deadline)
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
+            self._told(code_of(error))
             logger.warning("a reload was taken back, as its caller has left")
             raise
         except SigrunError as error:
+            self._told(error.code)
             logger.warning("a reload was refused: %s: %s", error.code.name, error)
             raise
+        self._told(Code.OK)
         logger.info("reloaded: now serving %s", ", ".join(sorted(self._models.current.names)))
 
     async def close(self) -> None:

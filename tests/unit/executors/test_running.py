@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from sigrun.executors.run_statistics import RunStatistics
 from sigrun.executors.running import RunningModels
 from sigrun.servables.servable import ServableId
 from sigrun.telemetry.metrics import Gauge, Reading
@@ -12,6 +13,7 @@ class FakeModel:
         self.id = ServableId("m", version)
         self.written_off_runs = written_off_runs
         self.refusal = refusal
+        self.runs = RunStatistics(self.id, {})
 
     def readings(self) -> Iterator[Reading]:
         yield Gauge(name="version", help="", value=self.id.version)

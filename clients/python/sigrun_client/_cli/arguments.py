@@ -26,6 +26,12 @@ size, the value becomes a batch of one.
 """
 
 
+_RECORDED = """\
+A file holds PredictionLog messages, as TFRecords or as JSON, one a line. The exit status is 1 if an
+answer differs from the recorded one, or a request fails; which version answers is not compared.
+"""
+
+
 def parse(words: Sequence[str] | None) -> argparse.Namespace:
     """Return what a command line says. Exits with a message for one that is wrong.
 
@@ -49,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=__version__)
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_predict, _classify, _metadata, _status, _reload, _wait, _bench):
+    for add in (_predict, _classify, _metadata, _status, _reload, _wait, _bench, _replay):
         add(commands)
     return top
 
@@ -111,6 +117,27 @@ def _bench(commands: Commands) -> None:
     )
     command.add_argument(
         "-d", "--duration", type=_positive, default=10.0, metavar="S", help="default: 10 s"
+    )
+    command.add_argument(
+        "-n", "--requests", type=_positive_int, metavar="N", help="stop after so many requests"
+    )
+
+
+def _replay(commands: Commands) -> None:
+    command = _command(
+        commands,
+        "replay",
+        "send the requests of a request log again, and compare the answers",
+        epilog=_RECORDED,
+    )
+    command.add_argument("file", metavar="FILE", help="a request log, or a warm-up file")
+    command.add_argument("--model", default="", metavar="NAME", help="send them to this model")
+    command.add_argument(
+        "--rtol",
+        type=_not_negative,
+        default=1e-5,
+        metavar="X",
+        help="how far numbers may differ, relative to themselves; 0: not at all; default: 1e-5",
     )
     command.add_argument(
         "-n", "--requests", type=_positive_int, metavar="N", help="stop after so many requests"
@@ -183,6 +210,13 @@ def _positive(text: str) -> float:
     number = float(text)
     if number <= 0:
         raise argparse.ArgumentTypeError(f"{text} is not positive")
+    return number
+
+
+def _not_negative(text: str) -> float:
+    number = float(text)
+    if not number >= 0:
+        raise argparse.ArgumentTypeError(f"{text} is negative")
     return number
 
 

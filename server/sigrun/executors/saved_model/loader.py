@@ -18,7 +18,7 @@ from sigrun.concurrency.aside import run_aside
 from sigrun.concurrency.threads import Threads
 from sigrun.config.execution import ExecutionOptions
 from sigrun.errors import Cancelled, DeadlineExceeded
-from sigrun.executors.memory import give_back_memory
+from sigrun.executors.memory import give_back_memory, resident_bytes
 from sigrun.executors.running import RunningModels
 from sigrun.executors.saved_model.servable import SavedModelServable
 from sigrun.servables.folders import check_loadable
@@ -89,14 +89,15 @@ class SavedModelLoader:
             raise Cancelled("A load of this version does not end")
         deadline = time.monotonic() + self._options.max_load_s
         try:
-            model = await self._loading.run(self._read, deadline=deadline)
+            model, grown_bytes = await self._loading.run(self._read, deadline=deadline)
         except DeadlineExceeded:  # the same again would take another thread
             raise Cancelled(f"Loading took more than {self._options.max_load_s:g} s") from None
         self._servable = SavedModelServable(self._id, model, self._runners, self._options)
+        self._servable.memory_bytes = grown_bytes
         self._running.add(self._servable)
         return self._servable
 
-    def _read(self) -> LoadedModel:
+    def _read(self) -> tuple[LoadedModel, int | None]:
         return _read(self._path, self._options_of_version(Path(self._path), self._options))
 
     async def unload(self) -> None:
@@ -110,7 +111,8 @@ class SavedModelLoader:
                 await run_aside(give_back_memory, name="giving back memory", wait_s=_TRIM_S)
 
 
-def _read(path: str, options: ExecutionOptions) -> LoadedModel:
+def _read(path: str, options: ExecutionOptions) -> tuple[LoadedModel, int | None]:
+    """Return the model, and what the process grew by for it, as far as the system tells."""
     check_loadable(Path(path))  # before TensorFlow opens what may never answer
     if "tensorflow" not in sys.modules:
         logger.info("importing TensorFlow")
@@ -119,9 +121,10 @@ def _read(path: str, options: ExecutionOptions) -> LoadedModel:
     from sigrun.executors.tflite import is_tflite, read_tflite  # noqa: PLC0415
 
     load_op_libraries(options.op_libraries)
-    began = time.monotonic()
+    began, before = time.monotonic(), resident_bytes()
     read = read_tflite if is_tflite(Path(path), options) else read_saved_model
     model = read(path, options)
     logger.info("read %s in %.1f s", path, time.monotonic() - began)
     give_back_memory()  # of the files, and of what was replaced by something better
-    return model
+    after = resident_bytes()
+    return model, None if before is None or after is None else max(after - before, 0)

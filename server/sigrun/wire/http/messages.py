@@ -170,3 +170,9 @@ def error_response(error: SigrunError) -> HttpResponse:
     """Return what a caller sees of an error: its text and its code, under the status of it."""
     status = _OWN_STATUS.get(type(error)) or HTTP_STATUS[error.code]
     return json_response({"error": str(error), "code": error.code.name}, status=status)
+
+
+def first_part(target: str) -> str:
+    """Return what handlers are found by: the path, or its first part with the slash behind it."""
+    path = target.partition("?")[0]
+    return path[: path.find("/", 1) + 1] or path
