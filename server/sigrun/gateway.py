@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from sigrun.concurrency.budget import Budget
 from sigrun.concurrency.offload import Offload
 from sigrun.config.gateway import GatewayConfig
 from sigrun.inference.observed import Observed
+from sigrun.telemetry import logs
 from sigrun.telemetry.loop_lag import LoopLag
 from sigrun.telemetry.metrics import Metrics
+from sigrun.telemetry.process import ProcessMetrics
 from sigrun.wire.authentication import Authentication
 from sigrun.wire.interceptors import Interceptor, intercepted_services
 from sigrun.wire.ports import Ports
 from sigrun.wire.reloading import followed_certificates, followed_tokens
+from sigrun.wire.request_metrics import RequestMetrics
 from sigrun.wire.rest.api import RestApi
 from sigrun.wire.rest.probes import Probes
-from sigrun.wire.rpc_metrics import RpcMetrics
 from sigrun.wire.upstream import Upstream, UpstreamInference, UpstreamManagement
 
 logger = logging.getLogger(__name__)
@@ -30,17 +33,23 @@ class Gateway:
         self._loop_lag = LoopLag()
         self._tasks: list[asyncio.Task[None]] = []
         metrics = Metrics()
-        for source in (self._loop_lag.readings, self._offload.readings):
+        metrics.add_blocking(ProcessMetrics().readings)
+        budget = Budget(config.max_in_flight_bytes, config.max_concurrent_requests)
+        for source in (
+            self._loop_lag.readings,
+            self._offload.readings,
+            budget.readings,
+            logs.readings,
+        ):
             metrics.add(source)
-        rpc_metrics = RpcMetrics()
-        metrics.add(rpc_metrics.readings)
+        request_metrics = RequestMetrics()
+        metrics.add(request_metrics.readings)
         authentication = None if config.tokens is None else Authentication(config.tokens)
         guards: list[Interceptor] = [] if authentication is None else [authentication]
-        interceptors: list[Interceptor] = [rpc_metrics, *guards]
+        interceptors: list[Interceptor] = [request_metrics, *guards]
         self._upstream = Upstream(config.upstream)
         self._inference = UpstreamInference(self._upstream, self._offload)
         observed = Observed(self._inference)
-        metrics.add(observed.readings)
         self._management = UpstreamManagement(self._upstream)
         rest = RestApi(
             observed,
@@ -49,9 +58,10 @@ class Gateway:
             timeout_s=config.http.timeout_s,
             interceptors=interceptors,
         )
-        probes = Probes(self._management, metrics, guards)
+        probes = Probes(self._management, metrics, interceptors=guards)
         services = intercepted_services(self._upstream.services(), interceptors)
-        self.http = Ports(self._offload, in_tasks=True).http(config.http, rest, probes, services)
+        ports = Ports(self._offload, budget=budget, in_tasks=True)
+        self.http = ports.http(config.http, rest, probes, services)
         self._is_open = bool(config.upstream.token) and authentication is None
         self._followed = [
             *followed_certificates("HTTP", self.http, config.http.tls),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 
 from sigrun.batching.runners import BatchRunners
@@ -23,7 +23,9 @@ from sigrun.concurrency.threads import Limits, Threads
 from sigrun.config.batching import BatchingOptions
 from sigrun.config.lifecycle import LifecycleOptions, VersionTransition
 from sigrun.config.models import PLATFORM_TENSORFLOW
+from sigrun.config.object_store import ObjectStoreOptions
 from sigrun.config.server import ServerConfig
+from sigrun.config.warm_up import WarmUpOptions
 from sigrun.executors.running import RunningModels
 from sigrun.executors.saved_model import SavedModelLoader
 from sigrun.inference.backend import Inference
@@ -31,13 +33,18 @@ from sigrun.inference.management import ModelManagement
 from sigrun.inference.observed import Observed
 from sigrun.inference.router import Router
 from sigrun.inference.service import InferenceService
+from sigrun.inference.warm_up import WarmingLoader, WarmUps
 from sigrun.servables.config_poller import ConfigFilePoller
+from sigrun.servables.fetching import FetchingLoader
 from sigrun.servables.file_source import FileSystemSource
 from sigrun.servables.folders import Revision
 from sigrun.servables.labels import VersionLabels
+from sigrun.servables.load_metrics import LoadMetrics, ReloadMetrics, VersionMetrics
 from sigrun.servables.manager import AspiredVersionsManager
+from sigrun.servables.model_cache import ModelCache
 from sigrun.servables.models import ServedModels
 from sigrun.servables.monitor import ServableStateMonitor
+from sigrun.servables.object_store import ObjectStore, StoredRevision
 from sigrun.servables.policy import (
     AspiredVersionPolicy,
     AvailabilityPreservingPolicy,
@@ -50,12 +57,17 @@ from sigrun.servables.state import ServableState, State, StateStream
 from sigrun.telemetry import logs
 from sigrun.telemetry.loop_lag import LoopLag
 from sigrun.telemetry.metrics import Metrics
+from sigrun.telemetry.process import ProcessMetrics
+from sigrun.wire import warm_up_files
 from sigrun.wire.access_log import AccessLog
 from sigrun.wire.authentication import Authentication
-from sigrun.wire.config_files import batching_config, model_config
+from sigrun.wire.config_files import batching_config, model_config, saved_model_config
 from sigrun.wire.interceptors import Interceptor, Interceptors, intercepted_services
 from sigrun.wire.ports import Port, Ports
 from sigrun.wire.reloading import followed_certificates, followed_tokens
+from sigrun.wire.request_log.logged import Logged
+from sigrun.wire.request_log.writer import RequestLogWriter
+from sigrun.wire.request_metrics import RequestMetrics
 from sigrun.wire.rest.api import RestApi
 from sigrun.wire.rest.probes import Probes
 from sigrun.wire.rpc import (
@@ -66,7 +78,6 @@ from sigrun.wire.rpc import (
 )
 from sigrun.wire.rpc.health import HealthService
 from sigrun.wire.rpc.reflection import reflection_services
-from sigrun.wire.rpc_metrics import RpcMetrics
 from sigrun.wire.rpcs import Rpc, Services
 
 logger = logging.getLogger(__name__)
@@ -77,6 +88,7 @@ _LOAD_OVERTIME_S = 1.0
 # Whoever watches our health sends requests elsewhere from now on. Those that are on their way
 # are still taken: gRPC would cut them off.
 _NOTICE_S = 0.2
+_REQUEST_LOG_WITHIN_S = 5.0  # to write what waits
 _UNLOAD_WITHIN_S = 2.0  # when all requests have ended; what takes longer is left to the system
 
 
@@ -90,14 +102,24 @@ class ModelServer:
         self._config = config
         self._tasks: list[asyncio.Task[None]] = []
         self._threads: list[Threads] = []
+        self._running = RunningModels()
         self._loop_lag = LoopLag()
         self._metrics = Metrics()
         self._metrics.add(self._loop_lag.readings)
         self._metrics.add(logs.readings)
+        self._metrics.add_blocking(ProcessMetrics().readings)
+        self._reloads = ReloadMetrics()
+        self._metrics.add(self._reloads.readings)
+        self._offload = Offload()
         make_loader = make_loader or self._saved_model_loaders()
         if config.batching is not None:
             make_loader = self._batching_loaders(make_loader, config.batching)
-        self._build_servables(make_loader)
+        make_loader = self._warming_loaders(make_loader, config.warm_up)
+        self._store = ObjectStore()
+        make_loader = self._fetching_loaders(make_loader, config.object_store)
+        loads = LoadMetrics()
+        self._metrics.add(loads.readings)
+        self._build_servables(loads.around(make_loader))
         self._build_wire()
         self._poller = self._config_poller()
         for threads in self._threads:
@@ -110,7 +132,11 @@ class ModelServer:
             name="runner",
             count=options.choose_runner_threads(cpus),
             max_waiting=options.max_queued_runs_per_model,
-            limits=Limits(longest_s=options.max_run_s, overtime_s=options.max_run_overtime_s),
+            limits=Limits(
+                longest_s=options.max_run_s,
+                longest_wait_s=options.max_queue_s,
+                overtime_s=options.max_run_overtime_s,
+            ),
         )
         loading = Threads(
             name="load",
@@ -120,8 +146,7 @@ class ModelServer:
             patience_s=_LOAD_PATIENCE_S,
         )
         self._threads += [runners, loading]
-        running = RunningModels()
-        self._metrics.add(running.readings)
+        self._metrics.add(self._running.readings)
 
         def make_loader(id: ServableId, path: Path, revision: Revision) -> SavedModelLoader:
             return SavedModelLoader(
@@ -131,29 +156,73 @@ class ModelServer:
                 options=options,
                 runners=runners,
                 load_threads=loading,
-                running=running,
+                running=self._running,
+                options_of_version=saved_model_config.options_of_version,
             )
 
         return make_loader
 
     def _batching_loaders(self, make_loader: MakeLoader, options: BatchingOptions) -> MakeLoader:
-        runners = BatchRunners(options.choose_num_batch_threads(available_cpus()))
+        runners = BatchRunners(
+            options.choose_num_batch_threads(available_cpus()),
+            longest_wait_s=self._config.execution.max_queue_s,
+        )
         instruments = BatchingInstruments()
         self._metrics.add(instruments.readings)
-
-        def options_of(path: Path) -> BatchingOptions | None:
-            is_own = self._config.has_batching_per_model
-            return batching_config.from_version(path) if is_own else options
 
         def make_batching_loader(id: ServableId, path: Path, revision: Revision) -> Loader:
             return BatchingLoader(
                 make_loader(id, path, revision),
-                read_options=functools.partial(options_of, path),
+                read_options=functools.partial(self._batching_of, path),
                 runners=runners,
                 instruments=instruments,
             )
 
         return make_batching_loader
+
+    def _batching_of(self, path: Path) -> BatchingOptions | None:
+        """Read how the version in `path` is batched; None: it is not. Blocks."""
+        is_own = self._config.batching is not None and self._config.has_batching_per_model
+        return batching_config.from_version(path) if is_own else self._config.batching
+
+    def _warming_loaders(self, make_loader: MakeLoader, options: WarmUpOptions) -> MakeLoader:
+        warm_ups = WarmUps()
+        self._metrics.add(warm_ups.readings)
+
+        def batch_rows_of(path: Path) -> Sequence[int]:
+            batching = self._batching_of(path)
+            return batching.allowed_batch_rows if batching is not None else ()
+
+        def make_warming_loader(id: ServableId, path: Path, revision: Revision) -> Loader:
+            return WarmingLoader(
+                make_loader(id, path, revision),
+                model_path=str(path),
+                read_calls=functools.partial(warm_up_files.read_calls, path),
+                read_batch_rows=functools.partial(batch_rows_of, path),
+                options=options,
+                offload=self._offload,
+                warm_ups=warm_ups,
+                check_method_names=self._config.check_method_names,
+            )
+
+        return make_warming_loader
+
+    def _fetching_loaders(self, make_loader: MakeLoader, options: ObjectStoreOptions) -> MakeLoader:
+        cache = ModelCache(options, self._store)
+        self._metrics.add(cache.readings)
+
+        def make_fetching_loader(id: ServableId, path: Path, revision: Revision) -> Loader:
+            if not isinstance(revision, StoredRevision):
+                return make_loader(id, path, revision)
+            return FetchingLoader(
+                id,
+                revision,
+                cache=cache,
+                make_loader=lambda copy: make_loader(id, copy, revision),
+                max_fetch_s=options.max_fetch_s,
+            )
+
+        return make_fetching_loader
 
     def _build_servables(self, make_loader: MakeLoader) -> None:
         options = self._config.lifecycle
@@ -169,7 +238,9 @@ class ModelServer:
             states=self.monitor,
             poll_wait_s=options.poll_wait_s,
             quiet_s=options.quiet_s,
+            store=self._store,
         )
+        self._metrics.add(self._source.readings)
         self.models = ServedModels(
             source=self._source,
             manager=self.manager,
@@ -180,25 +251,37 @@ class ModelServer:
         )
         self.models.expect(self._config.models)
         self.readiness = Readiness(self.models, self.monitor)
+        versions = VersionMetrics(self.models, self.monitor, self.manager)
+        self._source.subscribe(versions.look)
+        self._metrics.add(versions.readings)
         for listener in (self.monitor.update, self.readiness.update, _log_state):
             states.subscribe(listener)
 
     def _build_wire(self) -> None:
         config = self._config
-        self._offload = Offload()
         service = InferenceService(
             Router(self.manager, self.labels, self.models.absence),
             self._offload,
             check_method_names=config.check_method_names,
         )
-        inference = Observed(service)
-        rpc_metrics = RpcMetrics()
-        for source in (inference.readings, rpc_metrics.readings, self._offload.readings):
+        self._request_log = RequestLogWriter(config.request_log)
+        self._metrics.add(self._request_log.readings)
+        logged = Logged(service, self._request_log.put)
+        self.models.subscribe(lambda: logged.follow(self.models.current))
+        inference = Observed(logged)
+        request_metrics = RequestMetrics()
+        for source in (request_metrics.readings, self._offload.readings):
             self._metrics.add(source)
-        interceptors: list[Interceptor] = [rpc_metrics]
+        interceptors: list[Interceptor] = [request_metrics]
         if config.access_log:
-            interceptors.append(AccessLog())
-        self._management = ModelManagement(self.models, self.monitor, self.readiness)
+            interceptors.append(AccessLog(config.access_log_sampling_rate))
+        self._management = ModelManagement(
+            self.models,
+            self.monitor,
+            self.readiness,
+            troubles=self._running.troubles,
+            told=self._reloads.teller("call"),
+        )
         authentication = None if config.tokens is None else Authentication(config.tokens)
         guards: list[Interceptor] = [] if authentication is None else [authentication]
         interceptors += guards
@@ -207,7 +290,12 @@ class ModelServer:
         self._metrics.add(budget.readings)
         ports = Ports(self._offload, budget=budget)
         self.grpc = ports.grpc(config.grpc, {**services, **reflection_services(services)})
-        probes = Probes(self._management, self._metrics, guards)
+        probes = Probes(
+            self._management,
+            self._metrics,
+            metrics_path=config.metrics_path,
+            interceptors=guards,
+        )
         self.admin: Port | None = None
         if config.admin is not None:
             rpcs = intercepted_services(self._admin_services(), interceptors)
@@ -302,6 +390,7 @@ class ModelServer:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.manager.close(_UNLOAD_WITHIN_S)
         await asyncio.to_thread(self._offload.close)
+        await asyncio.to_thread(self._request_log.close, _REQUEST_LOG_WITHIN_S)
         for threads in self._threads:
             await asyncio.to_thread(threads.close)
 
@@ -326,6 +415,7 @@ class ModelServer:
             apply=self.models.reload,
             applied=self._config.models,
             poll_wait_s=self._config.config_file_poll_wait_s,
+            told=self._reloads.teller("file"),
         )
 
     def _run_in_background(self, work: Coroutine[None, None, None], name: str) -> None:

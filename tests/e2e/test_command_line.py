@@ -106,6 +106,7 @@ def test_the_table_shows_models_versions_labels_signatures_and_urls(
     assert "serving_default (x: float" in text
     assert f"curl http://localhost:{server.http_port}/v1/models/half:predict -d '" in text
     assert "importing TensorFlow" in text
+    assert "absl" not in text  # what TensorFlow says of itself when it is loaded
     assert "oneDNN" not in text
     assert f"grpcurl -plaintext localhost:{server.grpc_port} list" in text
 

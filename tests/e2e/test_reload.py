@@ -149,7 +149,7 @@ def test_a_reload_swaps_models_and_moves_labels(server: RunningServer, base_path
         pytest.param(
             config_list(model("half", "/tmp", "logging_config {}")),
             "INVALID_ARGUMENT",
-            "No request-logger-creator provided.",
+            "logging_config of model half: log_collector_config.filename_prefix is ''",
             id="request log",
         ),
         pytest.param(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -55,3 +56,35 @@ def test_a_load_that_hangs_does_not_keep_the_process_from_ending(
 
     assert status == 0
     assert time.monotonic() - told_at < GRACE_S + LEEWAY_S
+
+
+HANGS = {
+    "task": (1, "task 'Task-1'"),
+    "sleep": (1, "what hangs: thread MainThread in HangingServer.stop (hanging_stop.py:"),
+    "thread": (1, "thread stuck in "),
+    # No thread of Python's comes to run, and nothing can be said.
+    "native": (-signal.SIGALRM, ""),
+}
+
+
+def test_a_stop_that_hangs_is_ended_and_said() -> None:
+    with contextlib.ExitStack() as stack:
+        processes = {how: stack.enter_context(begin_to_hang(how)) for how in HANGS}
+        for process in processes.values():
+            assert process.stdout is not None
+            assert process.stdout.readline() == "serves\n"
+            process.send_signal(signal.SIGTERM)
+        ends = {}
+        for how, process in processes.items():
+            _, log = process.communicate(timeout=60)
+            ends[how] = process.returncode, log
+
+    for how, (status, said) in HANGS.items():
+        assert ends[how][0] == status, ends[how]
+        assert said in ends[how][1]
+
+
+def begin_to_hang(how: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "tests.e2e.hanging_stop", how]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True)

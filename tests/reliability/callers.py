@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import grpc
 
 from sigrun._gen.tensorflow_serving.apis.predict_pb2 import PredictResponse
-from tests.wire.clients import predict_request
+from tests.wire.clients import NAME, predict_request
 
 Predict = grpc.aio.UnaryUnaryMultiCallable[bytes, PredictResponse]
 
@@ -23,6 +24,15 @@ JSON_REQUEST = json.dumps({"instances": [1]}).encode()
 # What gRPC says of a call that reached no server. Its retries are as they are by default: a call
 # that no server has begun (its stream crossed the last GOAWAY, say) is sent again, no other is.
 _NEVER_SENT = "failed to connect"
+
+
+IsRight = Callable[[int | None, list[float]], bool]
+"""Whether these values are what this version answers; JSON does not say which version it was."""
+
+
+def half_plus_two_is_right(_: int | None, values: list[float]) -> bool:
+    """Judge the answer of the tutorial's model to 1."""
+    return values == [2.5]
 
 
 @dataclass
@@ -40,7 +50,12 @@ class Tally:
         return not self.lost and not self.wrong
 
 
-async def call_grpc(address: str, tally: Tally, end: asyncio.Event) -> None:
+async def call_grpc(
+    address: str,
+    tally: Tally,
+    end: asyncio.Event,
+    is_right: IsRight = half_plus_two_is_right,
+) -> None:
     """Call Predict until the server is gone or `end` is set."""
     options = [("grpc.use_local_subchannel_pool", 1)]
     async with grpc.aio.insecure_channel(address, options=options) as channel:
@@ -57,12 +72,18 @@ async def call_grpc(address: str, tally: Tally, end: asyncio.Event) -> None:
                 tally.lost[f"{error.code().name}: {error.details()}"] += 1
                 return
             tally.answered += 1
-            tally.wrong += list(answer.outputs["y"].float_val) != [2.5]
+            version = answer.model_spec.version.value
+            tally.wrong += not is_right(version, list(answer.outputs["y"].float_val))
 
 
-async def call_http(port: int, tally: Tally, end: asyncio.Event) -> None:
+async def call_http(
+    port: int,
+    tally: Tally,
+    end: asyncio.Event,
+    is_right: IsRight = half_plus_two_is_right,
+) -> None:
     """Ask over one connection that is kept, and over a new one when it was closed in order."""
-    head = b"POST /v1/models/half_plus_two:predict HTTP/1.1\r\nhost: x\r\n"
+    head = f"POST /v1/models/{NAME}:predict HTTP/1.1\r\nhost: x\r\n".encode()
     request = head + b"content-length: %d\r\n\r\n" % len(JSON_REQUEST) + JSON_REQUEST
     while not end.is_set():
         try:
@@ -71,7 +92,8 @@ async def call_http(port: int, tally: Tally, end: asyncio.Event) -> None:
             tally.refused += 1
             return
         try:
-            await _ask_again_and_again(reader, writer, request, tally, end)
+            streams = (reader, writer)
+            await _ask_again_and_again(streams, request, tally, end, is_right)
         except (OSError, asyncio.IncompleteReadError) as error:
             tally.lost[f"HTTP: {type(error).__name__}"] += 1
             return
@@ -80,18 +102,22 @@ async def call_http(port: int, tally: Tally, end: asyncio.Event) -> None:
 
 
 async def _ask_again_and_again(
-    reader: asyncio.StreamReader,
-    writer: asyncio.StreamWriter,
+    streams: tuple[asyncio.StreamReader, asyncio.StreamWriter],
     request: bytes,
     tally: Tally,
     end: asyncio.Event,
+    is_right: IsRight,
 ) -> None:
+    reader, writer = streams
     while not end.is_set():
         writer.write(request)
         answer_head = await reader.readuntil(b"\r\n\r\n")
         length = int(answer_head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
         body = await reader.readexactly(length)
+        if not answer_head.startswith(b"HTTP/1.1 200 "):
+            tally.lost[f"HTTP: {body.decode(errors='replace')}"] += 1
+            return
         tally.answered += 1
-        tally.wrong += json.loads(body) != {"predictions": [2.5]}
+        tally.wrong += not is_right(None, json.loads(body)["predictions"])
         if b"connection: close" in answer_head.lower():
             return

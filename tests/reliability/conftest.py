@@ -30,6 +30,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(900 if IS_LONG else 180))
 
 
+def resident_bytes(process_id: int) -> int:
+    """Return how much memory a process holds now."""
+    pages = Path(f"/proc/{process_id}/statm").read_text().split()[1]
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
 @dataclass
 class Victim:
     """A server process and its ports."""
@@ -50,8 +56,7 @@ class Victim:
     @property
     def rss_bytes(self) -> int:
         """How much memory it holds now."""
-        pages = Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]
-        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+        return resident_bytes(self.process.pid)
 
     def stop(self, timeout_s: float = 60.0) -> int:
         """Send SIGTERM; return the exit status."""

@@ -142,7 +142,8 @@ async def test_a_model_refuses_while_too_many_of_its_runs_cannot_be_ended(
         with pytest.raises(Unavailable, match="2 runs of model:1 do not end"):
             await model.run("sleep", milliseconds=np.array([1]))
         assert servable.refusal is not None
-        assert [reading.value for reading in servable.readings()][-1] == 2
+        written_off, refuses = [*servable.readings()][-2:]
+        assert (written_off.value, refuses.value) == (2, True)
 
         await until(lambda: servable.written_off_runs < 2)
         await model.run("sleep", milliseconds=np.array([1]))

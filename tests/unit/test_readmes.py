@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import re
 import shlex
+import tempfile
 import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ import sigrun_client
 from sigrun.cli import flags
 from sigrun.cli.parsing import parse
 from sigrun.errors import InvalidArgument
+from sigrun.inference.context import INTERNAL
+from sigrun.wire import warm_up_files
 from sigrun_client._cli.arguments import parse as parse_client_words
 from sigrun_client._requests import server_config
 
@@ -144,6 +147,9 @@ def check(paragraph: Paragraph, monkeypatch: pytest.MonkeyPatch) -> None:
     if is_python(paragraph):
         run_python(paragraph.text, monkeypatch)
         return
+    if paragraph.text.startswith('{"'):
+        read_as_warm_up(paragraph.text)
+        return
     if paragraph.text.startswith("model_config_list"):
         server_config(paragraph.text)
         return
@@ -152,6 +158,14 @@ def check(paragraph: Paragraph, monkeypatch: pytest.MonkeyPatch) -> None:
             continue
         assert words[0] in CHECKS, f"nobody runs {shlex.join(words)!r}: see the tables above"
         CHECKS[words[0]](words[1:])
+
+
+def read_as_warm_up(lines: str) -> None:
+    with tempfile.TemporaryDirectory() as version:
+        file = Path(version) / warm_up_files.FOLDER / warm_up_files.LINES_FILE
+        file.parent.mkdir()
+        file.write_text(lines)
+        assert list(warm_up_files.read_calls(Path(version), INTERNAL))
 
 
 def is_python(paragraph: Paragraph) -> bool:

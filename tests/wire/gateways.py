@@ -28,11 +28,14 @@ def address_of(rig: Rig) -> str:
 
 @asynccontextmanager
 async def gateway_to(
-    *addresses: str, http: Any = HTTP, **upstream: Any
+    *addresses: str, http: Any = HTTP, max_concurrent_requests: int = 0, **upstream: Any
 ) -> AsyncIterator[httpx.AsyncClient]:
     """Yield a client of a gateway in front of these servers."""
     options = UpstreamOptions(addresses=addresses, channel_arguments=QUICK, **upstream)
-    gateway = Gateway(GatewayConfig(upstream=options, http=http))
+    config = GatewayConfig(
+        upstream=options, http=http, max_concurrent_requests=max_concurrent_requests
+    )
+    gateway = Gateway(config)
     await gateway.start()
     try:
         async with httpx.AsyncClient(base_url=url_of(gateway), timeout=PATIENCE_S) as client:

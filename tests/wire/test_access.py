@@ -26,7 +26,7 @@ from sigrun.gateway import Gateway
 from sigrun.wire.config_files import tokens
 from sigrun.wire.status import HTTP_STATUS
 from tests.wire.clients import NAME, PATIENCE_S, GrpcClient
-from tests.wire.gateways import QUICK, address_of, url_of
+from tests.wire.gateways import address_of, url_of
 from tests.wire.rig import HOST, HTTP, Rig
 
 pytestmark = pytest.mark.asyncio
@@ -139,7 +139,7 @@ def by_grpc_web(http: httpx.AsyncClient) -> Ask:
 
 @asynccontextmanager
 async def gateway_to(rig: Rig, file: Path | None, token: str) -> AsyncIterator[httpx.AsyncClient]:
-    options = UpstreamOptions(addresses=(address_of(rig),), token=token, channel_arguments=QUICK)
+    options = UpstreamOptions(addresses=(address_of(rig),), token=token)
     config = GatewayConfig(upstream=options, http=HTTP, **(await asking(file) if file else {}))
     gateway = Gateway(config)
     await gateway.start()

@@ -419,6 +419,28 @@ class TestCalls:
         assert (answer.status_code, answer.json()["error"]) == (503, "the queue is full")
 
 
+class TestLimits:
+    async def test_a_gateway_that_is_full_refuses_and_counts_it(self, rig: Rig) -> None:
+        await rig.start()
+        servable = rig.servable()
+        servable.gate.clear()
+
+        async with gateway_to(address_of(rig), max_concurrent_requests=1) as http:
+            waiting = asyncio.create_task(http.post(PREDICT, json=ROW))
+            await servable.started.wait()
+            refused = await http.post(PREDICT, json=ROW)
+            metrics = (await http.get("/metrics")).text
+            servable.gate.set()
+            answer = await waiting
+
+        assert refused.status_code == 503
+        assert refused.json()["error"].startswith("The server is full: 1 requests are in flight")
+        assert refused.headers["retry-after"] == "1"
+        assert answer.status_code == 200
+        assert "\nsigrun_in_flight_refusals_total 1.0\n" in metrics
+        assert "\nsigrun_log_lines_dropped_total " in metrics
+
+
 class TestReadiness:
     async def test_a_gateway_is_ready_while_a_server_is(self, rig: Rig) -> None:
         await rig.start()

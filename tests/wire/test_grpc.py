@@ -242,5 +242,5 @@ async def test_the_chains_first_user_is_on_the_metrics_page(rig: Rig) -> None:
         assert f'sigrun_requests_total{{code="OK",door="{door}",{what}}} 1.0' in page
     assert f':tensorflow:serving:request_count{{model_name="{NAME}",status="OK"}} 2.0' in page
     assert ':tensorflow:serving:request_count{model_name="",status="NOT_FOUND"} 1.0' in page
-    what = 'code="OK",door="rest",method="/v1/models:predict"'
-    assert f"sigrun_rpc_duration_seconds_count{{{what}}} 1.0" in page
+    what = f'code="OK",door="rest",{what}'
+    assert f"sigrun_request_duration_seconds_count{{{what}}} 1.0" in page

@@ -250,7 +250,14 @@ class TestReload:
             ),
             "request logging": (
                 reload_to(logged),
-                ("INVALID_ARGUMENT", "No request-logger-creator provided."),
+                (
+                    "INVALID_ARGUMENT",
+                    (
+                        "logging_config of model half_plus_two: "
+                        "log_collector_config.filename_prefix is '', and should be an absolute "
+                        "path and the beginning of a file's name, such as /var/log/sigrun/my_model"
+                    ),
+                ),
             ),
             "a label on a version that is not there": (
                 reload_to(labelled),

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import gzip
 import json
+from collections.abc import Mapping
 
 import httpx
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from tests.wire.clients import NAME, PATIENCE_S, predict_request
-from tests.wire.rig import HOST, HTTP, Rig
+from sigrun._gen.tensorflow_serving.apis.predict_pb2 import PredictResponse
+from sigrun.config.server import Transport
+from sigrun.errors import Unavailable
+from sigrun.tensors.signature import Array
+from tests.fakes.servables import FakeServable
+from tests.wire.clients import NAME, PATIENCE_S, GrpcClient, failure, predict_request
+from tests.wire.rig import GRPC, HOST, HTTP, Rig
 from tests.wire.transport.h2_client import H2Client
 
 pytestmark = pytest.mark.asyncio
@@ -141,3 +149,87 @@ async def test_answers_that_nobody_takes_count(rig: Rig) -> None:
     await asyncio.gather(*sending, return_exceptions=True)
     await client.close()
     await is_as_before(rig, http)
+
+
+async def test_requests_beyond_their_number_are_refused_in_the_words_of_every_door(
+    rig: Rig,
+) -> None:
+    """REST says 503, as it is the server that is full; Connect has 429 for this code."""
+    client = await rig.start(http=HTTP, max_concurrent_requests=1)
+    http, waiting = rig.http(), await one_that_waits(rig, client)
+    message = predict_request(1).SerializeToString()
+    frame = b"\0" + len(message).to_bytes(4, "big") + message
+
+    grpc = await failure(client.predict(1))
+    rest = await http.post(PREDICT, json={"instances": [1.0]})
+    connect = await http.post(RPC, content=message, headers={"content-type": "application/proto"})
+    grpc_web = await http.post(
+        RPC, content=frame, headers={"content-type": "application/grpc-web+proto"}
+    )
+
+    text = "The server is full: 1 requests are in flight, of 1 (--max_concurrent_requests)"
+    assert grpc == ("RESOURCE_EXHAUSTED", text)
+    assert (rest.status_code, rest.json()) == (503, {"error": text, "code": "RESOURCE_EXHAUSTED"})
+    assert connect.status_code == 429
+    assert connect.json() == {"code": "resource_exhausted", "message": text}
+    assert grpc_web.status_code == 200
+    assert b"grpc-status: 8\r\n" in grpc_web.content
+    for response in (rest, connect, grpc_web):
+        assert response.headers["retry-after"] == "1"
+    assert (await http.get("/readyz")).status_code == 200
+    rig.servable().gate.set()
+    assert list((await waiting).outputs["y"].float_val) == [2.5]
+    await is_as_before(rig, http)
+
+
+async def one_that_waits(rig: Rig, client: GrpcClient) -> asyncio.Task[PredictResponse]:
+    servable = rig.servable()
+    servable.gate.clear()
+    waiting = asyncio.create_task(client.predict(1))
+    await servable.started.wait()
+    return waiting
+
+
+async def test_a_queue_that_is_full_is_unavailable_at_every_door(rig: Rig) -> None:
+    def refuse(_: Mapping[str, Array]) -> Mapping[str, Array]:
+        raise Unavailable("The queue is full")
+
+    rig.servables[f"{NAME}:1"] = FakeServable(compute=refuse)
+    client = await rig.start(http=HTTP)
+    http, message = rig.http(), predict_request(1).SerializeToString()
+    frame = b"\0" + len(message).to_bytes(4, "big") + message
+
+    rest = await http.post(PREDICT, json={"instances": [1.0]})
+    connect = await http.post(RPC, content=message, headers={"content-type": "application/proto"})
+    grpc_web = await http.post(
+        RPC, content=frame, headers={"content-type": "application/grpc-web+proto"}
+    )
+
+    assert await failure(client.predict(1)) == ("UNAVAILABLE", "The queue is full")
+    assert (rest.status_code, rest.json()["code"]) == (503, "UNAVAILABLE")
+    assert (connect.status_code, connect.json()["code"]) == (503, "unavailable")
+    assert b"grpc-status: 14\r\n" in grpc_web.content
+
+
+async def test_grpcio_is_under_the_budget_too(rig: Rig) -> None:
+    options = dataclasses.replace(GRPC, transport=Transport.GRPCIO)
+    client = await rig.start(
+        http=HTTP, grpc=options, max_concurrent_requests=1, max_in_flight_bytes=10_000
+    )
+
+    too_large = await failure(client.predict(*[1.0] * 5_000))
+    waiting = await one_that_waits(rig, client)
+    one_too_many = await failure(client.predict(1))
+    health = await health_pb2_grpc.HealthStub(client.channel).Check(health_pb2.HealthCheckRequest())
+
+    code, text = too_large
+    assert code == "RESOURCE_EXHAUSTED"
+    assert "bytes are in flight, of 10000 (--max_in_flight_bytes)" in text
+    assert one_too_many == (
+        "RESOURCE_EXHAUSTED",
+        "The server is full: 1 requests are in flight, of 1 (--max_concurrent_requests)",
+    )
+    assert health.status == health_pb2.HealthCheckResponse.SERVING
+    rig.servable().gate.set()
+    assert list((await waiting).outputs["y"].float_val) == [2.5]
+    assert await in_flight_bytes(rig.http()) == 0

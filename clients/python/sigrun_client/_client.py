@@ -236,6 +236,10 @@ class Client:
     ) -> None:
         self.close()
 
+    def _send_recorded(self, method: str, request: bytes) -> bytes:
+        """Send a request as it was recorded; for the command line."""
+        return self._run(self._flows.recorded(method, request))
+
     def _run(self, flow: Flow[T]) -> T:
         """Take the steps of a flow, and return what comes of it."""
         try:

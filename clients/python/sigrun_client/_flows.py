@@ -330,6 +330,10 @@ class Flows:
                 )
             yield Pause(_POLL_S)
 
+    def recorded(self, method: str, request: bytes) -> Flow[bytes]:
+        """Send a request of `PredictionService` as it was recorded, and return the answer."""
+        return self._send(f"{_PREDICTION}{method}", request, None)
+
     def _ask(self, path: str, request: Message, kind: type[M], timeout_s: float | None) -> Flow[M]:
         answer = yield from self._send(path, request.SerializeToString(), timeout_s)
         try:

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 
 from sigrun.batching.batch import join
 from sigrun.batching.pending import Pending
-from sigrun.errors import DeadlineExceeded
 from sigrun.tensors.signature import Array
 
 
@@ -110,12 +109,12 @@ class Reply:
             self.state = ReplyState.FAILED
             self.future.set_exception(error)
 
-    def expire(self) -> bool:
-        """Tell the caller that its deadline has passed; return whether it still waited."""
+    def expire(self, error: Exception) -> bool:
+        """Tell the caller that its time is up; return whether it still waited."""
         if self.future.done():
             return False
         self.state = ReplyState.EXPIRED
-        self.future.set_exception(DeadlineExceeded())
+        self.future.set_exception(error)
         return True
 
     def rejoin(self, piece: Pending[Reply]) -> Pending[Reply]:

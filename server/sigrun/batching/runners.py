@@ -11,6 +11,7 @@ else holds a batch up: a runner that becomes free takes what is there.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 import weakref
 from collections.abc import Callable
@@ -57,11 +58,19 @@ class Scheduler(Protocol):
 class BatchRunners:
     """Counts the runners that are free, and keeps the order of the schedulers.
 
-    Used on one event loop. `clock` gives the time in seconds, that of deadlines.
+    Used on one event loop. `clock` gives the time in seconds, that of deadlines. A request
+    without a deadline may wait `longest_wait_s` for a runner.
     """
 
-    def __init__(self, count: int, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        count: int,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        longest_wait_s: float = math.inf,
+    ) -> None:
         self.count = count
+        self.longest_wait_s = longest_wait_s
         self.clock = clock
         self._idle = count
         self._shares: weakref.WeakValueDictionary[str, ModelShare] = weakref.WeakValueDictionary()

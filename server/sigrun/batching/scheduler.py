@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import math
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
 
@@ -30,6 +31,7 @@ from sigrun.batching.reply import Reply, ReplyState
 from sigrun.batching.runners import BatchRunners, ModelShare
 from sigrun.batching.runs import Route, Runs
 from sigrun.batching.statistics import BatchRecorder
+from sigrun.concurrency.fair_queue import no_longer_than
 from sigrun.config.batching import BatchingOptions
 from sigrun.errors import DeadlineExceeded, Unavailable
 from sigrun.tensors.signature import Array
@@ -185,7 +187,7 @@ class BatchScheduler:
             raise
         self._recorder.request(pending.rows)
         self._runners.call(self)
-        if deadline is not None:
+        if deadline is not None or self._runners.longest_wait_s < math.inf:
             # A timer for each request would cost more than the wait that it limits: most have
             # left the queue by then.
             self._runners.after_dispatch(functools.partial(self._limit_wait, pending))
@@ -194,15 +196,21 @@ class BatchScheduler:
     def _check_in_time(self, pending: Pending[Reply], now: float) -> None:
         """Raise `Unavailable` if what waits cannot all be done before the deadline of `pending`.
 
-        Where nothing waits a request is always taken: only runs can show that what is known of
-        them is wrong.
+        Without a deadline it is the longest wait that counts. Where nothing waits a request is
+        always taken: only runs can show that what is known of them is wrong.
         """
-        if pending.deadline is None or not self._queue:
+        if not self._queue:
             return
         batch_rows = self._options.execution_batch_rows if self.runs.rule.merges else 1
         rows = self._queue.rows + pending.rows
         least_s = self.runs.cost.least_s(rows, batch_rows=batch_rows) / self._runners.count
-        if now + least_s > pending.deadline:
+        if pending.deadline is None:
+            if least_s > self._runners.longest_wait_s:
+                raise Unavailable(
+                    f"What waits takes {least_s:.3g} s or more ({self._backlog()}), and "
+                    f"{no_longer_than(self._runners.longest_wait_s)}"
+                )
+        elif now + least_s > pending.deadline:
             raise Unavailable(
                 f"The request cannot be served before its deadline, which is in "
                 f"{pending.deadline - now:.3g} s: what waits takes {least_s:.3g} s or more "
@@ -225,14 +233,25 @@ class BatchScheduler:
         return f"{self.runs.name}; {waiting} requests wait"
 
     def _limit_wait(self, pending: Pending[Reply]) -> None:
-        """See to it that the caller is answered when its deadline passes."""
+        """See to it that the caller is answered when its time is up."""
         reply = pending.reply
-        if pending.deadline is not None and not reply.future.done():
-            wait_s = pending.deadline - self._runners.clock()
-            reply.expiry = asyncio.get_running_loop().call_later(wait_s, self._expire, pending)
+        if reply.future.done():
+            return
+        until, tell = pending.deadline, self._expire
+        if until is None:
+            until, tell = pending.enqueued_at + self._runners.longest_wait_s, self._end_wait
+        wait_s = until - self._runners.clock()
+        reply.expiry = asyncio.get_running_loop().call_later(wait_s, tell, pending)
 
     def _expire(self, pending: Pending[Reply]) -> None:
-        if pending.reply.expire():
+        if pending.reply.expire(DeadlineExceeded()):
+            self._give_up(pending)
+
+    def _end_wait(self, pending: Pending[Reply]) -> None:
+        """Refuse a request without a deadline that has waited for too long, and does not run."""
+        limit = no_longer_than(self._runners.longest_wait_s)
+        error = Unavailable(f"Too much waits ({self._backlog()}), and {limit}")
+        if not pending.reply.batches and pending.reply.expire(error):
             self._give_up(pending)
 
     def _withdraw(self, pending: Pending[Reply]) -> None:

@@ -9,15 +9,16 @@ from __future__ import annotations
 import weakref
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sigrun.batching.queue import BatchQueue
 from sigrun.telemetry.metrics import Counter as Count
-from sigrun.telemetry.metrics import Distribution, Gauge, Histogram, Reading
+from sigrun.telemetry.metrics import Distribution, Gauge, Histogram, Reading, Untyped
 
 QUEUE_WAIT_BUCKETS_US: tuple[float, ...] = tuple(10 * 1.8**exponent for exponent in range(33))
+_QUEUE_WAIT_BUCKETS_S = tuple(bound / 1e6 for bound in QUEUE_WAIT_BUCKETS_US)
 ROW_BUCKETS: tuple[float, ...] = tuple(2.0**exponent for exponent in range(14))
 
 
@@ -131,8 +132,11 @@ class BatchingInstruments:
 
     def readings(self) -> Iterable[Reading]:
         """Return what was counted, as metrics."""
-        for (model, signature), statistics in self.statistics().items():
+        everything = self.statistics()
+        for (model, signature), statistics in everything.items():
             yield from _readings(statistics, {"model": model, "signature": signature})
+        if everything:
+            yield from _tensorflow_serving(list(everything.values()))
 
 
 def _readings(statistics: BatchingStatistics, labels: Mapping[str, str]) -> Iterable[Reading]:
@@ -159,7 +163,7 @@ def _readings(statistics: BatchingStatistics, labels: Mapping[str, str]) -> Iter
     ):
         yield Count(name=f"sigrun_batching_{name}", help=help, value=value, labels=labels)
     for name, help, histogram in (
-        ("queue_wait_microseconds", "How long requests waited", statistics.queue_wait_us),
+        ("queue_wait_seconds", "How long requests waited", _seconds(statistics.queue_wait_us)),
         ("request_rows", "Rows of a request", statistics.request_rows),
         ("batch_rows", "Rows of a run, without padding", statistics.batch_rows),
         ("processed_rows", "Rows of a run, with padding", statistics.processed_rows),
@@ -174,6 +178,46 @@ def _readings(statistics: BatchingStatistics, labels: Mapping[str, str]) -> Iter
             value=histogram,
             labels={**labels, "processed_rows": str(size)},
         )
+
+
+def _tensorflow_serving(all: Sequence[BatchingStatistics]) -> Iterable[Reading]:
+    """Yield its metrics, which know neither model nor signature: sums over ours."""
+    name = ":tensorflow:serving:batching_session:{}".format
+    yield Distribution(
+        name=name("queuing_latency"),
+        help="Microseconds that requests waited for a batch",
+        value=_sum([one.queue_wait_us for one in all]),
+        labels={"thread_pool_name": ""},  # TensorFlow Serving leaves it empty too
+    )
+    yield Untyped(
+        name=name("wrapped_run_count"), help="Batches run", value=sum(one.runs for one in all)
+    )
+    for what, help, histograms in (
+        ("input_batch_size", "Rows of a request", [one.request_rows for one in all]),
+        ("processed_batch_size", "Rows of a batch", [one.processed_rows for one in all]),
+    ):
+        yield Distribution(name=name(what), help=help, value=_sum(histograms))
+    for size in sorted({size for one in all for size in one.padding_rows}):
+        yield Distribution(
+            name=name("padding_size"),
+            help="Rows of padding of a batch",
+            value=_sum([one.padding_rows[size] for one in all if size in one.padding_rows]),
+            labels={"execution_batch_size": str(size)},
+        )
+
+
+def _sum(histograms: Sequence[Histogram]) -> Histogram:
+    return Histogram(
+        bounds=histograms[0].bounds,
+        counts=tuple(map(sum, zip(*(one.counts for one in histograms), strict=True))),
+        sum=sum(one.sum for one in histograms),
+    )
+
+
+def _seconds(microseconds: Histogram) -> Histogram:
+    return Histogram(
+        bounds=_QUEUE_WAIT_BUCKETS_S, counts=microseconds.counts, sum=microseconds.sum / 1e6
+    )
 
 
 def _histogram(values: Counter[int]) -> Histogram:

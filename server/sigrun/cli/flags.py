@@ -51,6 +51,12 @@ class CommonFlags:
     rest_api_enable_cors_support: bool = _flag(
         _HTTP, False, "let web pages of other origins ask over HTTP"
     )
+    max_in_flight_bytes: int = _flag(
+        _RUNNING, 0, "room for bodies and answers; 0: a quarter of the memory"
+    )
+    max_concurrent_requests: int = _flag(
+        _RUNNING, 10_000, "requests at a time, more are refused; 0: no limit"
+    )
     auth_tokens_file: str = _flag(
         _ACCESS,
         "",
@@ -61,6 +67,7 @@ class CommonFlags:
         _PROCESS, 30.0, "time for requests in flight when the server stops"
     )
     log_format: str = _flag(_PROCESS, "text", "text or json")
+    log_level: str = _flag(_PROCESS, "info", "debug, info, warning or error")
     version: bool = _flag(_PROCESS, False, "print the versions and exit")
     help: bool = _flag(_PROCESS, False, "print this text and exit")
 
@@ -86,6 +93,9 @@ class ModelServerFlags(CommonFlags):
     grpc_socket_path: str = _flag(_GRPC, "", "also listen for gRPC on this UNIX socket")
     ssl_config_file: str = _flag(
         _GRPC, "", "text SSLConfig with the PEM contents for the gRPC port"
+    )
+    use_alts_credentials: bool = _flag(
+        _GRPC, False, "ALTS on the gRPC port, on Google Cloud; grpcio's server speaks it"
     )
     grpc_channel_arguments: str = _flag(_GRPC, "", "gRPC channel arguments, k=v,k=v")
     grpc_transport: str = _flag(_GRPC, "own", "who speaks HTTP/2 on the gRPC port: own or grpcio")
@@ -123,9 +133,40 @@ class ModelServerFlags(CommonFlags):
     max_load_seconds: float = _flag(
         _LOADING, 1800.0, "time for one version to load, after which its thread is left to itself"
     )
+    object_store_cache_dir: str = _flag(
+        _LOADING, "", "folder for copies of models from object stores; empty: the user's cache"
+    )
+    object_store_cache_bytes: int = _flag(
+        _LOADING, 0, "room for those copies; 0: half of what the disk has free"
+    )
+    max_fetch_seconds: float = _flag(
+        _LOADING, 1800.0, "time for one version to come from an object store"
+    )
     max_num_load_retries: int = _flag(_LOADING, 5, "how often a failed load is tried again")
     load_retry_interval_micros: int = _flag(_LOADING, 60_000_000, "wait between those tries")
     num_load_threads: int = _flag(_LOADING, 0, "how many versions load at the same time; 0: chosen")
+    enable_model_warmup: bool = _flag(
+        _LOADING,
+        True,
+        "run the requests in assets.extra/tf_serving_warmup_requests and warmup_requests.jsonl of "
+        "a version before it becomes available",
+    )
+    num_request_iterations_for_warmup: int = _flag(
+        _LOADING, 0, "how often each of them is run; 0 or less: once"
+    )
+    enable_all_batch_sizes_warmup: bool = _flag(
+        _LOADING, False, "run each of them with each of the allowed batch sizes too"
+    )
+    synthesize_warmup: bool = _flag(
+        _LOADING,
+        False,
+        "also run requests made up from the signatures, with each of the allowed batch sizes",
+    )
+    max_warmup_seconds: float = _flag(
+        _LOADING,
+        600.0,
+        "time for the warm-up of a version, which fails to load if its own requests take longer",
+    )
     optimize_on_load: bool = _flag(
         _LOADING,
         True,
@@ -137,12 +178,6 @@ class ModelServerFlags(CommonFlags):
         _BATCHING,
         False,
         "read batching_params.pbtxt in each version directory; versions without are not batched",
-    )
-    max_in_flight_bytes: int = _flag(
-        _RUNNING, 0, "room for bodies and answers; 0: a quarter of the memory"
-    )
-    max_concurrent_requests: int = _flag(
-        _RUNNING, 10_000, "requests at a time, more are refused; 0: no limit"
     )
     max_run_seconds: float = _flag(_RUNNING, 600.0, "time for a run whose caller sets no deadline")
     max_run_overtime_seconds: float = _flag(
@@ -156,13 +191,65 @@ class ModelServerFlags(CommonFlags):
         1024,
         "runs of one version that may wait for a thread; more are refused with UNAVAILABLE",
     )
+    max_queue_seconds: float = _flag(
+        _RUNNING,
+        30.0,
+        "how long a call without a deadline may wait for its run; what would wait for longer is "
+        "refused with UNAVAILABLE",
+    )
     tensorflow_session_parallelism: int = _flag(
         _RUNNING, 0, "intra-op and inter-op threads; 0: chosen"
     )
     tensorflow_intra_op_parallelism: int = _flag(_RUNNING, 0, "intra-op threads; 0: chosen")
     tensorflow_inter_op_parallelism: int = _flag(_RUNNING, 0, "inter-op threads; 0: chosen")
     tensorflow_session_config_file: str = _flag(_RUNNING, "", "text tensorflow.ConfigProto")
+    per_process_gpu_memory_fraction: float = _flag(
+        _RUNNING, 0.0, "share of each GPU's memory to take, up to 1; 0: TensorFlow's own choice"
+    )
+    mixed_precision: str = _flag(
+        _RUNNING, "", "bfloat16 computes in that precision where it is safe; empty: as the model is"
+    )
+    platform_config_file: str = _flag(
+        _RUNNING,
+        "",
+        "text PlatformConfigMap, in place of the flags for batching, warm-up, sessions and TFLite",
+    )
+    prefer_tflite_model: bool = _flag(
+        _RUNNING, False, "load model.tflite of a version where it has one beside a SavedModel"
+    )
+    num_tflite_pools: int = _flag(
+        _RUNNING, 0, "pools of TensorFlow Lite interpreters for a version; 0: one per CPU"
+    )
+    num_tflite_interpreters_per_pool: int = _flag(
+        _RUNNING, 1, "interpreters of a pool, each of which answers one request at a time"
+    )
+    op_libraries: str = _flag(
+        _RUNNING,
+        "",
+        "packages, such as tensorflow_text, and .so files that bring operations; with commas",
+    )
+    enable_profiler: bool = _flag(
+        _ACCESS, True, "answer TensorFlow's ProfilerService on the gRPC port"
+    )
+    monitoring_config_file: str = _flag(
+        _PROCESS, "", "text MonitoringConfig with another path for /metrics on the HTTP port"
+    )
     access_log: bool = _flag(_PROCESS, False, "log a line for every request")
+    access_log_sampling_rate: float = _flag(
+        _PROCESS,
+        1.0,
+        "share of the requests that have one, from 0 to 1; those that fail do",
+    )
+    request_log_max_file_bytes: int = _flag(
+        _PROCESS, 256 << 20, "size at which a model's logging_config gets another file"
+    )
+    request_log_max_file_seconds: float = _flag(_PROCESS, 3600.0, "age at which it does")
+    request_log_max_total_bytes: int = _flag(
+        _PROCESS, 4 << 30, "room for all files of one prefix; the oldest are deleted"
+    )
+    request_log_max_waiting_bytes: int = _flag(
+        _PROCESS, 64 << 20, "room for records that wait to be written; more are dropped"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,24 +307,8 @@ WITHOUT_EFFECT: dict[str, str] = {
     "num_unload_threads": "unloading never holds anything up",
     "flush_filesystem_caches": "the system's cache is left to the system",
     "remove_unused_fields_from_bundle_metagraph": "only what is used is kept",
-    "enable_profiler": "there is no profiler service",
     "skip_initialize_tpu": "there is no TPU support",
+    "xla_cpu_compilation_enabled": "models that ask for XLA are compiled with it in any case",
+    "xla_gpu_compilation_enabled": "models that ask for XLA are compiled with it in any case",
+    "thread_pool_factory_config_file": "runs have the threads of this server, which models share",
 }
-
-NOT_SERVED: frozenset[str] = frozenset(
-    {
-        "use_alts_credentials",
-        "platform_config_file",
-        "per_process_gpu_memory_fraction",
-        "enable_model_warmup",
-        "num_request_iterations_for_warmup",
-        "monitoring_config_file",
-        "prefer_tflite_model",
-        "num_tflite_pools",
-        "num_tflite_interpreters_per_pool",
-        "xla_cpu_compilation_enabled",
-        "xla_gpu_compilation_enabled",
-        "thread_pool_factory_config_file",
-        "mixed_precision",
-    }
-)

@@ -24,7 +24,7 @@ from sigrun.cli.flags import WITHOUT_EFFECT, CommonFlags, GatewayFlags, ModelSer
 from sigrun.cli.help import usage
 from sigrun.cli.parsing import Arguments, parse
 from sigrun.cli.running import run_until_signalled
-from sigrun.cli.settings import gateway_config, log_format, server_config
+from sigrun.cli.settings import gateway_config, log_format, log_level, server_config
 from sigrun.cli.token import make_token
 from sigrun.config.gateway import GatewayConfig
 from sigrun.config.server import ServerConfig
@@ -130,7 +130,7 @@ def _run(words: Sequence[str], command: _Command[F]) -> int:
         if arguments.flags.help:
             print(f"{command.usage}\n{command.examples}\n{usage(command.flags)}")
             return 0
-        configure_logs(log_format(arguments.flags))
+        configure_logs(log_format(arguments.flags), log_level(arguments.flags))
         run = command.prepare(arguments)
     except SigrunError as error:
         print(error, file=sys.stderr)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from sigrun.cli.flags import NOT_SERVED, WITHOUT_EFFECT, CommonFlags, Flag, Value, flags_of
+from sigrun.cli.flags import WITHOUT_EFFECT, CommonFlags, Flag, Value, flags_of
 from sigrun.errors import InvalidArgument
 
 F = TypeVar("F", bound=CommonFlags)
@@ -60,8 +60,6 @@ def _find(by_name: Mapping[str, Flag], word: str, name: str) -> Flag:
     flag = by_name.get(name)
     if flag is not None and word.startswith("--"):
         return flag
-    if name in NOT_SERVED:
-        raise InvalidArgument(f"--{name} is known to TensorFlow Serving and not supported here")
     nearest = difflib.get_close_matches(name.lstrip("-"), list(by_name), n=1, cutoff=0.5)
     hint = f"; did you mean --{nearest[0]}?" if nearest else ""
     raise InvalidArgument(f"unknown argument: {word}{hint}")

@@ -12,12 +12,16 @@ import sys
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
+from sigrun.cli.watchdog import end_within
 from sigrun.telemetry.logs import flush
 
 logger = logging.getLogger(__name__)
 
 # A wrapper and a terminal often send one wish to stop as two signals.
 _SAME_SIGNAL_S = 1.0
+
+# After the grace time, for what does not belong to requests: models to unload, threads to end.
+_LEEWAY_S = 5.0
 
 # For so long a thread that loads a model or reads a body may keep the event loop waiting for the
 # interpreter's lock, at each of its turns; Python's own 5 ms would be seen in every latency.
@@ -41,18 +45,23 @@ S = TypeVar("S", bound=Server)
 
 
 def run_until_signalled(
-    make: Callable[[], S], announce: Callable[[S], None], *, grace_s: float
+    make: Callable[[], S],
+    announce: Callable[[S], None],
+    *,
+    grace_s: float,
+    leeway_s: float = _LEEWAY_S,
 ) -> None:
     """Start what `make` returns, `announce` it, wait for SIGTERM, SIGINT or SIGQUIT, drain.
 
-    SIGHUP has it read its configuration again; SIGUSR1 and SIGUSR2 are ignored.
+    SIGHUP has it read its configuration again; SIGUSR1 and SIGUSR2 are ignored. The process ends
+    within `grace_s` + `leeway_s` of the first signal, whatever hangs.
 
     Raises what starting raises.
     """
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     gc.freeze()  # modules stay: no collection need walk over them while a request waits
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_run(make, announce, grace_s))
+        runner.run(_run(make, announce, grace_s, leeway_s))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -64,8 +73,10 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-async def _run(make: Callable[[], S], announce: Callable[[S], None], grace_s: float) -> None:
-    stop = _stop_signal()
+async def _run(
+    make: Callable[[], S], announce: Callable[[S], None], grace_s: float, leeway_s: float
+) -> None:
+    stop = _stop_signal(grace_s + leeway_s)
     server = make()
     _follow_other_signals(server)
     starting = asyncio.create_task(server.start(), name="start")
@@ -83,8 +94,11 @@ async def _run(make: Callable[[], S], announce: Callable[[S], None], grace_s: fl
     logger.info("stopped")
 
 
-def _stop_signal() -> asyncio.Event:
-    """Return an event that the first signal sets; one that comes later ends the process."""
+def _stop_signal(ends_within_s: float) -> asyncio.Event:
+    """Return an event that the first signal sets; one that comes later ends the process.
+
+    The process ends `ends_within_s` after the first one in any case.
+    """
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     is_impatient_at = math.inf
 
@@ -93,6 +107,7 @@ def _stop_signal() -> asyncio.Event:
         if not stop.is_set():
             is_impatient_at = loop.time() + _SAME_SIGNAL_S
             stop.set()
+            end_within(ends_within_s, loop)
         elif loop.time() >= is_impatient_at:
             logger.warning("stopping at once, requests in flight are lost")
             flush()

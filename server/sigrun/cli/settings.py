@@ -14,6 +14,9 @@ from sigrun.config.execution import ExecutionOptions
 from sigrun.config.gateway import GatewayConfig, UpstreamOptions, UpstreamTls
 from sigrun.config.lifecycle import LifecycleOptions, VersionTransition
 from sigrun.config.models import ModelConfig, ModelSet
+from sigrun.config.object_store import ObjectStoreOptions, default_cache_dir
+from sigrun.config.platform import PlatformOptions
+from sigrun.config.request_log import RequestLogLimits
 from sigrun.config.server import (
     AdminOptions,
     GrpcOptions,
@@ -22,9 +25,17 @@ from sigrun.config.server import (
     TlsOptions,
     Transport,
 )
+from sigrun.config.warm_up import WarmUpOptions
 from sigrun.errors import InvalidArgument, NotFound
 from sigrun.telemetry.logs import LogFormat
-from sigrun.wire.config_files import batching_config, model_config, options, tokens
+from sigrun.wire.config_files import (
+    batching_config,
+    model_config,
+    options,
+    platform_config,
+    session_config,
+    tokens,
+)
 
 _MAX_PORT = 65535
 _INT32 = range(-(2**31), 2**31)
@@ -37,6 +48,7 @@ def server_config(flags: ModelServerFlags) -> ServerConfig:
     """
     grpc = _grpc(flags)  # checked first, as TensorFlow Serving does
     config_file = flags.model_config_file
+    platform = _platform(flags)
     return ServerConfig(
         models=_models(flags),
         config_file=Path(config_file) if config_file else None,
@@ -44,15 +56,25 @@ def server_config(flags: ModelServerFlags) -> ServerConfig:
         grpc=grpc,
         http=_http(flags),
         lifecycle=_lifecycle(flags),
-        execution=_execution(flags),
-        batching=_batching(flags),
-        has_batching_per_model=flags.enable_per_model_batching_parameters,
+        execution=platform.execution,
+        batching=platform.batching,
+        has_batching_per_model=platform.has_batching_per_model,
+        object_store=_object_store(flags),
+        warm_up=platform.warm_up,
         check_method_names=flags.enable_signature_method_name_check,
         enable_admin=flags.enable_admin,
         admin=_admin(flags, grpc),
-        access_log=flags.access_log,
         auth_tokens_file=_path(flags.auth_tokens_file),
         tokens=_tokens(flags),
+        metrics_path=_metrics_path(flags.monitoring_config_file),
+        access_log=flags.access_log,
+        access_log_sampling_rate=flags.access_log_sampling_rate,
+        request_log=RequestLogLimits(
+            max_file_bytes=flags.request_log_max_file_bytes,
+            max_file_age_s=flags.request_log_max_file_seconds,
+            max_total_bytes=flags.request_log_max_total_bytes,
+            max_waiting_bytes=flags.request_log_max_waiting_bytes,
+        ),
         max_in_flight_bytes=flags.max_in_flight_bytes or share_in_flight(),
         max_concurrent_requests=flags.max_concurrent_requests,
         shutdown_grace_s=flags.shutdown_grace_seconds,
@@ -76,6 +98,8 @@ def gateway_config(flags: GatewayFlags) -> GatewayConfig:
         http=http,
         auth_tokens_file=_path(flags.auth_tokens_file),
         tokens=_tokens(flags),
+        max_in_flight_bytes=flags.max_in_flight_bytes or share_in_flight(),
+        max_concurrent_requests=flags.max_concurrent_requests,
         shutdown_grace_s=flags.shutdown_grace_seconds,
     )
 
@@ -122,6 +146,12 @@ def log_format(flags: CommonFlags) -> LogFormat:
     return LogFormat(_choice("log_format", flags.log_format, [kind.value for kind in LogFormat]))
 
 
+def log_level(flags: CommonFlags) -> int:
+    """Return from which level on lines are logged. Raises `InvalidArgument`."""
+    levels = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+    return levels[_choice("log_level", flags.log_level, [*levels])]
+
+
 def _models(flags: ModelServerFlags) -> ModelSet:
     if config_file := flags.model_config_file:
         return model_config.from_file(Path(config_file))
@@ -136,6 +166,10 @@ def _models(flags: ModelServerFlags) -> ModelSet:
 
 
 def _grpc(flags: ModelServerFlags) -> GrpcOptions:
+    if flags.use_alts_credentials and flags.ssl_config_file:
+        raise InvalidArgument(
+            "Either use_alts_credentials must be false or ssl_config_file must be empty."
+        )
     return GrpcOptions(
         host=flags.host or GrpcOptions().host,
         port=flags.port or None,
@@ -147,6 +181,8 @@ def _grpc(flags: ModelServerFlags) -> GrpcOptions:
             "grpc_channel_arguments", flags.grpc_channel_arguments
         ),
         tls=_tls(flags.ssl_config_file),
+        alts=flags.use_alts_credentials,
+        enable_profiler=flags.enable_profiler,
         enable_health=flags.enable_grpc_healthcheck_service,
         outputs_as_tensor_content=flags.enable_serialization_as_tensor_content,
     )
@@ -233,6 +269,51 @@ def _batching(flags: ModelServerFlags) -> BatchingOptions | None:
     return BatchingOptions(thread_pool_name=THREAD_POOL_NAME_WITHOUT_FILE)
 
 
+def _platform(flags: ModelServerFlags) -> PlatformOptions:
+    """Return how versions are made of what is on disk, by the flags or by a file."""
+    file = flags.platform_config_file
+    if file:
+        options = PlatformOptions(execution=_execution(flags), warm_up=_warm_up(flags))
+        return platform_config.from_file(Path(file), options)
+    return PlatformOptions(
+        execution=_execution(flags),
+        batching=_batching(flags),
+        has_batching_per_model=flags.enable_per_model_batching_parameters,
+        warm_up=_warm_up(flags),
+    )
+
+
+def _object_store(flags: ModelServerFlags) -> ObjectStoreOptions:
+    folder = flags.object_store_cache_dir
+    return ObjectStoreOptions(
+        cache_dir=Path(folder) if folder else default_cache_dir(),
+        cache_bytes=flags.object_store_cache_bytes,
+        max_fetch_s=flags.max_fetch_seconds,
+    )
+
+
+def _session_config(flags: ModelServerFlags) -> bytes:
+    file = flags.tensorflow_session_config_file
+    config = session_config.from_file(Path(file)) if file else b""
+    if flags.per_process_gpu_memory_fraction:
+        fraction = flags.per_process_gpu_memory_fraction
+        config = session_config.with_gpu_memory_fraction(config, fraction)
+    if flags.mixed_precision:
+        config = session_config.with_mixed_precision(config, flags.mixed_precision)
+    return config
+
+
+def _warm_up(flags: ModelServerFlags) -> WarmUpOptions:
+    iterations = flags.num_request_iterations_for_warmup
+    return WarmUpOptions(
+        replays=flags.enable_model_warmup,
+        iterations=iterations if iterations > 0 else 1,
+        at_all_batch_sizes=flags.enable_all_batch_sizes_warmup,
+        synthesizes=flags.synthesize_warmup,
+        limit_s=flags.max_warmup_seconds,
+    )
+
+
 def _execution(flags: ModelServerFlags) -> ExecutionOptions:
     both = flags.tensorflow_session_parallelism
     intra = flags.tensorflow_intra_op_parallelism
@@ -244,21 +325,27 @@ def _execution(flags: ModelServerFlags) -> ExecutionOptions:
             "server_options.tensorflow_inter_op_parallelism) separately. "
             "You cannot configure all."
         )
-    session_config_file = flags.tensorflow_session_config_file
     return ExecutionOptions(
         saved_model_tags=frozenset(filter(None, flags.saved_model_tags.split(","))),
         intra_op_threads=intra or both,
         inter_op_threads=inter or both,
-        session_config=(
-            options.session_config(Path(session_config_file)) if session_config_file else b""
-        ),
+        session_config=_session_config(flags),
+        op_libraries=tuple(filter(None, map(str.strip, flags.op_libraries.split(",")))),
+        prefer_tflite_model=flags.prefer_tflite_model,
+        tflite_pools=max(flags.num_tflite_pools, 0),
+        tflite_interpreters_per_pool=max(flags.num_tflite_interpreters_per_pool, 1),
         load_threads=flags.num_load_threads,
         max_load_s=flags.max_load_seconds,
         max_queued_runs_per_model=flags.max_queued_runs_per_model,
+        max_queue_s=flags.max_queue_seconds,
         max_run_s=flags.max_run_seconds,
         max_run_overtime_s=flags.max_run_overtime_seconds,
         optimize_on_load=flags.optimize_on_load,
     )
+
+
+def _metrics_path(config_file: str) -> str:
+    return options.metrics_path(Path(config_file)) if config_file else ""
 
 
 def _choice(name: str, value: str, choices: list[str]) -> str:

@@ -9,8 +9,9 @@ own, so that the loop, where requests begin, takes no lock.
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from sigrun.errors import Cancelled, ResourceExhausted
 from sigrun.telemetry.metrics import Counter, Gauge
@@ -69,6 +70,25 @@ class Budget:
             f"The server is full: {self.in_flight_bytes} bytes are in flight, of "
             f"{self.max_bytes} (--max_in_flight_bytes)"
         )
+
+    @contextlib.contextmanager
+    def holding(self, body_bytes: int) -> Iterator[None]:
+        """Count a request whose whole body is there, as long as it is answered.
+
+        For transports that count nothing themselves. Raises `Full` if there is no room.
+        """
+        self.held_bytes += body_bytes
+        try:
+            if self.is_full or self.requests >= self.max_requests:
+                self.refused += 1
+                raise Full(self.fullness())
+            self.requests += 1
+            try:
+                yield
+            finally:
+                self.requests -= 1
+        finally:
+            self.held_bytes -= body_bytes
 
     def readings(self) -> Iterable[Gauge | Counter]:
         """Return what is in flight, as metrics."""

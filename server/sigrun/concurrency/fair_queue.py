@@ -11,6 +11,7 @@ one: nobody, however slow or stuck, takes the last place from the others.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Generic, TypeVar
 
@@ -60,11 +61,19 @@ class FairQueue(Generic[T]):
         """How many jobs wait, of all owners."""
         return sum(len(share.waiting) for share in self._waiting)
 
-    def add(self, share: Share[T], job: T, now: float, deadline: float | None) -> None:
+    def add(
+        self,
+        share: Share[T],
+        job: T,
+        now: float,
+        deadline: float | None,
+        *,
+        longest_wait_s: float = math.inf,
+    ) -> None:
         """Let `job` wait for a place.
 
         Raises `Unavailable` if its owner's queue is full, or so long that the job could not
-        begin before `deadline`.
+        begin before `deadline` or, without one, within `longest_wait_s`.
         """
         ahead, wait_s = len(share.waiting), self._wait_s(share)
         if share.running + ahead >= self._places + share.max_waiting:
@@ -72,10 +81,12 @@ class FairQueue(Generic[T]):
                 f"The queue of {share.name} is full: {ahead} wait for {self._places} threads, "
                 f"and no more than {share.max_waiting} may"
             )
-        if deadline is not None and ahead and now + wait_s > deadline:
+        limit_s = longest_wait_s if deadline is None else deadline - now
+        if ahead and wait_s > limit_s:
+            limit = f"the deadline is in {limit_s:.3g} s"
             raise Unavailable(
                 f"The queue of {share.name} is too long: {ahead} wait, which takes {wait_s:.3g} s, "
-                f"and the deadline is in {deadline - now:.3g} s"
+                f"and {no_longer_than(limit_s) if deadline is None else limit}"
             )
         share.waiting[job] = now
         self._waiting.setdefault(share)
@@ -138,6 +149,14 @@ class FairQueue(Generic[T]):
         """Return how long it takes until all that waits in `share` has begun, at least."""
         places = max(1, self._places // max(1, len(self._waiting)))
         return len(share.waiting) * share.mean_s / places
+
+
+def no_longer_than(longest_wait_s: float) -> str:
+    """Return how long a call without a deadline may wait, for the text of a refusal."""
+    return (
+        f"no call without a deadline waits for longer than {longest_wait_s:g} s "
+        "(--max_queue_seconds)"
+    )
 
 
 def _running(share: Share[T]) -> int:

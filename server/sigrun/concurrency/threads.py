@@ -15,6 +15,7 @@ import asyncio
 import enum
 import functools
 import logging
+import math
 import queue
 import threading
 import time
@@ -23,7 +24,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, TypeVarTuple
 
-from sigrun.concurrency.fair_queue import FairQueue, Share
+from sigrun.concurrency.fair_queue import FairQueue, Share, no_longer_than
 from sigrun.errors import DeadlineExceeded, Unavailable
 from sigrun.telemetry.metrics import Gauge
 
@@ -41,6 +42,7 @@ class Limits:
     """For how long calls may run."""
 
     longest_s: float  # of a call without a deadline, from when it comes
+    longest_wait_s: float = math.inf  # of such a call for a thread
     overtime_s: float  # after the deadline, or after the caller has left: then it is written off
 
 
@@ -167,7 +169,10 @@ class Threads:
         with self._lock:
             if self._is_closed:
                 raise self._closed()
-            self._queue.add(job.share, job, now, job.deadline)
+            if job.waits_until is None:
+                self._queue.add(job.share, job, now, job.deadline)
+            else:
+                self._queue.add(job.share, job, now, None, longest_wait_s=job.waits_until - now)
             self._begin(now)
             is_first = job.stage is _Stage.WAITING and not job.share.running
         if is_first and self._patience_s:
@@ -268,6 +273,11 @@ class ThreadOwner:
         """How many calls were written off and still run."""
         return self.share.written_off
 
+    @property
+    def waiting(self) -> int:
+        """How many calls wait for a thread."""
+        return len(self.share.waiting)
+
     def wrote_off(self) -> None:
         """Tell the owner that a call was written off; on the event loop."""
         if self._on_write_off is not None:
@@ -279,28 +289,31 @@ class ThreadOwner:
         """Return what `call(*arguments)` returns in one of the threads, or raise what it raises.
 
         `deadline` is in `time.monotonic` seconds. Raises `Unavailable` when the queue is full,
-        or too long for the deadline, or this is closed, `DeadlineExceeded` when the time is up
-        before or meanwhile.
+        or too long for the deadline, or a call without one has waited for too long, or this is
+        closed, `DeadlineExceeded` when the time is up before or meanwhile.
         """
         now = time.monotonic()
         limits = self._threads.limits
+        waits_until = None
         if deadline is None and limits is not None:
             deadline = now + limits.longest_s
+            if limits.longest_wait_s < limits.longest_s:
+                waits_until = now + limits.longest_wait_s
         if deadline is not None and deadline <= now:
             raise DeadlineExceeded
         loop = asyncio.get_running_loop()
         reply: asyncio.Future[T] = loop.create_future()
         job = _Job(functools.partial(call, *arguments), deadline, loop, reply, self)
+        job.waits_until = waits_until
         self._threads.enqueue(job, now)
-        timer = None if deadline is None else loop.call_later(deadline - now, job.expire)
+        job.watch(now)
         try:
             return await reply
         except BaseException:
             self._threads.leave(job)
             raise
         finally:
-            if timer is not None:
-                timer.cancel()
+            job.unwatch()
             # An error knows the frames it came through and the callers of those. Where one of
             # them knows the error as well, both keep what they hold, a request and its arrays,
             # until garbage is collected. So nobody does.
@@ -313,6 +326,7 @@ class _Job(Generic[T]):
     __slots__ = (
         "_call",
         "_reply",
+        "_timer",
         "began_at",
         "deadline",
         "loop",
@@ -320,6 +334,7 @@ class _Job(Generic[T]):
         "share",
         "stage",
         "thread",
+        "waits_until",
         "was_made",
     )
 
@@ -333,7 +348,9 @@ class _Job(Generic[T]):
     ) -> None:
         self._call: Callable[[], T] | None = call
         self._reply: asyncio.Future[T] | None = reply
+        self._timer: asyncio.TimerHandle | None = None
         self.deadline = deadline
+        self.waits_until: float | None = None
         self.loop = loop
         self.owner = owner
         self.share = owner.share
@@ -362,8 +379,27 @@ class _Job(Generic[T]):
         except RuntimeError:  # the loop is closed, nobody waits
             return
 
-    def expire(self) -> None:
-        """Tell the caller that the deadline has passed; on the event loop."""
+    def watch(self, now: float) -> None:
+        """See to it that the caller is told when the time is up; on the event loop."""
+        if self.waits_until is not None and self.stage is _Stage.WAITING:
+            self._timer = self.loop.call_later(self.waits_until - now, self._end_wait, now)
+        elif self.deadline is not None:
+            self._timer = self.loop.call_later(self.deadline - now, self._expire)
+
+    def unwatch(self) -> None:
+        """Tell the caller no more; on the event loop."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _end_wait(self, came_at: float) -> None:
+        if self.stage is _Stage.WAITING and self.waits_until is not None:
+            limit = no_longer_than(self.waits_until - came_at)
+            self._settle(None, Unavailable(f"The queue of {self.share.name} is too long: {limit}"))
+        else:
+            self.waits_until = None
+            self.watch(time.monotonic())
+
+    def _expire(self) -> None:
         self._settle(None, DeadlineExceeded())
 
     def _settle(self, result: T | None, error: BaseException | None) -> None:

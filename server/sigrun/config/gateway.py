@@ -57,4 +57,6 @@ class GatewayConfig:
     http: HttpOptions
     auth_tokens_file: Path | None = None  # None: nobody is asked for a token
     tokens: Tokens | None = None  # what that file holds at the start
+    max_in_flight_bytes: int = 0  # of bodies and answers; 0: no limit
+    max_concurrent_requests: int = 10_000  # 0: no limit
     shutdown_grace_s: float = 30.0

@@ -11,11 +11,15 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from sigrun.config.request_log import RequestLogging
 from sigrun.errors import InvalidArgument
 
 PLATFORM_TENSORFLOW = "tensorflow"
 PLATFORMS = frozenset({PLATFORM_TENSORFLOW})
 """What models may be made of; the server has a way to load each."""
+
+STORES = ("s3", "gs", "gcs", "az", "abfs", "http", "https")
+"""The schemes of base paths in object stores."""
 
 _URI = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://")
 _LOCAL_FILE = re.compile(r"file://(?:localhost)?(?P<path>/.*)", re.IGNORECASE | re.DOTALL)
@@ -59,7 +63,7 @@ VersionPolicy = LatestVersions | AllVersions | SpecificVersions
 class ModelConfig:
     """One model: where its numbered versions lie, which are served, and under which labels.
 
-    Raises `InvalidArgument` for a base path that is neither absolute nor a `file://` URI,
+    Raises `InvalidArgument` for a base path that is neither absolute nor a URI of a known kind,
     and for a platform that is not one of `PLATFORMS`.
     """
 
@@ -68,6 +72,7 @@ class ModelConfig:
     platform: str = PLATFORM_TENSORFLOW
     version_policy: VersionPolicy = LatestVersions()
     version_labels: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    logging: RequestLogging | None = None  # None: no request is logged
 
     def __post_init__(self) -> None:
         _check_base_path(self.name, self.base_path)
@@ -77,8 +82,13 @@ class ModelConfig:
             )
 
     @property
+    def is_stored(self) -> bool:
+        """Whether the base path is in an object store, and `folder` a URL."""
+        return _URI.match(self.folder) is not None
+
+    @property
     def folder(self) -> str:
-        """The base path as a path of the local file system."""
+        """The base path as a path of the local file system, or as the URL that it is."""
         local = _LOCAL_FILE.fullmatch(self.base_path)
         return local["path"] if local else self.base_path
 
@@ -101,10 +111,12 @@ def _check_base_path(name: str, base_path: str) -> None:
         raise InvalidArgument(
             f"Expected model {name} to have an absolute path or URI; got base_path()={base_path}"
         )
-    raise InvalidArgument(
-        f"Model {name} has base_path()={base_path}, but models are read from the local file "
-        f"system only, as /path or file:///path; {uri['scheme']}:// is not supported"
-    )
+    if uri["scheme"] not in STORES:
+        known = ", ".join(f"{scheme}://" for scheme in STORES)
+        raise InvalidArgument(
+            f"Model {name} has base_path()={base_path}, but models are read from /path, "
+            f"file:///path and {known}; {uri['scheme']}:// is not supported"
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,9 @@ from sigrun.config.batching import BatchingOptions
 from sigrun.config.execution import ExecutionOptions
 from sigrun.config.lifecycle import LifecycleOptions
 from sigrun.config.models import ModelSet
+from sigrun.config.object_store import ObjectStoreOptions
+from sigrun.config.request_log import RequestLogLimits
+from sigrun.config.warm_up import WarmUpOptions
 from sigrun.errors import InvalidArgument
 
 
@@ -47,6 +50,8 @@ class GrpcOptions:
     transport: Transport = Transport.OWN
     channel_arguments: Mapping[str, str | int] = field(default_factory=lambda: MappingProxyType({}))
     tls: TlsOptions | None = None
+    alts: bool = False  # Google's transport security in place of TLS; grpcio's server speaks it
+    enable_profiler: bool = True
     enable_health: bool = True
     outputs_as_tensor_content: bool = False
 
@@ -95,7 +100,8 @@ class AdminOptions:
 class ServerConfig:
     """Everything a server is built from.
 
-    Raises `InvalidArgument` if two ports are the same, or administration has an address and is off.
+    Raises `InvalidArgument` if two ports are the same, administration has an address and is off, or
+    a share is not from 0 to 1.
     """
 
     models: ModelSet
@@ -107,12 +113,17 @@ class ServerConfig:
     execution: ExecutionOptions = field(default_factory=ExecutionOptions)
     batching: BatchingOptions | None = None  # None: requests run one by one
     has_batching_per_model: bool = False  # sizes and times are then in the version directories
+    object_store: ObjectStoreOptions = field(default_factory=ObjectStoreOptions)
+    warm_up: WarmUpOptions = field(default_factory=WarmUpOptions)
     check_method_names: bool = False
     enable_admin: bool = True  # callers may say what is served
     admin: AdminOptions | None = None  # None: they may do so on every port
-    access_log: bool = False
     auth_tokens_file: Path | None = None  # None: nobody is asked for a token
     tokens: Tokens | None = None  # what that file holds at the start
+    metrics_path: str = ""  # another one beside /metrics, below no other path that is served
+    access_log: bool = False
+    access_log_sampling_rate: float = 1.0  # of what succeeds; what fails is always logged
+    request_log: RequestLogLimits = field(default_factory=RequestLogLimits)
     max_in_flight_bytes: int = 0  # of bodies and answers; 0: no limit
     max_concurrent_requests: int = 10_000  # 0: no limit
     shutdown_grace_s: float = 30.0
@@ -120,6 +131,11 @@ class ServerConfig:
     def __post_init__(self) -> None:
         if self.http.port and self.http.port == self.grpc.port:
             raise InvalidArgument(f"gRPC and HTTP cannot both have port {self.grpc.port}")
+        if not 0 <= self.access_log_sampling_rate <= 1:
+            raise InvalidArgument(
+                "--access_log_sampling_rate is a share from 0 to 1, not "
+                f"{self.access_log_sampling_rate:g}"
+            )
         if self.admin is None:
             return
         if not self.enable_admin:

@@ -82,9 +82,11 @@ def _missing_operation(match: re.Match[str]) -> str:
     usual = [package for pattern, package in _PACKAGES if pattern.search(name)]
     known = ", ".join(dict.fromkeys(package for _, package in _PACKAGES))
     source = (
-        f"the package {usual[0]} usually brings it"
+        f"the package {usual[0]} usually brings it; install it and start with "
+        f"--op_libraries={usual[0].replace('-', '_')}"
         if usual
-        else f"a library brings it, such as those in the packages {known}"
+        else f"a library brings it, such as those in the packages {known}; start with "
+        "--op_libraries=PACKAGE or --op_libraries=/path/to/library.so"
     )
     return f"{match[1]} The operation {name} is not one of TensorFlow's own: {source}."
 

@@ -62,3 +62,6 @@ class Management(Protocol):
 
     async def blockers(self) -> Sequence[str]:
         """Return what keeps traffic from being sent here, empty if nothing does."""
+
+    async def troubles(self) -> Sequence[str]:
+        """Return what is wrong with versions that are served, empty if nothing is known."""

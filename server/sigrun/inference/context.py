@@ -9,7 +9,10 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from sigrun.inference.calls import ResolvedSpec
 
 Metadata = Mapping[str, str | bytes]
 """Names in lower case. Values are text, or bytes for names that end in `-bin`; what was sent
@@ -32,11 +35,31 @@ class Door(enum.StrEnum):
     __hash__ = str.__hash__
 
 
+class Outcome:
+    """What a call turned out to ask, noted by `inference.observed` as it becomes known.
+
+    For whatever surrounds a request on bytes, such as metrics and the access log: it cannot know
+    the model. `target` is what answered, or what the call failed with, None where no version was
+    found. `inference_began` and `inference_ended` are `time.perf_counter` seconds: before is
+    reading, after is writing; 0.0 if it did not come to that. `examples` are those of a Classify,
+    Regress or MultiInference.
+    """
+
+    __slots__ = ("examples", "inference_began", "inference_ended", "target")
+
+    def __init__(self) -> None:
+        self.target: ResolvedSpec | None = None
+        self.inference_began = 0.0
+        self.inference_ended = 0.0
+        self.examples = 0
+
+
 class CallContext(NamedTuple):
     """One call's surroundings.
 
     `deadline` is in `time.monotonic` seconds, None for a caller who waits for ever. `peer` is
-    the caller's address as text, `trace_parent` the W3C header of that name.
+    the caller's address as text, `trace_parent` the W3C header of that name. `outcome` is filled
+    in on the way, None where nobody will look at it.
     """
 
     door: Door
@@ -45,6 +68,7 @@ class CallContext(NamedTuple):
     peer: str = ""
     metadata: Metadata = _NO_METADATA
     trace_parent: str = ""
+    outcome: Outcome | None = None
 
 
 INTERNAL = CallContext(Door.INTERNAL)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
 from sigrun.config.models import ModelConfig, ModelSet
-from sigrun.errors import InvalidArgument, NotFound, SigrunError
+from sigrun.errors import Code, InvalidArgument, NotFound, SigrunError, code_of
 from sigrun.inference.calls import StatusCall
 from sigrun.inference.context import CallContext
 from sigrun.servables.models import Edit, ServedModels
@@ -20,6 +20,13 @@ from sigrun.servables.servable import ServableId
 from sigrun.servables.state import ServableState, State
 
 logger = logging.getLogger(__name__)
+
+Troubles = Callable[[], Mapping[ServableId, str]]
+"""Says what is wrong with versions that are served, for those with which something is."""
+
+
+def _none() -> Mapping[ServableId, str]:
+    return {}
 
 
 class ManagedModel(NamedTuple):
@@ -31,14 +38,24 @@ class ManagedModel(NamedTuple):
 
 
 class ModelManagement:
-    """Status, readiness, reload and changes, for every transport."""
+    """Status, readiness, reload and changes, for every transport.
+
+    `told` hears how each reload and each change ended.
+    """
 
     def __init__(
-        self, models: ServedModels, monitor: ServableStateMonitor, readiness: Readiness
+        self,
+        models: ServedModels,
+        monitor: ServableStateMonitor,
+        readiness: Readiness,
+        troubles: Troubles = _none,
+        told: Callable[[Code], None] = lambda code: None,
     ) -> None:
         self._models = models
         self._monitor = monitor
         self._readiness = readiness
+        self._troubles = troubles
+        self._told = told
 
     async def status(self, call: StatusCall) -> Mapping[int, ServableState]:
         """Return the state of every version, or of the one in the spec, highest first.
@@ -67,16 +84,23 @@ class ModelManagement:
         """Return what keeps traffic from being sent here, empty if nothing does."""
         return self._readiness.blockers()
 
+    async def troubles(self) -> Sequence[str]:
+        """Return what is wrong with versions that are served."""
+        return [f"{id}: {trouble}" for id, trouble in self._troubles().items()]
+
     async def reload(self, wanted: ModelSet, deadline: float | None = None) -> None:
         """Serve `wanted` instead of the current set; see `ServedModels.reload`."""
         try:
             await self._models.reload(wanted, deadline=deadline)
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
+            self._told(code_of(error))
             logger.warning("a reload was taken back, as its caller has left")
             raise
         except SigrunError as error:
+            self._told(error.code)
             logger.warning("a reload was refused: %s: %s", error.code.name, error)
             raise
+        self._told(Code.OK)
         logger.info("reloaded: now serving %s", ", ".join(sorted(self._models.current.names)))
 
     async def listing(self, context: CallContext) -> Sequence[ManagedModel]:
@@ -87,12 +111,18 @@ class ModelManagement:
         """Serve `model`, in the place of the one of its name; see `ServedModels.change`.
 
         One that is configured so already, and of which no version is available, is loaded again.
+        What a call cannot say of a model, how its requests are logged, stays as it is.
         """
-        is_known = model == self._models.current.get(model.name)
-        if is_known and not self._monitor.is_available(model.name):
-            return await self.load_again(model.name, context)
-        await self._change("load", model.name, lambda models: models.with_model(model), context)
-        return self._managed(model.name)
+        name = model.name
+        known = self._models.current.get(name)
+        if known == _with_logging(model, known) and not self._monitor.is_available(name):
+            return await self.load_again(name, context)
+
+        def edit(models: ModelSet) -> ModelSet:
+            return models.with_model(_with_logging(model, models.get(name)))
+
+        await self._change("load", name, edit, context)
+        return self._managed(name)
 
     async def unload(self, name: str, context: CallContext) -> None:
         """Serve a model no longer. Raises `NotFound` for one that there is not."""
@@ -105,7 +135,7 @@ class ModelManagement:
 
     async def load_again(self, name: str, context: CallContext) -> ManagedModel:
         """Load the versions of a model again; see `ServedModels.load_again`."""
-        with _told("reload", name):
+        with self._ended("reload", name):
             await self._models.load_again(name, deadline=context.deadline)
         return self._managed(name)
 
@@ -138,8 +168,25 @@ class ModelManagement:
         return self._managed(name)
 
     async def _change(self, what: str, name: str, edit: Edit, context: CallContext) -> None:
-        with _told(what, name):
+        with self._ended(what, name):
             await self._models.change(edit, deadline=context.deadline)
+
+    @contextmanager
+    def _ended(self, what: str, name: str) -> Iterator[None]:
+        """Tell how a call to `what` a model has ended."""
+        try:
+            yield
+        except asyncio.CancelledError as error:
+            self._told(code_of(error))
+            logger.warning("a call to %s model %s has ended, as its caller has left", what, name)
+            raise
+        except SigrunError as error:
+            self._told(error.code)
+            text = f"{error.code.name}: {error}"
+            logger.warning("a call to %s model %s failed: %s", what, name, text)
+            raise
+        self._told(Code.OK)
+        logger.info("a call to %s model %s is done", what, name)
 
     def _configured(self, models: ModelSet, name: str) -> ModelConfig:
         model = models.get(name)
@@ -155,8 +202,11 @@ class ModelManagement:
         await self._models.close()
 
     def _states(self, name: str) -> Mapping[int, ServableState]:
-        """Return the states of a model's versions, with what is known of their files."""
+        """Return the states of a model's versions, with what is known of them and their files."""
         states = dict(self._monitor.states(name))
+        for id, trouble in self._troubles().items():
+            if id.name == name and id.version in states:
+                states[id.version] = dataclasses.replace(states[id.version], note=trouble)
         finding = self._models.finding(name)
         if finding is None:
             return states
@@ -169,15 +219,5 @@ class ModelManagement:
         return dict(sorted(states.items(), reverse=True))
 
 
-@contextmanager
-def _told(what: str, name: str) -> Iterator[None]:
-    """Say in the log what came of a call to `what` a model."""
-    try:
-        yield
-    except asyncio.CancelledError:
-        logger.warning("a call to %s model %s has ended, as its caller has left", what, name)
-        raise
-    except SigrunError as error:
-        logger.warning("a call to %s model %s failed: %s: %s", what, name, error.code.name, error)
-        raise
-    logger.info("a call to %s model %s is done", what, name)
+def _with_logging(model: ModelConfig, known: ModelConfig | None) -> ModelConfig:
+    return model if known is None else dataclasses.replace(model, logging=known.logging)

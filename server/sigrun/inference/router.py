@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from sigrun.errors import InvalidArgument, ServableNotFound
 from sigrun.inference.calls import DEFAULT_SIGNATURE, ModelSpec, ResolvedSpec
 from sigrun.servables.absence import Absence
 from sigrun.servables.handle import ServableHandle
 from sigrun.servables.labels import UnknownLabel, VersionLabels
 from sigrun.servables.manager import AspiredVersionsManager
+
+
+class Pinning(Protocol):
+    """Finds what a request names, and pins it."""
+
+    def pin(self, spec: ModelSpec) -> ServableHandle:
+        """Return a handle on the version that `spec` names; use it in a `with`."""
 
 
 class Router:

@@ -28,7 +28,7 @@ from sigrun.inference.calls import (
     RegressResult,
     ResolvedSpec,
 )
-from sigrun.inference.router import Router, resolved
+from sigrun.inference.router import Pinning, resolved
 from sigrun.servables.handle import ServableHandle
 from sigrun.servables.servable import Servable
 from sigrun.tensors.signature import CLASSIFY_METHOD, REGRESS_METHOD, Array, Signature
@@ -42,7 +42,7 @@ class InferenceService:
     """
 
     def __init__(
-        self, router: Router, offload: Offload, *, check_method_names: bool = False
+        self, router: Pinning, offload: Offload, *, check_method_names: bool = False
     ) -> None:
         self._router = router
         self._offload = offload

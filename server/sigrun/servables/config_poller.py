@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from sigrun.concurrency.daemons import DaemonThreads
 from sigrun.config.models import ModelSet
-from sigrun.errors import Aborted, SigrunError
+from sigrun.errors import Aborted, Code, SigrunError, code_of
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +33,9 @@ class ConfigFilePoller:
 
     `read` may block; it runs in a thread.
 
+    `told` hears of every new outcome: a set was taken over, what the file says was refused, or
+    it says again what is served.
+
     A file that has not been read after `answer_within_s` is waited for at the next poll.
     """
 
@@ -45,6 +48,7 @@ class ConfigFilePoller:
         poll_wait_s: float,
         sleep: Callable[[float], Coroutine[Any, Any, None]] = asyncio.sleep,
         answer_within_s: float = _ANSWER_WITHIN_S,
+        told: Callable[[Code], None] = lambda code: None,
     ) -> None:
         self._read = read
         self._apply = apply
@@ -53,6 +57,7 @@ class ConfigFilePoller:
         self._poll_wait_s = poll_wait_s
         self._sleep = sleep
         self._answer_within_s = answer_within_s
+        self._told = told
         self._threads = DaemonThreads("model config file")
         self._reading: asyncio.Task[ModelSet] | None = None
         self._last_failure = ""
@@ -99,9 +104,11 @@ class ConfigFilePoller:
         try:
             wanted = await self._answer()
         except (SigrunError, OSError) as error:
-            self._note(f"Failed to read ModelServerConfig file: {error}")
+            self._note(f"Failed to read ModelServerConfig file: {error}", code_of(error))
             return
         if wanted == self._applied:
+            if self._last_failure:
+                self._told(Code.OK)
             self._last_failure = ""
             return
         # Another try of what was refused is nothing new, and must not end somebody's reload.
@@ -111,12 +118,14 @@ class ConfigFilePoller:
         except Aborted as error:
             logger.warning("the model config file is not taken over until it changes: %s", error)
             self._applied = wanted
+            self._told(error.code)
             return
         except SigrunError as error:
-            self._note(f"PollFilesystemAndReloadConfig failed to ReloadConfig: {error}")
+            self._note(f"PollFilesystemAndReloadConfig failed to ReloadConfig: {error}", error.code)
             return
         self._applied = wanted
         self._last_failure = ""
+        self._told(Code.OK)
         logger.info("took over the changed model config file")
 
     async def _answer(self) -> ModelSet:
@@ -129,7 +138,8 @@ class ConfigFilePoller:
         reading_done, self._reading = self._reading, None
         return reading_done.result()
 
-    def _note(self, failure: str) -> None:
+    def _note(self, failure: str, code: Code) -> None:
         if failure != self._last_failure:
             logger.error("%s", failure)
+            self._told(code)
         self._last_failure = failure

@@ -15,17 +15,19 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from sigrun.concurrency.daemons import DaemonThreads
 from sigrun.config.models import ModelConfig, ModelSet, SpecificVersions
 from sigrun.errors import InvalidArgument, SigrunError, Unavailable
+from sigrun.servables.folders import LOCAL, Folders
 from sigrun.servables.looks import Loads, Look, Looker, Memory, Offer
 from sigrun.servables.servable import ServableId
 from sigrun.servables.source import AspiredVersionsTarget, Finding, GoBack, MakeLoader
 from sigrun.servables.state import ServableState, State
+from sigrun.telemetry.metrics import Gauge, Reading
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +66,8 @@ class FileSystemSource:
     """Looks at the base paths of a `ModelSet`; implements `Source`.
 
     `loaders` has a function for each platform. `poll_wait_s` of 0 or less: a model is looked
-    at until its versions are complete, and then not before it is configured anew.
+    at until its versions are complete, and then not before it is configured anew. `store` reads
+    base paths that are URLs.
     """
 
     def __init__(
@@ -80,6 +83,7 @@ class FileSystemSource:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         take: TakeLook | None = None,
         answer_within_s: float = 10.0,
+        store: Folders = LOCAL,
     ) -> None:
         self._loaders = loaders
         self._target = target
@@ -92,6 +96,7 @@ class FileSystemSource:
         self._threads = DaemonThreads("look")
         self._take = take or self._threads.run
         self._answer_within_s = answer_within_s
+        self._store = store
         self._watched: Mapping[str, _Watched] = {}
         self._listeners: list[Callable[[], None]] = []
         self._places = asyncio.Semaphore(_MAX_READING)
@@ -123,6 +128,17 @@ class FileSystemSource:
         if watched.task is not None:
             watched.task.cancel()
         self._start_following(watched)
+
+    def readings(self) -> Iterable[Reading]:
+        """Yield how the last looks went, as metrics."""
+        for name, watched in self._watched.items():
+            if watched.finding is not None:
+                yield Gauge(
+                    name="sigrun_base_path_problem",
+                    help="Whether the last look at a model's base path found no version to serve",
+                    value=watched.finding.problem is not None,
+                    labels={"model": name},
+                )
 
     async def close(self) -> None:
         """Watch nothing any more; looks that do not answer are not waited for."""
@@ -173,8 +189,10 @@ class FileSystemSource:
             pause_s = self._pause_s(watched)
             if pause_s == math.inf:
                 return
-            # A look at many files must not keep a CPU from requests for most of the time.
-            await self._sleep(max(pause_s, _REST * (self._clock() - began_at)))
+            # A look at many files must not keep a CPU from requests for most of the time; one at
+            # a store mostly waits.
+            rest = 1.0 if watched.model.is_stored else _REST
+            await self._sleep(max(pause_s, rest * (self._clock() - began_at)))
 
     def _pause_s(self, watched: _Watched) -> float:
         poll_s = self._poll_wait_s if self._poll_wait_s > 0 else math.inf
@@ -219,6 +237,7 @@ class FileSystemSource:
             now=self._clock(),
             wall_now=self._wall_clock(),
             quiet_s=self._quiet_s,
+            folders=self._store if watched.model.is_stored else LOCAL,
         )
         memory = watched.memory
         reading = asyncio.ensure_future(self._take(lambda: looker.look(memory)))

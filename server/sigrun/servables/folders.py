@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from sigrun.errors import InvalidArgument, PermissionDenied
 
@@ -20,7 +21,9 @@ MAX_ENTRIES = 100_000
 
 _VERSION_NAME = re.compile(r"[0-9]+")
 _MAX_VERSION = 2**63 - 1
-_GRAPH_FILES = ("saved_model.pb", "saved_model.pbtxt")
+TFLITE_FILE = "model.tflite"
+
+GRAPH_FILES = ("saved_model.pb", "saved_model.pbtxt")
 _MAX_GRAPH_BYTES = 2**31 - 1  # protobuf's own bound on a message
 _KINDS = (
     (stat.S_ISFIFO, "a named pipe"),
@@ -46,7 +49,11 @@ def list_versions(base_path: Path) -> Listing:
     TensorFlow Serving. Files count too; loading says what is wrong with them. A folder
     without versions that is a SavedModel itself is its own version 1. Raises OSError.
     """
-    names = sorted(os.listdir(base_path))
+    return listing_of(base_path, sorted(os.listdir(base_path)))
+
+
+def listing_of(base_path: Path, names: Sequence[str]) -> Listing:
+    """Return the versions among `names`, the children of `base_path` in alphabetical order."""
     versions: dict[int, Path] = {}
     ignored: list[Path] = []
     for name in names:
@@ -55,7 +62,7 @@ def list_versions(base_path: Path) -> Listing:
         if int(name) in versions:
             ignored.append(versions[int(name)])
         versions[int(name)] = base_path / name
-    if not versions and not set(_GRAPH_FILES).isdisjoint(names):
+    if not versions and not {*GRAPH_FILES, TFLITE_FILE}.isdisjoint(names):
         return Listing({1: base_path}, is_saved_model=True)
     doubles = tuple((versions[int(path.name)], path) for path in ignored)
     return Listing(versions, doubles)
@@ -120,6 +127,31 @@ def read_revision(path: Path, budget: Budget) -> Revision:
     return Revision(str(path), frozenset(files), newest / 1e9)
 
 
+class Folders(Protocol):
+    """Reads base paths and versions where they are."""
+
+    def list_versions(self, base_path: str) -> Listing:
+        """Return the versions under a base path. Raises OSError."""
+
+    def read_revision(self, path: Path, budget: Budget) -> Revision:
+        """Return what a version holds now. Raises OSError."""
+
+
+class LocalFolders:
+    """Reads the local file system."""
+
+    def list_versions(self, base_path: str) -> Listing:
+        """Return the versions under a base path. Raises OSError."""
+        return list_versions(Path(base_path))
+
+    def read_revision(self, path: Path, budget: Budget) -> Revision:
+        """Return what a version holds now. Raises OSError."""
+        return read_revision(path, budget)
+
+
+LOCAL = LocalFolders()
+
+
 def check_loadable(path: Path) -> None:
     """Raise a `SigrunError` if something in a version folder cannot be read as a file.
 
@@ -149,7 +181,7 @@ def _check_entry(path: Path, found: os.stat_result) -> None:
     if not stat.S_ISLNK(mode) and not os.access(path, wanted):  # a link that leads nowhere
         what = "folder" if is_folder else "file"
         raise PermissionDenied(f"This server may not read the {what} {path}")
-    if path.name in _GRAPH_FILES and found.st_size > _MAX_GRAPH_BYTES:
+    if path.name in GRAPH_FILES and found.st_size > _MAX_GRAPH_BYTES:
         raise InvalidArgument(
             f"{path} has {found.st_size} bytes, and a graph cannot have more than 2 GB"
         )

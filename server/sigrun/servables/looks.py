@@ -20,13 +20,7 @@ from pathlib import Path
 
 from sigrun.config.models import ModelConfig
 from sigrun.errors import InvalidArgument, NotFound, SigrunError, Unavailable
-from sigrun.servables.folders import (
-    Budget,
-    Listing,
-    Revision,
-    list_versions,
-    read_revision,
-)
+from sigrun.servables.folders import LOCAL, Budget, Folders, Listing, Revision
 
 COMPARED_FOR_S = 600.0
 """For so long after a load a version whose files change is loaded again."""
@@ -100,12 +94,13 @@ class Looker:
     now: float
     wall_now: float
     quiet_s: float
+    folders: Folders = LOCAL
 
     def look(self, memory: Memory) -> Look:
         """Read the base path and decide. Blocks; raises nothing that a path can cause."""
         model = self.model
         try:
-            listing = list_versions(Path(model.folder))
+            listing = self.folders.list_versions(model.folder)
         except (OSError, ValueError) as error:  # ValueError: a path with a NUL in it
             missing = InvalidArgument(
                 f"Could not find base path {model.base_path} for servable {model.name} "
@@ -194,7 +189,7 @@ class _Judge:
                 return known
             known = replace(known, checked_at=now)
         try:
-            revision = read_revision(path, self._budget)
+            revision = self._looker.folders.read_revision(path, self._budget)
         except OSError as error:  # it is being written, or taken away, or far too large
             self.settling[version] = f"version {version} in {path} cannot be read: {error}"
             return known

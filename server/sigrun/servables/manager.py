@@ -165,6 +165,14 @@ class AspiredVersionsManager:
         served = self._serving.get(name)
         return sorted(served.by_version) if served else ()
 
+    def in_flight(self) -> Mapping[ServableId, int]:
+        """Return how many handles are held on each version that can be acquired."""
+        return {
+            harness.loader.id: harness.pins.count
+            for served in self._serving.values()
+            for harness in served.by_version.values()
+        }
+
     def is_settled(self, name: str) -> bool:
         """Return whether each aspired version of a model is available or has failed."""
         aspired = [h for h in self._models.get(name, {}).values() if h.is_aspired]

@@ -102,6 +102,11 @@ class ServedModels:
         return self._current if self._has_started else self._expected
 
     @property
+    def watched(self) -> Collection[ModelConfig]:
+        """The models of the set in force, or of the one that is being started."""
+        return self.configured.models
+
+    @property
     def has_started(self) -> bool:
         """Whether the first set is in force."""
         return self._has_started

@@ -19,6 +19,9 @@ from sigrun.telemetry.request_id import REQUEST_ID
 
 # What these say at lower levels is about their own insides.
 _QUIET = {"tensorflow": logging.ERROR}
+FIELDS = "sigrun_fields"
+"""Under this name a record has what a line of JSON says beside the message."""
+
 _FLUSH_WITHIN_S = 1.0  # at the end of the process
 
 logger = logging.getLogger(__name__)
@@ -100,7 +103,10 @@ class _TextFormatter(logging.Formatter):
 
 
 class _JsonFormatter(logging.Formatter):
-    """One object per line: time, level, logger, message; request id and exception if any."""
+    """One object per line: time, level, logger, message; request id and exception if any.
+
+    What a record has in `extra={FIELDS: {...}}` is in the object too.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         entry = {
@@ -108,6 +114,7 @@ class _JsonFormatter(logging.Formatter):
             "level": record.levelname,
             "logger": record.name,
             "message": _as_utf8(record.getMessage()),
+            **getattr(record, FIELDS, {}),
         }
         if request_id := REQUEST_ID.get():
             entry["request_id"] = request_id

@@ -7,6 +7,7 @@ looks.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -86,10 +87,15 @@ F = TypeVar("F", GaugeMetricFamily, CounterMetricFamily, UnknownMetricFamily, Hi
 
 
 class Metrics:
-    """Everything that can be looked at; sources are read at each look, on the event loop."""
+    """Everything that can be looked at; sources are read at each look, on the event loop.
+
+    Those that read files are read in a thread.
+    """
 
     def __init__(self) -> None:
         self._sources: list[Source] = []
+        self._blocking: list[Source] = []
+        self._from_thread: list[Reading] = []
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
 
@@ -97,8 +103,20 @@ class Metrics:
         """Show what `source` returns."""
         self._sources.append(source)
 
-    def text(self) -> bytes:
+    def add_blocking(self, source: Source) -> None:
+        """Show what `source` returns, which is called in a thread."""
+        self._blocking.append(source)
+
+    async def page(self) -> bytes:
         """Return everything in Prometheus' text format 0.0.4."""
+        self._from_thread = await asyncio.to_thread(self._read_blocking)
+        return self.text()
+
+    def _read_blocking(self) -> list[Reading]:
+        return [reading for source in self._blocking for reading in source()]
+
+    def text(self) -> bytes:
+        """Return the same, with what `page` has last read in a thread."""
         return generate_latest(self._registry)
 
     def collect(self) -> Iterable[Metric]:
@@ -107,6 +125,8 @@ class Metrics:
         for source in self._sources:
             for reading in source():
                 _add(families, reading)
+        for reading in self._from_thread:
+            _add(families, reading)
         return families.values()
 
 

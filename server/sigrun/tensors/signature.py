@@ -127,6 +127,7 @@ class Signature:
 
     `defaults` holds the arrays of inputs that a request may leave out. `definition` is
     the model's own `tensorflow.SignatureDef`, serialized: what metadata answers with.
+    `changes_state`: a call may change what the model holds, so that none is made unasked.
     """
 
     name: str
@@ -135,3 +136,4 @@ class Signature:
     outputs: Mapping[str, TensorSpec]
     defaults: Mapping[str, Array] = field(default_factory=lambda: MappingProxyType({}))
     definition: bytes = b""
+    changes_state: bool = False

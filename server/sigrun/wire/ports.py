@@ -13,6 +13,7 @@ from sigrun.wire.http.app import HttpApp
 from sigrun.wire.http.messages import Handler
 from sigrun.wire.rest.api import RestApi
 from sigrun.wire.rest.probes import Probes
+from sigrun.wire.rpc import health
 from sigrun.wire.rpc.grpc import CONTENT_TYPE, Grpc
 from sigrun.wire.rpc.web import RpcApi
 from sigrun.wire.rpcs import Services
@@ -25,7 +26,7 @@ from sigrun.wire.transport.listener import Listener
 from sigrun.wire.transport.turns import Turns
 
 _GRPC_WEB = b"application/grpc-web"
-_HEALTH = b"/grpc.health.v1.Health/"
+_HEALTH = f"/{health.NAME}/".encode()
 
 
 class SharedPort:
@@ -118,8 +119,8 @@ class Ports:
 
     def grpc(self, options: GrpcOptions, services: Services) -> Port:
         """Return the port of gRPC."""
-        if options.transport is Transport.GRPCIO:
-            return GrpcServer(options, services)
+        if options.transport is Transport.GRPCIO or options.alts:
+            return GrpcServer(options, services, budget=self._budget, spared=[health.NAME])
         where: list[Address] = []
         if options.port is not None:
             where.append(Tcp(options.host, options.port))

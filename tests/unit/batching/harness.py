@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -66,6 +67,7 @@ class Batching:
         signatures: Sequence[Signature] = (HALF_PLUS_TWO,),
         compute: Compute = half_plus_two,
         row_s: float = 0.0,
+        longest_wait_s: float = math.inf,
         beside: Batching | None = None,
     ) -> None:
         self.clock: Clock = beside.clock if beside else Clock()
@@ -78,7 +80,9 @@ class Batching:
         self.inner = FakeServable(signatures, compute_slowly if row_s else compute)
         self.instruments = BatchingInstruments()
         self.runners: BatchRunners = (
-            beside.runners if beside else BatchRunners(runners, clock=self.clock)
+            beside.runners
+            if beside
+            else BatchRunners(runners, clock=self.clock, longest_wait_s=longest_wait_s)
         )
         self.batched = BatchedServable(
             ServableId("neighbour", 1) if beside else MNIST,

@@ -758,6 +758,47 @@ async def test_a_request_that_cannot_be_served_before_its_deadline_is_refused() 
     await asyncio.gather(first, waiting, in_time)
 
 
+async def test_a_request_without_a_deadline_is_refused_when_what_waits_takes_too_long() -> None:
+    batching = Batching(row_s=1.0, longest_wait_s=10.0)
+    for _ in range(2):
+        await batching.ask(1, 2)
+        await batching.ask(1, 2, 3, 4)
+        await batching.ask(1)
+    first = await occupy(batching)
+    waiting = batching.ask(*range(9))
+    await let_others_run()
+
+    in_time = batching.ask(1)
+    late = batching.ask(1)
+    await let_others_run()
+
+    assert await outcome(late) == (
+        "UNAVAILABLE: What waits takes 11 s or more (signature serving_default of mnist:3; 2 "
+        "requests wait), and no call without a deadline waits for longer than 10 s "
+        "(--max_queue_seconds)"
+    )
+    batching.inner.gate.set()
+    await asyncio.gather(first, waiting, in_time)
+
+
+async def test_a_request_without_a_deadline_waits_only_so_long_for_a_runner() -> None:
+    batching = Batching(longest_wait_s=10.0)
+    first = await occupy(batching)
+
+    late = batching.ask(2)
+    await let_others_run()
+    batching.clock.advance(10)
+
+    assert await outcome(late) == (
+        "UNAVAILABLE: Too much waits (signature serving_default of mnist:3; 1 requests wait), and "
+        "no call without a deadline waits for longer than 10 s (--max_queue_seconds)"
+    )
+    batching.inner.gate.set()
+    await first
+    assert batching.sizes == [1]
+    assert batching.runners_are_idle()
+
+
 async def test_a_request_for_which_nothing_waits_is_taken_however_long_runs_were() -> None:
     batching = Batching(row_s=1.0)
     for _ in range(6):

@@ -101,6 +101,6 @@ def test_everything_that_is_counted_is_shown_as_metrics() -> None:
     assert f"sigrun_batching_runs_total{{{labels}}} 1.0" in text
     assert f"sigrun_batching_request_rows_sum{{{labels}}} 3.0" in text
     assert f"sigrun_batching_processed_rows_sum{{{labels}}} 4.0" in text
-    assert f"sigrun_batching_queue_wait_microseconds_sum{{{labels}}} 1000.0" in text
+    assert f"sigrun_batching_queue_wait_seconds_sum{{{labels}}} 0.001" in text
     labels = 'model="mnist",processed_rows="4",signature="serving_default"'
     assert f"sigrun_batching_padding_rows_sum{{{labels}}} 1.0" in text

@@ -11,7 +11,7 @@ def test_two_models_on_the_command_line_are_refused_with_what_to_do(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = importlib.import_module("sigrun.cli.main")
-    monkeypatch.setattr(module, "configure_logs", lambda log_format: None)
+    monkeypatch.setattr(module, "configure_logs", lambda *_: None)
 
     status = main(["serve", "/models/mnist", "/models/iris"])
 

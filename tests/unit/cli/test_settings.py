@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from sigrun._gen.tensorflow.core.protobuf.config_pb2 import ConfigProto
+from sigrun._gen.tensorflow.core.protobuf.rewriter_config_pb2 import RewriterConfig
 from sigrun.cli.flags import GatewayFlags, ModelServerFlags
 from sigrun.cli.parsing import parse
 from sigrun.cli.settings import gateway_config, log_format, server_config
@@ -13,6 +15,7 @@ from sigrun.config.gateway import GatewayConfig, UpstreamOptions, UpstreamTls
 from sigrun.config.lifecycle import LifecycleOptions, VersionTransition
 from sigrun.config.models import ModelConfig, ModelSet
 from sigrun.config.server import AdminOptions, GrpcOptions, HttpOptions, ServerConfig, TlsOptions
+from sigrun.config.warm_up import WarmUpOptions
 from sigrun.errors import InvalidArgument, NotFound, SigrunError
 from sigrun.telemetry.logs import LogFormat
 
@@ -345,7 +348,9 @@ def gateway(*words: str) -> GatewayConfig:
 
 def test_a_gateway_needs_nothing_but_its_servers() -> None:
     assert gateway("--upstream=model:8500") == GatewayConfig(
-        upstream=UpstreamOptions(addresses=("model:8500",)), http=HttpOptions(port=8501)
+        upstream=UpstreamOptions(addresses=("model:8500",)),
+        http=HttpOptions(port=8501),
+        max_in_flight_bytes=share_in_flight(),
     )
 
 
@@ -482,3 +487,138 @@ def test_tokens_come_from_their_file(tmp_path: Path) -> None:
     assert config().tokens is None
     with pytest.raises(NotFound):
         config(f"--auth_tokens_file={tmp_path / 'nothing'}")
+
+
+# Warm-up, platforms, TensorFlow Lite
+
+
+def test_warm_up_is_set_by_flags() -> None:
+    words = ["--enable_model_warmup=false", "--num_request_iterations_for_warmup=3"]
+    words += ["--synthesize_warmup", "--max_warmup_seconds=5", "--enable_all_batch_sizes_warmup"]
+
+    assert config(*words).warm_up == WarmUpOptions(
+        replays=False, iterations=3, synthesizes=True, limit_s=5, at_all_batch_sizes=True
+    )
+    assert config("--num_request_iterations_for_warmup=0").warm_up.iterations == 1
+
+
+def test_memory_of_gpus_and_precision_are_put_into_the_session_config() -> None:
+    serialized = config(
+        "--per_process_gpu_memory_fraction=0.5", "--mixed_precision=bfloat16"
+    ).execution.session_config
+
+    given = ConfigProto.FromString(serialized)
+    assert given.gpu_options.per_process_gpu_memory_fraction == 0.5
+    rewriter = given.graph_options.rewrite_options
+    assert rewriter.auto_mixed_precision_onednn_bfloat16 == RewriterConfig.ON
+    assert given.allow_soft_placement
+
+
+@pytest.mark.parametrize(
+    ("word", "text"),
+    [
+        ("--per_process_gpu_memory_fraction=2", "at most 1, not 2"),
+        ("--per_process_gpu_memory_fraction=-1", "more than 0 and at most 1, not -1"),
+        ("--mixed_precision=float8", "mixed precision is bfloat16, not 'float8'"),
+    ],
+)
+def test_a_share_or_a_precision_that_is_none_is_refused(word: str, text: str) -> None:
+    with pytest.raises(InvalidArgument, match=text):
+        config(word)
+
+
+def test_what_models_are_made_of_is_handed_on() -> None:
+    words = [
+        "--prefer_tflite_model",
+        "--num_tflite_pools=3",
+        "--num_tflite_interpreters_per_pool=2",
+    ]
+    words += ["--op_libraries=tensorflow_text, /lib/a.so,"]
+
+    execution = config(*words).execution
+
+    assert (execution.prefer_tflite_model, execution.choose_tflite_interpreters(8)) == (True, 6)
+    assert execution.op_libraries == ("tensorflow_text", "/lib/a.so")
+
+
+def test_alts_is_for_grpc_and_excludes_tls(tmp_path: Path) -> None:
+    file = tmp_path / "ssl.pbtxt"
+    file.write_text('server_key: "k" server_cert: "c"')
+
+    assert config("--use_alts_credentials").grpc.alts
+    with pytest.raises(InvalidArgument, match="Either use_alts_credentials must be false or"):
+        config("--use_alts_credentials", f"--ssl_config_file={file}")
+
+
+PLATFORM = """
+platform_configs {{
+  key: "tensorflow"
+  value {{
+    source_adapter_config {{
+      [type.googleapis.com/tensorflow.serving.SavedModelBundleSourceAdapterConfig] {{
+        legacy_config {{ {bundle} }}
+      }}
+    }}
+  }}
+}}
+"""
+
+
+def platform(tmp_path: Path, bundle: str, *words: str) -> ServerConfig:
+    file = tmp_path / "platform.pbtxt"
+    file.write_text(PLATFORM.format(bundle=bundle))
+    return config(f"--platform_config_file={file}", *words)
+
+
+def test_a_platform_config_file_stands_in_place_of_the_flags(tmp_path: Path) -> None:
+    bundle = """
+      session_config { intra_op_parallelism_threads: 3 }
+      batching_parameters { max_batch_size { value: 16 } }
+      saved_model_tags: "serve" saved_model_tags: "gpu"
+      enable_model_warmup: true
+      model_warmup_options {
+        num_request_iterations { value: 7 } enable_all_batch_sizes_warmup: true
+      }
+      prefer_tflite_model: true
+      enable_per_model_batching_params: true
+      mixed_precision: "bfloat16"
+    """
+
+    got = platform(tmp_path, bundle, "--saved_model_tags=other", "--op_libraries=a")
+
+    assert got.batching == BatchingOptions(max_batch_rows=16)
+    assert got.has_batching_per_model
+    assert got.warm_up == WarmUpOptions(iterations=7, at_all_batch_sizes=True)
+    assert got.execution.saved_model_tags == {"serve", "gpu"}
+    assert got.execution.prefer_tflite_model
+    assert got.execution.op_libraries == ("a",)
+    session = ConfigProto.FromString(got.execution.session_config)
+    assert session.intra_op_parallelism_threads == 3
+
+
+def test_what_a_platform_config_file_leaves_out_is_off(tmp_path: Path) -> None:
+    got = platform(tmp_path, "", "--enable_batching", "--enable_model_warmup")
+
+    assert (got.batching, got.warm_up.replays) == (None, False)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "does not configure the platform 'tensorflow'"),
+        ('platform_configs { key: "onnx" value {} }', "platform 'onnx'; there is 'tensorflow'"),
+        (
+            'platform_configs { key: "tensorflow" value {} }',
+            "'nothing' as source_adapter_config",
+        ),
+        ("platforms {}", "Invalid protobuf file"),
+    ],
+)
+def test_a_platform_config_file_that_does_not_fit_is_refused(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    file = tmp_path / "platform.pbtxt"
+    file.write_text(text)
+
+    with pytest.raises(InvalidArgument, match=said):
+        config(f"--platform_config_file={file}")

@@ -125,6 +125,21 @@ def test_what_could_not_begin_before_its_deadline_is_refused_when_it_comes() -> 
     assert queue.waiting == 2
 
 
+def test_what_has_no_deadline_is_refused_when_the_wait_would_be_too_long() -> None:
+    queue, slow = queue_of(1), owner("slow")
+    add(queue, slow, "a", "b", "c")
+    assert taken(queue) == ["a"]
+    queue.end(slow, 2.0)
+    assert taken(queue) == ["b"]
+
+    text = r"1 wait, which takes 2 s, and no call .* longer than 1.5 s \(--max_queue_seconds\)"
+    with pytest.raises(Unavailable, match=text):
+        queue.add(slow, "d", 10.0, None, longest_wait_s=1.5)
+
+    queue.add(slow, "e", 10.0, None, longest_wait_s=2.5)
+    assert queue.waiting == 2
+
+
 def test_nobody_is_refused_for_time_while_nothing_waits() -> None:
     queue, slow = queue_of(1), owner("slow")
     slow.has_taken(100.0)

@@ -333,6 +333,31 @@ async def test_a_call_without_a_deadline_has_the_longest_one() -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_call_without_a_deadline_waits_only_so_long_for_a_thread() -> None:
+    limits = Limits(longest_s=FAR_S, longest_wait_s=NEAR_S, overtime_s=FAR_S)
+    gate = Gate()
+    with Threads(name="runner", count=1, max_waiting=5, limits=limits) as threads:
+        running = await start(threads, gate)
+
+        with pytest.raises(Unavailable, match=r"longer than 0.01 s \(--max_queue_seconds\)"):
+            await threads.run(str, 1)
+
+        assert threads.statistics.waiting == 0
+        gate.open()
+        assert await running == "through"  # it had begun: its time is another
+
+
+@pytest.mark.asyncio
+async def test_a_call_that_began_after_a_wait_still_has_a_deadline() -> None:
+    limits = Limits(longest_s=20 * NEAR_S, longest_wait_s=NEAR_S, overtime_s=FAR_S)
+    gate = Gate()
+    with Threads(name="runner", count=1, max_waiting=5, limits=limits) as threads:
+        with pytest.raises(DeadlineExceeded):
+            await threads.run(gate)
+        gate.open()
+
+
+@pytest.mark.asyncio
 async def test_a_run_that_ends_in_its_overtime_is_not_written_off() -> None:
     gate = Gate()
     limits = Limits(longest_s=FAR_S, overtime_s=5 * NEAR_S)

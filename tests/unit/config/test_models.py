@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 
 from sigrun.config.models import (
+    STORES,
     AllVersions,
     LatestVersions,
     ModelConfig,
@@ -65,19 +66,27 @@ def test_a_base_path_is_absolute_or_the_uri_of_a_file(base_path: str, folder: st
     assert (model.base_path, model.folder) == (base_path, folder)
 
 
-@pytest.mark.parametrize("scheme", ["gs", "s3", "hdfs", "s3+x", "http", "ram"])
-def test_a_base_path_elsewhere_than_in_the_file_system_is_refused(scheme: str) -> None:
+@pytest.mark.parametrize("scheme", ["hdfs", "s3+x", "ram", "S3"])
+def test_a_base_path_in_a_store_of_another_kind_is_refused(scheme: str) -> None:
     with pytest.raises(InvalidArgument) as refused:
         ModelConfig(name="mnist", base_path=f"{scheme}://bucket/mnist")
 
     assert str(refused.value) == (
-        f"Model mnist has base_path()={scheme}://bucket/mnist, but models are read from the local "
-        f"file system only, as /path or file:///path; {scheme}:// is not supported"
+        f"Model mnist has base_path()={scheme}://bucket/mnist, but models are read from "
+        "/path, file:///path and s3://, gs://, gcs://, az://, abfs://, http://, https://; "
+        f"{scheme}:// is not supported"
     )
 
 
+@pytest.mark.parametrize("scheme", STORES)
+def test_a_base_path_may_be_in_an_object_store(scheme: str) -> None:
+    model = ModelConfig(name="mnist", base_path=f"{scheme}://bucket/mnist")
+
+    assert (model.folder, model.is_stored) == (model.base_path, True)
+
+
 def test_a_file_on_another_host_is_refused() -> None:
-    with pytest.raises(InvalidArgument, match="local file system only"):
+    with pytest.raises(InvalidArgument, match="file:// is not supported"):
         ModelConfig(name="mnist", base_path="file://models/mnist")
 
 

@@ -180,10 +180,13 @@ NOT_REGISTERED = (
 @pytest.mark.parametrize(
     ("name", "source"),
     [
-        ("WordpieceTokenizeWithOffsets", "the package tensorflow-text usually brings it."),
-        ("TFText>NgramsStringJoin", "the package tensorflow-text usually brings it."),
-        ("SentencepieceOp", "the package tensorflow-text usually brings it."),
-        ("Addons>BytesInUse", "the package tensorflow-addons usually brings it."),
+        (
+            "WordpieceTokenizeWithOffsets",
+            "the package tensorflow-text usually brings it; install it",
+        ),
+        ("TFText>NgramsStringJoin", "the package tensorflow-text usually brings it; install it"),
+        ("SentencepieceOp", "the package tensorflow-text usually brings it; install it"),
+        ("Addons>BytesInUse", "the package tensorflow-addons usually brings it; install it"),
         ("SimpleMLInferenceOpWithHandle", "the package tensorflow-decision-forests usually"),
         ("Ours", "a library brings it, such as those in the packages tensorflow-text, "),
     ],

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from sigrun.executors.run_statistics import RunStatistics
 from sigrun.executors.running import RunningModels
 from sigrun.servables.servable import ServableId
 from sigrun.telemetry.metrics import Gauge, Reading
@@ -12,6 +13,7 @@ class FakeModel:
         self.id = ServableId("m", version)
         self.written_off_runs = written_off_runs
         self.refusal = refusal
+        self.runs = RunStatistics(self.id, {})
 
     def readings(self) -> Iterator[Reading]:
         yield Gauge(name="version", help="", value=self.id.version)
@@ -28,12 +30,15 @@ def test_readings_of_all_models_come_in_the_order_of_their_ids() -> None:
 
 def test_models_in_trouble_are_named() -> None:
     running = RunningModels()
-    well, stuck = FakeModel(1), FakeModel(2, written_off_runs=4, refusal="4 runs do not end")
-    running.add(well)
-    running.add(stuck)
+    well, one = FakeModel(1), FakeModel(2, written_off_runs=1)
+    refuses = FakeModel(3, written_off_runs=4, refusal="4 runs do not end")
+    for model in (well, one, refuses):
+        running.add(model)
 
-    assert running.written_off() == {stuck.id: 4}
-    assert running.refusals() == {stuck.id: "4 runs do not end"}
+    assert running.troubles() == {
+        ServableId("m", 2): "1 run goes on long after being given up",
+        ServableId("m", 3): "4 runs do not end",
+    }
 
 
 def test_a_model_that_is_gone_is_forgotten() -> None:
@@ -45,4 +50,4 @@ def test_a_model_that_is_gone_is_forgotten() -> None:
     running.remove(removed)
     del dropped
 
-    assert running.written_off() == {}
+    assert running.troubles() == {}

@@ -13,6 +13,7 @@ from sigrun.inference.calls import ModelSpec, StatusCall
 from sigrun.inference.context import INTERNAL
 from sigrun.inference.management import ModelManagement
 from sigrun.servables.readiness import Readiness
+from sigrun.servables.servable import ServableId
 from sigrun.servables.state import State
 from tests.fakes.lifecycle import Lifecycle, models
 
@@ -42,6 +43,23 @@ async def serve_mnist(life: Lifecycle) -> ModelSet:
 
 
 # Status
+
+
+async def test_status_says_what_is_wrong_with_a_version_that_is_served(life: Lifecycle) -> None:
+    await serve_mnist(life)
+    readiness = Readiness(life.models, life.monitor)
+    troubles = {ServableId("mnist", 10): "4 runs do not end", ServableId("other", 1): "no matter"}
+    management = ModelManagement(life.models, life.monitor, readiness, lambda: troubles)
+
+    status = await management.status(StatusCall(spec=ModelSpec(name="mnist"), context=INTERNAL))
+
+    assert {version: state.note for version, state in status.items()} == {
+        10: "4 runs do not end",
+        2: "",
+        1: "",
+    }
+    assert status[10].state is State.AVAILABLE
+    assert await management.troubles() == ["mnist:10: 4 runs do not end", "other:1: no matter"]
 
 
 async def test_status_has_every_version_highest_first(

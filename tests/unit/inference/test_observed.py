@@ -1,11 +1,11 @@
-"""Calls are counted for what answered them, or for what they were pinned to when they failed."""
+"""What answered a call is noted, or what it was pinned to when it failed; and when."""
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 
 from sigrun.errors import Internal, NotFound, SigrunError
@@ -23,9 +23,8 @@ from sigrun.inference.calls import (
     RegressResult,
     ResolvedSpec,
 )
-from sigrun.inference.context import CallContext, Door
+from sigrun.inference.context import CallContext, Door, Outcome
 from sigrun.inference.observed import Observed
-from sigrun.telemetry.metrics import Counter, Distribution, Reading, Untyped
 
 pytestmark = pytest.mark.asyncio
 
@@ -65,122 +64,59 @@ def failing(error: BaseException) -> Callable[[], PredictResult]:
     return fail
 
 
-def call(door: Door = Door.GRPC) -> PredictCall:
-    return PredictCall(spec=ModelSpec(name="guess"), inputs=Arrays({}), context=CallContext(door))
+def call(outcome: Outcome | None) -> PredictCall:
+    context = CallContext(Door.GRPC, outcome=outcome)
+    return PredictCall(spec=ModelSpec(name="guess"), inputs=Arrays({}), context=context)
 
 
 def observed(answer: Callable[[], PredictResult]) -> Observed:
     """Return an `Observed` whose clock goes on by 5 ms each time it is looked at."""
-    ticks = itertools.count()
+    ticks = itertools.count(1)
     return Observed(Backend(answer), clock=lambda: next(ticks) * 0.005)
 
 
-def named(observed: Observed, name: str) -> list[Reading]:
-    return [reading for reading in observed.readings() if reading.name == name]
+async def test_what_answered_is_noted_and_when() -> None:
+    outcome = Outcome()
+
+    await observed(answering).predict(call(outcome))
+
+    assert outcome.target == ANSWERED
+    assert (outcome.inference_began, outcome.inference_ended) == (0.005, 0.01)
 
 
-async def test_a_call_is_counted_for_the_version_and_signature_that_answered() -> None:
-    calls = observed(answering)
-
-    await calls.predict(call())
-    await calls.predict(call())
-
-    (counter,) = named(calls, "sigrun_requests")
-    assert isinstance(counter, Counter)
-    assert counter.value == 2
-    assert counter.labels == {
-        "model": "mnist",
-        "version": "3",
-        "signature": "serving_default",
-        "method": "Predict",
-        "door": "grpc",
-        "code": "OK",
-    }
-
-
-async def test_a_call_that_fails_is_counted_for_the_version_it_was_pinned_to() -> None:
+async def test_a_call_that_fails_is_noted_for_the_version_it_was_pinned_to() -> None:
     error = Internal("the model is broken")
     error.servable = ("mnist", 3)
-    calls = observed(failing(error))
+    outcome = Outcome()
 
     with pytest.raises(Internal):
-        await calls.predict(call())
+        await observed(failing(error)).predict(call(outcome))
 
-    (counter,) = named(calls, "sigrun_requests")
-    assert (counter.labels["model"], counter.labels["version"]) == ("mnist", "3")
-    assert counter.labels["code"] == "INTERNAL"
-
-
-async def test_a_name_that_leads_to_no_model_is_no_label() -> None:
-    calls = observed(failing(NotFound("no such model")))
-
-    for _ in range(2):
-        with pytest.raises(SigrunError):
-            await calls.predict(call())
-
-    (counter,) = named(calls, "sigrun_requests")
-    assert isinstance(counter, Counter)
-    assert (counter.labels["model"], counter.labels["code"], counter.value) == ("", "NOT_FOUND", 2)
+    assert outcome.target == ResolvedSpec("mnist", 3)
+    assert outcome.inference_ended == 0.01
 
 
-@pytest.mark.parametrize(
-    ("error", "code"),
-    [(RuntimeError("bug"), "INTERNAL"), (asyncio.CancelledError(), "CANCELLED")],
-    ids=["bug", "cancelled"],
-)
-async def test_whatever_ends_a_call_is_counted(error: BaseException, code: str) -> None:
-    calls = observed(failing(error))
+@pytest.mark.parametrize("error", [NotFound("no such model"), RuntimeError("bug")], ids=repr)
+async def test_what_found_no_version_is_noted_for_none(error: Exception) -> None:
+    outcome = Outcome()
 
-    with pytest.raises(type(error)):
-        await calls.predict(call())
+    with pytest.raises((SigrunError, RuntimeError)):
+        await observed(failing(error)).predict(call(outcome))
 
-    (counter,) = named(calls, "sigrun_requests")
-    assert counter.labels["code"] == code
+    assert outcome.target is None
 
 
-async def test_calls_that_succeed_are_timed() -> None:
-    calls = observed(answering)
-
-    await calls.predict(call())
-
-    (timed,) = named(calls, "sigrun_request_duration_seconds")
-    assert isinstance(timed, Distribution)
-    assert timed.value.count == 1
-    assert timed.value.sum == pytest.approx(0.005)
-    bucket = timed.value.counts.index(1)
-    assert timed.value.bounds[bucket - 1] < 0.005 <= timed.value.bounds[bucket]
+async def test_a_call_that_nobody_looks_at_is_answered_as_well() -> None:
+    assert (await observed(answering).predict(call(None))).spec == ANSWERED
 
 
-async def test_tensorflow_servings_metrics_sum_over_versions_and_signatures() -> None:
-    specs = iter(
-        ResolvedSpec(name="mnist", version=version, signature_name=name)
-        for version, name in ((1, "a"), (2, "a"), (2, "b"))
-    )
-    calls = observed(lambda: PredictResult(spec=next(specs), outputs={}))
+async def test_a_multi_inference_is_noted_for_its_model_and_its_examples() -> None:
+    outcome = Outcome()
+    context = CallContext(Door.GRPC, outcome=outcome)
 
-    for door in (Door.GRPC, Door.REST, Door.GRPC):
-        await calls.predict(call(door))
-
-    (count,) = named(calls, ":tensorflow:serving:request_count")
-    assert isinstance(count, Untyped)
-    assert (count.value, count.labels) == (3, {"model_name": "mnist", "status": "OK"})
-    latencies = named(calls, ":tensorflow:serving:request_latency")
-    assert [reading.labels for reading in latencies] == [
-        {"model_name": "mnist", "API": "Predict", "entrypoint": "GRPC"},
-        {"model_name": "mnist", "API": "predict", "entrypoint": "REST"},
-    ]
-    (grpc, rest) = (reading.value for reading in latencies if isinstance(reading, Distribution))
-    assert grpc.count == 2
-    assert grpc.sum == pytest.approx(10_000)
-    assert (rest.count, rest.bounds[0], len(rest.bounds)) == (1, 10.0, 33)
-
-
-async def test_a_multi_inference_is_counted_once_for_its_model() -> None:
-    calls = observed(answering)
-
-    await calls.multi_inference(
-        MultiInferenceCall(tasks=[], examples=None, context=CallContext(Door.GRPC))  # type: ignore[arg-type]
+    await observed(answering).multi_inference(
+        MultiInferenceCall(tasks=[], examples=np.array([b"a", b"b"], dtype=object), context=context)
     )
 
-    (counter,) = named(calls, "sigrun_requests")
-    assert (counter.labels["method"], counter.labels["signature"]) == ("MultiInference", "")
+    assert outcome.target == ResolvedSpec("mnist", 3)
+    assert outcome.examples == 2

@@ -344,7 +344,7 @@ def test_a_version_that_vanishes_while_it_is_looked_at_is_not_chosen(
     def read(path: Path, _: object) -> None:
         raise FileNotFoundError(2, "No such file or directory", str(path / "saved_model.pb"))
 
-    monkeypatch.setattr("sigrun.servables.looks.read_revision", read)
+    monkeypatch.setattr("sigrun.servables.folders.read_revision", read)
     look = rig.look()
 
     assert look.chosen is None
@@ -497,7 +497,7 @@ def test_files_are_compared_ever_more_rarely(rig: Rig, monkeypatch: pytest.Monke
         raise FileNotFoundError
 
     start = rig.now
-    monkeypatch.setattr("sigrun.servables.looks.read_revision", read)
+    monkeypatch.setattr("sigrun.servables.folders.read_revision", read)
     for _ in range(1000):
         rig.look(1.0)
 

@@ -7,11 +7,11 @@ import logging
 import pytest
 
 from sigrun.errors import Unavailable
+from sigrun.inference.calls import ResolvedSpec
 from sigrun.inference.context import INTERNAL, CallContext, Door
-from sigrun.telemetry.metrics import Counter, Distribution
+from sigrun.telemetry.logs import FIELDS
 from sigrun.wire.access_log import AccessLog
 from sigrun.wire.interceptors import Answer, Reply, Request, intercepted, intercepted_services
-from sigrun.wire.rpc_metrics import RpcMetrics
 from sigrun.wire.rpcs import StreamRpc
 
 pytestmark = pytest.mark.asyncio
@@ -81,25 +81,52 @@ async def test_the_access_log_says_who_asked_for_what_and_how_it_ended(
     assert second.startswith("rest S/M UNAVAILABLE from 10.0.0.1:5: 3 bytes in, 0 bytes out, ")
 
 
-async def test_requests_are_counted_timed_and_weighed_by_method_door_and_code() -> None:
-    metrics = RpcMetrics(clock=iter((0.0, 0.5, 1.0, 1.25)).__next__)
-    rpc, broken = (intercepted("S/M", answer, [metrics]) for answer in (echo, fail))
+async def test_the_access_log_says_what_answered_in_fields_too(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def answer(body: bytes, context: CallContext) -> bytes:
+        assert context.outcome is not None
+        context.outcome.target = ResolvedSpec("mnist", 3, "serving_default")
+        context.outcome.inference_began, context.outcome.inference_ended = 10.001, 10.004
+        return body
 
-    await rpc(b"abc", CONTEXT)
+    caplog.set_level(logging.INFO)
+    ticks = iter((10.0, 10.0045))
+    await intercepted("S/M", answer, [AccessLog(clock=ticks.__next__)])(b"abc", CONTEXT)
+
+    (record,) = caplog.records
+    assert record.getMessage().endswith(
+        "OK by mnist:3 serving_default from 10.0.0.1:5: 3 bytes in, 3 bytes out, 4.5 ms "
+        "(read 1.0, inference 3.0, write 0.5)"
+    )
+    assert getattr(record, FIELDS) == {
+        "request_id": "id-7",
+        "door": "rest",
+        "method": "S/M",
+        "code": "OK",
+        "peer": "10.0.0.1:5",
+        "request_bytes": 3,
+        "response_bytes": 3,
+        "duration_ms": 4.5,
+        "model": "mnist",
+        "version": 3,
+        "signature": "serving_default",
+        "read_ms": 1.0,
+        "inference_ms": 3.0,
+        "write_ms": 0.5,
+    }
+
+
+async def test_a_share_of_what_succeeds_is_logged_and_all_that_fails(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    log = AccessLog(0.5, random=iter((0.4, 0.6)).__next__)
+    rpc, broken = (intercepted("S/M", answer, [log]) for answer in (echo, fail))
+
+    await rpc(b"first", CONTEXT)
+    await rpc(b"second", CONTEXT)
     with pytest.raises(Unavailable):
-        await broken(b"abcd", CONTEXT)
+        await broken(b"third", CONTEXT)
 
-    readings = {(r.name, r.labels["code"]): r for r in metrics.readings()}
-    timed = readings["sigrun_rpc_duration_seconds", "OK"]
-    assert isinstance(timed, Distribution)
-    assert timed.labels == {"method": "S/M", "door": "rest", "code": "OK"}
-    assert (timed.value.count, timed.value.sum) == (1, 0.5)
-    sizes = {
-        key: reading.value for key, reading in readings.items() if isinstance(reading, Counter)
-    }
-    assert sizes == {
-        ("sigrun_rpc_request_bytes", "OK"): 3,
-        ("sigrun_rpc_response_bytes", "OK"): 6,
-        ("sigrun_rpc_request_bytes", "UNAVAILABLE"): 4,
-        ("sigrun_rpc_response_bytes", "UNAVAILABLE"): 0,
-    }
+    assert [message.split()[2] for message in caplog.messages] == ["OK", "UNAVAILABLE"]

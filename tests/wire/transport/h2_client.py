@@ -70,7 +70,14 @@ class H2Client:
         """Whether the server has not said goodbye."""
         return not self.goaways and not self.is_closed.is_set()
 
-    def begin(self, path: str, *, method: str = "POST", ends: bool = True) -> int:
+    def begin(
+        self,
+        path: str,
+        *,
+        method: str = "POST",
+        ends: bool = True,
+        content_type: str = "application/grpc",
+    ) -> int:
         """Send a head; return its stream."""
         stream = self.h2.get_next_available_stream_id()
         headers = [
@@ -78,7 +85,7 @@ class H2Client:
             (":scheme", "http"),
             (":authority", "localhost"),
             (":path", path),
-            ("content-type", "application/grpc"),
+            ("content-type", content_type),
             ("te", "trailers"),
         ]
         self.answers[stream] = Answer()

@@ -27,6 +27,12 @@ size, the value becomes a batch of one.
 """
 
 
+_RECORDED = """\
+A file holds PredictionLog messages, as TFRecords or as JSON, one a line. The exit status is 1 if an
+answer differs from the recorded one, or a request fails; which version answers is not compared.
+"""
+
+
 def parse(words: Sequence[str] | None) -> argparse.Namespace:
     """Return what a command line says. Exits with a message for one that is wrong.
 
@@ -52,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for add in (
         *(_predict, _classify, _metadata, _status, _models),
-        *(_load, _unload, _reload, _label, _wait, _bench),
+        *(_load, _unload, _reload, _label, _wait, _bench, _replay),
     ):
         add(commands)
     return top
@@ -160,6 +166,27 @@ def _bench(commands: Commands) -> None:
     )
 
 
+def _replay(commands: Commands) -> None:
+    command = _command(
+        commands,
+        "replay",
+        "send the requests of a request log again, and compare the answers",
+        epilog=_RECORDED,
+    )
+    command.add_argument("file", metavar="FILE", help="a request log, or a warm-up file")
+    command.add_argument("--model", default="", metavar="NAME", help="send them to this model")
+    command.add_argument(
+        "--rtol",
+        type=_not_negative,
+        default=1e-5,
+        metavar="X",
+        help="how far numbers may differ, relative to themselves; 0: not at all; default: 1e-5",
+    )
+    command.add_argument(
+        "-n", "--requests", type=_positive_int, metavar="N", help="stop after so many requests"
+    )
+
+
 def _command(
     commands: Commands,
     name: str,
@@ -248,6 +275,13 @@ def _positive(text: str) -> float:
     number = float(text)
     if number <= 0:
         raise argparse.ArgumentTypeError(f"{text} is not positive")
+    return number
+
+
+def _not_negative(text: str) -> float:
+    number = float(text)
+    if not number >= 0:
+        raise argparse.ArgumentTypeError(f"{text} is negative")
     return number
 
 

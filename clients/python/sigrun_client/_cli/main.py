@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import os
 import sys
 import time
@@ -11,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sigrun_client import _replay as _replays
 from sigrun_client._async_client import AsyncClient
 from sigrun_client._cli import bench, inputs, output
 from sigrun_client._cli.arguments import label_version, parse
@@ -55,6 +57,8 @@ def _run(arguments: argparse.Namespace, options: Options) -> int:
     if arguments.command == "bench":
         return asyncio.run(_bench(arguments, options))
     with Client(arguments.server, options) as client:
+        if arguments.command == "replay":
+            return _replay(client, arguments)
         _COMMANDS[arguments.command](client, arguments)
     return 0
 
@@ -259,6 +263,34 @@ async def _bench(arguments: argparse.Namespace, options: Options) -> int:
     else:
         output.print_bench(measured)
     return INTERRUPTED if measured.is_cut else 0
+
+
+def _replay(client: Client, arguments: argparse.Namespace) -> int:
+    """Send what was recorded again; return the exit status."""
+    sent = differ = failed = uncompared = 0
+    with Path(arguments.file).open("rb") as file:
+        requests = _replays.recorded(file, model=arguments.model)
+        for one in itertools.islice(requests, arguments.requests):
+            sent += 1
+            uncompared += one.response is None
+            try:
+                answer = client._send_recorded(one.method, one.request)
+            except ServerError as error:
+                failed += 1
+                sys.stderr.write(f"request {sent} ({one.method}): {error.code}: {error}\n")
+                continue
+            found = _replays.differences(one, answer, rtol=arguments.rtol)
+            differ += bool(found)
+            for text in found:
+                sys.stderr.write(f"request {sent} ({one.method}): {text}\n")
+    if arguments.json:
+        output.print_json(
+            {"sent": sent, "different": differ, "failed": failed, "without_answer": uncompared}
+        )
+    else:
+        sys.stdout.write(f"{sent} requests: {differ} differences, {failed} failed")
+        sys.stdout.write(f", {uncompared} had no answer to compare\n" if uncompared else "\n")
+    return REFUSED if differ or failed else 0
 
 
 _COMMANDS: Mapping[str, Callable[[Client, argparse.Namespace], None]] = {

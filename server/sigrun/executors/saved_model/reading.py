@@ -88,11 +88,15 @@ class _Reader:
         self._meta_graph = _choose_meta_graph(self._saved_model.saved_model, options)
         self._folds = not reaches_out(all_nodes(self._meta_graph.graph_def))
         self._signatures = MappingProxyType(
-            {
-                name: read_signature(name, self._meta_graph.signature_def[name])
-                for name in sorted(self._meta_graph.signature_def)
-            }
+            {name: self._read_signature(name) for name in sorted(self._meta_graph.signature_def)}
         )
+
+    def _read_signature(self, name: str) -> Signature:
+        signature = read_signature(name, self._meta_graph.signature_def[name])
+        if not is_callable(signature):
+            return signature
+        changes = state_changes(self._reach([signature]).operations)
+        return dataclasses.replace(signature, changes_state=bool(changes))
 
     def read(self) -> LoadedModel:
         model = self._renewable(self._cheapest(self._executor, self._meta_graph.graph_def))

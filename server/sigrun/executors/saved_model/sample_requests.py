@@ -16,11 +16,11 @@ import numpy as np
 from sigrun.executors.error_texts import error_from
 from sigrun.executors.prepared import Call, input_bytes
 from sigrun.executors.saved_model.model import LoadedModel
-from sigrun.tensors.signature import Array, DType, Signature, TensorSpec
+from sigrun.tensors.made_up import made_up_inputs
+from sigrun.tensors.signature import Array, Signature
 
 _TOLERANCE = 1e-4  # of the largest value: folded operations round differently
-_LARGEST_INPUT = 2**22  # elements; a larger one would cost more than it shows
-_FIRST_SIZE = 2  # of a free first dimension, that of the batch
+_ROWS = 2  # of a batch
 _RUNS = 10
 _NOT_SHORT_S = 5e-3  # whatever the best of several would be
 
@@ -42,16 +42,8 @@ def made_up_requests(signature: Signature) -> list[list[Array]]:
 
     None at all where the model does not say of what shape they have to be, or a large one.
     """
-    requests = []
-    for value in (1, 0):
-        arrays = [
-            signature.defaults[alias] if alias in signature.defaults else _filled(spec, value)
-            for alias, spec in signature.inputs.items()
-        ]
-        known = [array for array in arrays if array is not None]
-        if len(known) == len(arrays):
-            requests.append(known)
-    return requests
+    made_up = (made_up_inputs(signature, rows=_ROWS, value=value) for value in (1, 0))
+    return [list(inputs.values()) for inputs in made_up if inputs is not None]
 
 
 def answer(call: Call, inputs: Sequence[Array]) -> Answer:
@@ -97,19 +89,6 @@ def difference(want: Answer, got: Answer) -> str | None:
         if not _is_close(one, other):
             return f"output {index} has other values"
     return None
-
-
-def _filled(spec: TensorSpec, value: int) -> Array | None:
-    if spec.shape is None or spec.dtype is None:
-        return None
-    shape = [
-        (_FIRST_SIZE if index == 0 else 1) if size is None else size
-        for index, size in enumerate(spec.shape)
-    ]
-    if math.prod(shape) > _LARGEST_INPUT:
-        return None
-    content = b"" if spec.dtype is DType.STRING else value
-    return np.full(shape, content, dtype=spec.dtype.numpy)
 
 
 def _is_close(want: Array, got: Array) -> bool:

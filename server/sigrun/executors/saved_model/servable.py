@@ -20,6 +20,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from sigrun.concurrency.aside import run_aside, start_aside
 from sigrun.concurrency.threads import Threads
@@ -35,6 +36,7 @@ from sigrun.executors.prepared import (
     input_bytes,
     tensor_names,
 )
+from sigrun.executors.run_statistics import Durations, RunStatistics
 from sigrun.executors.saved_model.model import LoadedModel
 from sigrun.servables.servable import ServableId
 from sigrun.telemetry.metrics import Counter, Gauge, Reading
@@ -53,6 +55,15 @@ class _Route:
     inputs: tuple[str, ...]  # aliases, in the order in which they are fed
     has_strings: bool
     prepared: PreparedCall
+    durations: Durations
+
+
+class _Timed(NamedTuple):
+    """The outputs of a run in a thread, and when it was made, in `time.perf_counter` seconds."""
+
+    results: Sequence[Array]
+    began: float
+    ended: float
 
 
 class SavedModelServable:
@@ -63,7 +74,8 @@ class SavedModelServable:
     ) -> None:
         self._id = id
         self._model = model
-        self._routes = _routes(model)
+        self.runs = RunStatistics(id, model.signatures)
+        self._routes = _routes(model, self.runs)
         self._max_written_off = options.max_written_off_runs
         self._max_renewal_s = options.max_load_s
         self._runners = runners.owner(
@@ -72,6 +84,7 @@ class SavedModelServable:
         self._renewal: asyncio.Task[None] | None = None
         self._is_renewal_due = False
         self._is_closed = False
+        self.memory_bytes: int | None = None  # what the process grew by for it
         self.inline_runs = 0
         self.thread_runs = 0
 
@@ -116,6 +129,27 @@ class SavedModelServable:
             value=self.written_off_runs,
             labels=labels,
         )
+        yield Gauge(
+            name="sigrun_model_refuses",
+            help="Whether a model refuses what needs a thread, for runs that do not end",
+            value=self.refusal is not None,
+            labels=labels,
+        )
+        yield Gauge(
+            name="sigrun_model_waiting_runs",
+            help="Runs of a model that wait for a thread",
+            value=self._runners.waiting,
+            labels=labels,
+        )
+        if self.memory_bytes is not None:
+            yield Gauge(
+                name="sigrun_model_memory_bytes",
+                help="What the process grew by while a version was loaded; loads at the same "
+                "time count for each other",
+                value=self.memory_bytes,
+                labels=labels,
+            )
+        yield from self.runs.readings()
 
     def run_inline(
         self,
@@ -154,13 +188,15 @@ class SavedModelServable:
         clock = time.perf_counter if is_trusted else time.thread_time
         started = clock()
         try:
-            return prepared.call(arrays)
+            results = prepared.call(arrays)
         except Exception as error:
             raise _as_told(error) from error
         finally:
             run_s = clock() - started
             if run_s > SLOW_S or not is_trusted or not known.has_run:
                 known.ran_inline(run_s)  # else it has nothing to learn
+        route.durations.add(run_s)
+        return results
 
     async def run(
         self,
@@ -181,11 +217,17 @@ class SavedModelServable:
                 raise Unavailable(refusal)
             model = self._model
             try:
-                return await self._run_in_thread(model.calls, feeds, fetches, arrays, deadline)
+                asked = time.perf_counter()
+                timed = await self._run_in_thread(model.calls, feeds, fetches, arrays, deadline)
             except Cancelled:
                 if model is self._model:
                     raise
                 # Its session was closed to end another run. This one did not ask for that.
+            else:
+                run_s = timed.ended - timed.began
+                self.runs.of(signature).add(run_s)
+                self.runs.waits.add(time.perf_counter() - asked - run_s)
+                return timed.results
 
     async def close(self) -> None:
         """Give back everything that the model takes, within seconds.
@@ -213,17 +255,17 @@ class SavedModelServable:
         fetches: Names,
         arrays: Sequence[Array],
         deadline: float | None,
-    ) -> Sequence[Array]:
+    ) -> _Timed:
         self.thread_runs += 1
         prepared = calls.find(feeds, fetches)
         if prepared is None:
             return await self._runners.run(
                 _prepare_and_run, calls, feeds, fetches, arrays, deadline=deadline
             )
-        results, run_s = await self._runners.run(_timed, prepared.call, arrays, deadline=deadline)
+        timed = await self._runners.run(_timed, prepared.call, arrays, deadline=deadline)
         if prepared.placement is not None:
-            prepared.placement.ran_in_thread(input_bytes(arrays), run_s)
-        return results
+            prepared.placement.ran_in_thread(input_bytes(arrays), timed.ended - timed.began)
+        return timed
 
     def _on_write_off(self) -> None:
         """End what does not end: go on in a new session, and close the old one."""
@@ -238,7 +280,7 @@ class SavedModelServable:
                     renew, name=f"renewing {self._id}", wait_s=self._max_renewal_s
                 )
                 logger.warning("%s goes on in a new session: a run did not end", self._id)
-                old, self._model, self._routes = self._model, model, _routes(model)
+                old, self._model, self._routes = self._model, model, _routes(model, self.runs)
                 self._is_renewal_due = False  # all that was written off is in the old session
                 # While that does not close, another would not either, and take its memory.
                 await asyncio.wrap_future(start_aside(old.close, name=f"closing {self._id}"))
@@ -250,13 +292,14 @@ class SavedModelServable:
             self._renewal = None
 
 
-def _routes(model: LoadedModel) -> dict[tuple[str, tuple[str, ...]], _Route]:
+def _routes(model: LoadedModel, runs: RunStatistics) -> dict[tuple[str, tuple[str, ...]], _Route]:
     return {
         (signature.name, tuple(signature.outputs)): _Route(
             signature=signature,
             inputs=tuple(signature.inputs),
             has_strings=any(spec.dtype is DType.STRING for spec in signature.inputs.values()),
             prepared=prepared,
+            durations=runs.of(signature),
         )
         for signature, prepared in model.prepared()
     }
@@ -264,17 +307,17 @@ def _routes(model: LoadedModel) -> dict[tuple[str, tuple[str, ...]], _Route]:
 
 def _prepare_and_run(
     calls: PreparedCalls, feeds: Names, fetches: Names, arrays: Sequence[Array]
-) -> Sequence[Array]:
+) -> _Timed:
     try:
         prepared = calls.get(feeds, fetches)
     except Exception as error:
         raise error_from(error) from error
-    return _answer(prepared.call, arrays)
+    return _timed(prepared.call, arrays)
 
 
-def _timed(call: Call, arrays: Sequence[Array]) -> tuple[Sequence[Array], float]:
-    started = time.perf_counter()
-    return _answer(call, arrays), time.perf_counter() - started
+def _timed(call: Call, arrays: Sequence[Array]) -> _Timed:
+    began = time.perf_counter()
+    return _Timed(_answer(call, arrays), began, time.perf_counter())
 
 
 def _answer(call: Call, arrays: Sequence[Array]) -> Sequence[Array]:

@@ -18,7 +18,7 @@ def from_file(path: Path) -> BatchingOptions:
 
     Raises `NotFound` if it is not there and `InvalidArgument` for what is wrong in it.
     """
-    return _options(read_message(path, BatchingParameters))
+    return from_message(read_message(path, BatchingParameters))
 
 
 def from_version(directory: Path) -> BatchingOptions | None:
@@ -30,7 +30,8 @@ def from_version(directory: Path) -> BatchingOptions | None:
     return from_file(file) if file.is_file() else None
 
 
-def _options(parameters: BatchingParameters) -> BatchingOptions:
+def from_message(parameters: BatchingParameters) -> BatchingOptions:
+    """Return what `parameters` say. Raises `InvalidArgument` for what is wrong in them."""
     default = BatchingOptions()
     has = parameters.HasField
     return BatchingOptions(

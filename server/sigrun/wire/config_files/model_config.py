@@ -11,6 +11,7 @@ from pathlib import Path
 from sigrun._gen.tensorflow_serving.config.file_system_storage_path_source_pb2 import (
     FileSystemStoragePathSourceConfig,
 )
+from sigrun._gen.tensorflow_serving.config.logging_config_pb2 import SamplingConfig
 from sigrun._gen.tensorflow_serving.config.model_server_config_pb2 import (
     ModelConfig as ModelConfigProto,
 )
@@ -27,6 +28,7 @@ from sigrun.config.models import (
     SpecificVersions,
     VersionPolicy,
 )
+from sigrun.config.request_log import LogKind, RequestLogging
 from sigrun.errors import FailedPrecondition, InvalidArgument
 from sigrun.wire.config_files.text_format import read_message
 
@@ -72,10 +74,7 @@ def from_reload(config: ModelServerConfig) -> ModelSet:
 
 
 def _model_set(config: ModelServerConfig) -> ModelSet:
-    models = ModelSet(tuple(_model(model) for model in config.model_config_list.config))
-    if any(model.HasField("logging_config") for model in config.model_config_list.config):
-        raise InvalidArgument("No request-logger-creator provided.")
-    return models
+    return ModelSet(tuple(_model(model) for model in config.model_config_list.config))
 
 
 def _model(model: ModelConfigProto) -> ModelConfig:
@@ -85,7 +84,34 @@ def _model(model: ModelConfigProto) -> ModelConfig:
         platform=_platform(model),
         version_policy=version_policy(model.model_version_policy),
         version_labels=dict(model.version_labels),
+        logging=_logging(model),
     )
+
+
+def _logging(model: ModelConfigProto) -> RequestLogging | None:
+    if not model.HasField("logging_config"):
+        return None
+    config = model.logging_config
+    collector, sampling = config.log_collector_config, config.sampling_config
+    kinds = [kind.value for kind in LogKind]
+    wrong = ""
+    if config.HasField("custom_logging_config"):
+        wrong = "custom_logging_config is for servers built with a logger of their own"
+    elif sampling.per_task_sampling_configs:
+        wrong = "per_task_sampling_configs name tasks of a fleet, which this server does not know"
+    elif collector.type not in ("", *kinds):
+        wrong = f"log_collector_config.type is {collector.type!r}, and can be {', '.join(kinds)}"
+    if wrong:
+        raise InvalidArgument(f"logging_config of model {model.name}: {wrong}")
+    try:
+        return RequestLogging(
+            filename_prefix=collector.filename_prefix,
+            sampling_rate=sampling.sampling_rate,
+            kind=LogKind(collector.type or LogKind.TF_RECORD.value),
+            logs_origin=bool(sampling.attributes & SamplingConfig.ATTR_REQUEST_ORIGIN),
+        )
+    except InvalidArgument as error:
+        raise InvalidArgument(f"logging_config of model {model.name}: {error}") from None
 
 
 def _platform(model: ModelConfigProto) -> str:

@@ -5,9 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from sigrun._gen.tensorflow.core.protobuf.config_pb2 import ConfigProto
+from sigrun._gen.tensorflow_serving.config.monitoring_config_pb2 import MonitoringConfig
 from sigrun._gen.tensorflow_serving.config.ssl_config_pb2 import SSLConfig
 from sigrun.config.server import TlsOptions
+from sigrun.errors import InvalidArgument
 from sigrun.wire.config_files.text_format import read_message
+
+_METRICS_PATH = "/monitoring/prometheus/metrics"
 
 
 def tls_options(path: Path) -> TlsOptions:
@@ -20,6 +24,23 @@ def tls_options(path: Path) -> TlsOptions:
         verify_client=config.client_verify,
         file=path,
     )
+
+
+def metrics_path(path: Path) -> str:
+    """Read a MonitoringConfig and return where metrics are to be shown; empty: nowhere else.
+
+    Raises `NotFound`, or `InvalidArgument` also for what is not the path of a URL.
+    """
+    config = read_message(path, MonitoringConfig).prometheus_config
+    if not config.enable:
+        return ""
+    wanted = config.path or _METRICS_PATH
+    if not wanted.startswith("/") or not wanted.isascii() or set(wanted) & set("?# "):
+        raise InvalidArgument(
+            f"{path}: prometheus_config.path is {wanted!r}, and should be the path of a URL, "
+            f"such as {_METRICS_PATH}"
+        )
+    return wanted
 
 
 def session_config(path: Path) -> bytes:

@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Mapping
 
+from sigrun.concurrency.budget import Full
 from sigrun.concurrency.offload import Offload
 from sigrun.config.server import HttpOptions
 from sigrun.errors import Internal, NotFound, SigrunError
@@ -22,6 +23,7 @@ from sigrun.wire.http.messages import (
     HttpResponse,
     WriteError,
     error_response,
+    first_part,
     refusal,
 )
 from sigrun.wire.transport.events import Problem, RequestHead, Response
@@ -30,6 +32,7 @@ from sigrun.wire.transport.exchange import BodyTooLarge, Exchange
 logger = logging.getLogger(__name__)
 
 _REQUEST_ID = request_id.METADATA_KEY.encode()
+_COME_AGAIN = (b"retry-after", b"1")  # in seconds; room comes back quickly
 _MIN_GZIP_BYTES = 4096  # what is smaller saves no time on its way
 _UNAUTHORIZED = 401
 _TEXTS = frozenset({JSON, metrics.CONTENT_TYPE})
@@ -114,8 +117,8 @@ class HttpApp:
         return response
 
     def _handler(self, request: HttpRequest) -> Handler:
-        first_part = _first_part(request.target)
-        handler = self._handlers.get(first_part) or self._handlers.get(first_part.lower())
+        part = first_part(request.target)
+        handler = self._handlers.get(part) or self._handlers.get(part.lower())
         if handler is None:
             raise NotFound(f"Nothing is served at {request.method} {request.target}")
         return handler
@@ -123,8 +126,10 @@ class HttpApp:
     def _error(
         self, error: SigrunError, target: str, headers: Mapping[bytes, bytes]
     ) -> HttpResponse:
-        write = self._error_writers.get(_first_part(target))
+        write = self._error_writers.get(first_part(target))
         response = error_response(error) if write is None else write(error, headers)
+        if isinstance(error, Full):
+            response.headers = (*response.headers, _COME_AGAIN)
         if response.status == _UNAUTHORIZED:  # HTTP asks for it; gRPC-Web's status is 200
             response.headers = (*response.headers, (b"www-authenticate", b"Bearer"))
         return response
@@ -170,8 +175,3 @@ def _as_response(response: HttpResponse) -> Response:
 def _is_worth_packing(response: HttpResponse) -> bool:
     """Tell whether gzip would make it much shorter; numbers in binary hardly shrink."""
     return len(response.body) >= _MIN_GZIP_BYTES and response.content_type in _TEXTS
-
-
-def _first_part(target: str) -> str:
-    path = target.partition("?")[0]
-    return path[: path.find("/", 1) + 1] or path

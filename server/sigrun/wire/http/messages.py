@@ -143,8 +143,6 @@ _OWN_STATUS: Mapping[type[SigrunError], int] = {
 }
 
 
-_COME_AGAIN: Sequence[Header] = ((b"retry-after", b"1"),)  # seconds; room comes back quickly
-
 _REFUSALS: Mapping[Problem, type[SigrunError]] = {
     Problem.MALFORMED: InvalidArgument,
     Problem.HEAD_TOO_LARGE: HeadTooLarge,
@@ -171,7 +169,10 @@ def json_response(document: Any, *, status: int = 200) -> HttpResponse:
 def error_response(error: SigrunError) -> HttpResponse:
     """Return what a caller sees of an error: its text and its code, under the status of it."""
     status = _OWN_STATUS.get(type(error)) or HTTP_STATUS[error.code]
-    response = json_response({"error": str(error), "code": error.code.name}, status=status)
-    if isinstance(error, Full):
-        response.headers = _COME_AGAIN
-    return response
+    return json_response({"error": str(error), "code": error.code.name}, status=status)
+
+
+def first_part(target: str) -> str:
+    """Return what handlers are found by: the path, or its first part with the slash behind it."""
+    path = target.partition("?")[0]
+    return path[: path.find("/", 1) + 1] or path

@@ -74,3 +74,7 @@ class UpstreamManagement:
         if answer.status != health_pb2.HealthCheckResponse.SERVING:
             return ["the server upstream is not ready"]
         return []
+
+    async def troubles(self) -> Sequence[str]:
+        """Return nothing: a server upstream tells it itself, in the status of its models."""
+        return []

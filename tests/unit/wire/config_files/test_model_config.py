@@ -15,7 +15,8 @@ from sigrun.config.models import (
     SpecificVersions,
     VersionPolicy,
 )
-from sigrun.errors import Code, SigrunError
+from sigrun.config.request_log import LogKind, RequestLogging
+from sigrun.errors import Code, InvalidArgument, SigrunError
 from sigrun.wire.config_files.model_config import from_changed_file, from_file, from_reload
 
 MNIST = 'name: "mnist" base_path: "/models/mnist" model_platform: "tensorflow"'
@@ -153,7 +154,9 @@ def test_a_list_without_models_is_a_set_without_models(text: str, tmp_path: Path
         ),
         pytest.param(
             models(f"{MNIST} logging_config {{}}"),
-            "No request-logger-creator provided.",
+            "logging_config of model mnist: log_collector_config.filename_prefix is '', and should "
+            "be an absolute path and the beginning of a file's name, such as "
+            "/var/log/sigrun/my_model",
             id="logging",
         ),
     ],
@@ -283,3 +286,40 @@ def test_a_mistake_is_named_with_its_line_and_column(
         f"Error parsing text-format tensorflow.serving.ModelServerConfig: {place}"
     )
     assert mistake in second
+
+
+def test_what_is_logged_is_read(tmp_path: Path) -> None:
+    text = models(
+        f"""{MNIST} logging_config {{
+          log_collector_config {{ type: "jsonl" filename_prefix: "/log/mnist" }}
+          sampling_config {{ sampling_rate: 0.25 attributes: 1 }}
+        }}"""
+    )
+
+    (model,) = from_file(file(tmp_path, text))
+
+    assert model.logging == RequestLogging(
+        filename_prefix="/log/mnist",
+        sampling_rate=0.25,
+        kind=LogKind.JSON_LINES,
+        logs_origin=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("logging", "text"),
+    [
+        ('log_collector_config { type: "kafka" }', "type is 'kafka', and can be tfrecord, jsonl"),
+        ("sampling_config { per_task_sampling_configs {} }", "per_task_sampling_configs name"),
+        ("custom_logging_config {}", "custom_logging_config is for servers"),
+        (
+            'log_collector_config { filename_prefix: "/l" } sampling_config { sampling_rate: 2 }',
+            "sampling_rate is 2, and should be a share",
+        ),
+    ],
+)
+def test_logging_that_cannot_be_done_is_refused(logging: str, text: str, tmp_path: Path) -> None:
+    path = file(tmp_path, models(f"{MNIST} logging_config {{ {logging} }}"))
+
+    with pytest.raises(InvalidArgument, match=text):
+        from_file(path)

@@ -83,7 +83,8 @@ class Rig:
         self.readiness = Readiness(models, monitor)
         for listener in (monitor.update, self.readiness.update):
             states.subscribe(listener)
-        management = ModelManagement(models, monitor, self.readiness)
+        self.troubles: dict[ServableId, str] = {}
+        management = ModelManagement(models, monitor, self.readiness, lambda: self.troubles)
         rest = RestApi(
             InferenceService(Router(self.manager, self.labels), offload),
             management,
@@ -470,6 +471,16 @@ class TestProbes:
 
         assert response.status == 200
         assert response.document == {"status": "ready"}
+
+    async def test_it_is_ready_and_says_what_is_wrong_with_a_model(self) -> None:
+        rig = Rig()
+        rig.readiness.started()
+        rig.troubles[ServableId("m", 1)] = "4 runs do not end"
+
+        response = await rig.request("GET", "/readyz")
+
+        assert response.status == 200
+        assert response.document == {"status": "ready", "troubles": ["m:1: 4 runs do not end"]}
 
     async def test_it_is_alive_but_not_ready_while_it_drains(self) -> None:
         rig = Rig()

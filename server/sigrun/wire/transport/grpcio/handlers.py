@@ -9,6 +9,7 @@ from typing import NoReturn
 
 import grpc
 
+from sigrun.concurrency.budget import Budget
 from sigrun.errors import Internal, SigrunError
 from sigrun.inference.context import CallContext, Door, Metadata
 from sigrun.telemetry import request_id
@@ -21,23 +22,27 @@ logger = logging.getLogger(__name__)
 ServicerContext = grpc.aio.ServicerContext[bytes, bytes]
 
 
-def service_handler(name: str, rpcs: Mapping[str, Rpc]) -> grpc.GenericRpcHandler:
-    """Return the handler of service `name`, to be added to a server."""
+def service_handler(name: str, rpcs: Mapping[str, Rpc], budget: Budget) -> grpc.GenericRpcHandler:
+    """Return the handler of service `name`, whose unary calls draw on `budget`."""
     return grpc.method_handlers_generic_handler(
-        name, {rpc_name: _handler(f"{name}/{rpc_name}", rpc) for rpc_name, rpc in rpcs.items()}
+        name,
+        {rpc_name: _handler(f"{name}/{rpc_name}", rpc, budget) for rpc_name, rpc in rpcs.items()},
     )
 
 
-def _handler(path: str, rpc: Rpc) -> grpc.RpcMethodHandler[bytes, bytes]:
+def _handler(path: str, rpc: Rpc, budget: Budget) -> grpc.RpcMethodHandler[bytes, bytes]:
     if isinstance(rpc, StreamRpc):
         return grpc.stream_stream_rpc_method_handler(_stream(path, rpc))
-    return grpc.unary_unary_rpc_method_handler(_unary(path, rpc))
+    return grpc.unary_unary_rpc_method_handler(_unary(path, rpc, budget))
 
 
-def _unary(path: str, rpc: UnaryRpc) -> Callable[[bytes, ServicerContext], Awaitable[bytes]]:
+def _unary(
+    path: str, rpc: UnaryRpc, budget: Budget
+) -> Callable[[bytes, ServicerContext], Awaitable[bytes]]:
     async def handle(body: bytes, servicer: ServicerContext) -> bytes:
         try:
-            return await rpc(body, _begin(servicer))
+            with budget.holding(len(body)):
+                return await rpc(body, _begin(servicer))
         except SigrunError as error:
             await _abort(servicer, error)
         except Exception as error:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import grpc
 
+from sigrun.concurrency.budget import Budget
 from sigrun.config.server import GrpcOptions, TlsOptions
 from sigrun.errors import InvalidArgument, Unavailable
 from sigrun.wire.rpcs import Services
@@ -26,9 +27,22 @@ _OPTIONS: Mapping[str, str | int] = {
 
 
 class GrpcServer:
-    """Serves `services`."""
+    """Serves `services`, whose calls draw on `budget` from when their message is there.
 
-    def __init__(self, options: GrpcOptions, services: Services) -> None:
+    What of it is still coming, and answers on their way, are in C-core's memory, and not counted.
+    Services that are only asked how the server is are `spared`.
+    """
+
+    def __init__(
+        self,
+        options: GrpcOptions,
+        services: Services,
+        *,
+        budget: Budget,
+        spared: Collection[str] = (),
+    ) -> None:
+        self._budget = budget
+        self._spared = spared
         self._options = options
         self._services = services
         self._server: grpc.aio.Server | None = None
@@ -44,7 +58,10 @@ class GrpcServer:
         options = {**_OPTIONS, **self._options.channel_arguments}
         self._server = server = grpc.aio.server(options=list(options.items()))
         server.add_generic_rpc_handlers(
-            tuple(service_handler(*service) for service in self._services.items())
+            tuple(
+                service_handler(name, rpcs, Budget() if name in self._spared else self._budget)
+                for name, rpcs in self._services.items()
+            )
         )
         self._listen(server)
         await server.start()
@@ -58,6 +75,8 @@ class GrpcServer:
 
     def _bind(self, server: grpc.aio.Server, address: str) -> int:
         try:
+            if self._options.alts:
+                return server.add_secure_port(address, grpc.alts_server_credentials())
             if self._tls is not None:
                 return server.add_secure_port(address, self._credentials(self._tls))
             return server.add_insecure_port(address)
