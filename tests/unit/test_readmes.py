@@ -24,6 +24,7 @@ import pytest
 import sigrun_client
 from sigrun.cli import flags
 from sigrun.cli.parsing import parse
+from sigrun.cli.token import make_token
 from sigrun.errors import InvalidArgument
 from sigrun.inference.context import INTERNAL
 from sigrun.wire import warm_up_files
@@ -201,7 +202,9 @@ def check_make(words: list[str]) -> None:
 
 
 def check_sigrun(words: list[str]) -> None:
-    if words[0] == "serve":
+    if words[0] == "token":
+        assert make_token(words[1:])
+    elif words[0] == "serve":
         parse(words[1:], flags.ServeFlags)
     else:
         assert words[0] == "gateway"
