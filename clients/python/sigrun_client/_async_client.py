@@ -13,6 +13,7 @@ import grpc
 from sigrun_client._addresses import addresses
 from sigrun_client._channels import COMPRESSION, call_error, channel_arguments, credentials
 from sigrun_client._flows import Call, Flow, Flows, Inputs
+from sigrun_client._health import Health
 from sigrun_client._metadata import ModelMetadata
 from sigrun_client._options import Options
 from sigrun_client._requests import ExampleLike, Method, ModelConfig, Target
@@ -146,6 +147,10 @@ class AsyncClient:
         """Return the states of the versions that the server knows, the newest first."""
         target = Target(model=model, version=version)
         return await self._run(self._flows.status(target, timeout_s=timeout_s))
+
+    async def health(self, service: str = "", *, timeout_s: float | None = None) -> Health:
+        """Return whether the server is `SERVING`, as `Client.health` does."""
+        return await self._run(self._flows.health(service, timeout_s=timeout_s))
 
     async def reload(
         self, config: str | Iterable[ModelConfig], *, timeout_s: float | None = None

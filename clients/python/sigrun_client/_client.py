@@ -12,6 +12,7 @@ import grpc
 from sigrun_client._addresses import addresses
 from sigrun_client._channels import COMPRESSION, call_error, channel_arguments, credentials
 from sigrun_client._flows import Call, Flow, Flows, Inputs
+from sigrun_client._health import Health
 from sigrun_client._metadata import ModelMetadata
 from sigrun_client._options import Options
 from sigrun_client._requests import ExampleLike, Method, ModelConfig, Target
@@ -157,6 +158,15 @@ class Client:
         """Return the states of the versions that the server knows, the newest first."""
         target = Target(model=model, version=version)
         return self._run(self._flows.status(target, timeout_s=timeout_s))
+
+    def health(self, service: str = "", *, timeout_s: float | None = None) -> Health:
+        """Return whether the server is `SERVING`, or the service or model of that name.
+
+        The other answers are `NOT_SERVING` and `UNKNOWN`. Raises `NotFound` for a name that is
+        neither, and `Unimplemented` where the server has no grpc.health.v1. The status is that
+        of the one address whose turn it is.
+        """
+        return self._run(self._flows.health(service, timeout_s=timeout_s))
 
     def reload(
         self, config: str | Iterable[ModelConfig], *, timeout_s: float | None = None

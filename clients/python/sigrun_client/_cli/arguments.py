@@ -55,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=__version__)
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_predict, _classify, _metadata, _status, _reload, _wait, _bench, _replay):
+    for add in (_predict, _classify, _metadata, _status, _health, _reload, _wait, _bench, _replay):
         add(commands)
     return top
 
@@ -90,6 +90,22 @@ def _status(commands: Commands) -> None:
     command = _command(commands, "status", "show the states of a model's versions")
     command.add_argument("model", metavar="MODEL")
     command.add_argument("--version", type=int, metavar="N")
+
+
+def _health(commands: Commands) -> None:
+    command = _command(
+        commands,
+        "health",
+        "ask whether a server is serving; exit status 1 if not",
+        timeout_s=5.0,
+    )
+    command.add_argument(
+        "service",
+        nargs="?",
+        default="",
+        metavar="NAME",
+        help="a model or a service; default: the whole server",
+    )
 
 
 def _reload(commands: Commands) -> None:

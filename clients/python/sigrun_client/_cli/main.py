@@ -52,10 +52,7 @@ def _run(arguments: argparse.Namespace, options: Options) -> int:
     if arguments.command == "bench":
         return asyncio.run(_bench(arguments, options))
     with Client(arguments.server, options) as client:
-        if arguments.command == "replay":
-            return _replay(client, arguments)
-        _COMMANDS[arguments.command](client, arguments)
-    return 0
+        return _COMMANDS[arguments.command](client, arguments) or 0
 
 
 def _fail(text: str, status: int) -> int:
@@ -140,6 +137,15 @@ def _status(client: Client, arguments: argparse.Namespace) -> None:
         output.print_json(output.status_document(versions))
     else:
         output.print_status(arguments.model, versions)
+
+
+def _health(client: Client, arguments: argparse.Namespace) -> int:
+    status = client.health(arguments.service)
+    if arguments.json:
+        output.print_json({"status": status})
+    else:
+        sys.stdout.write(f"{status}\n")
+    return 0 if status == "SERVING" else REFUSED
 
 
 def _reload(client: Client, arguments: argparse.Namespace) -> None:
@@ -228,11 +234,13 @@ def _replay(client: Client, arguments: argparse.Namespace) -> int:
     return REFUSED if differ or failed else 0
 
 
-_COMMANDS: Mapping[str, Callable[[Client, argparse.Namespace], None]] = {
+_COMMANDS: Mapping[str, Callable[[Client, argparse.Namespace], int | None]] = {
     "predict": _predict,
     "classify": _classify,
     "metadata": _metadata,
     "status": _status,
+    "health": _health,
     "reload": _reload,
     "wait": _wait,
+    "replay": _replay,
 }
