@@ -15,7 +15,7 @@ from sigrun_client._channels import COMPRESSION, call_error, channel_arguments, 
 from sigrun_client._flows import Call, Flow, Flows, Inputs
 from sigrun_client._health import Health
 from sigrun_client._metadata import ModelMetadata
-from sigrun_client._options import Options
+from sigrun_client._options import RELOAD_TIMEOUT_S, Options
 from sigrun_client._requests import ExampleLike, Method, ModelConfig, Target
 from sigrun_client._results import ClassifyResult, PredictResult, RegressResult, VersionStatus
 
@@ -153,7 +153,7 @@ class AsyncClient:
         return await self._run(self._flows.health(service, timeout_s=timeout_s))
 
     async def reload(
-        self, config: str | Iterable[ModelConfig], *, timeout_s: float | None = None
+        self, config: str | Iterable[ModelConfig], *, timeout_s: float | None = RELOAD_TIMEOUT_S
     ) -> None:
         """Replace the server's whole configuration, as `Client.reload` does."""
         await self._run(self._flows.reload(config, timeout_s=timeout_s))

@@ -14,7 +14,7 @@ from sigrun_client._channels import COMPRESSION, call_error, channel_arguments, 
 from sigrun_client._flows import Call, Flow, Flows, Inputs
 from sigrun_client._health import Health
 from sigrun_client._metadata import ModelMetadata
-from sigrun_client._options import Options
+from sigrun_client._options import RELOAD_TIMEOUT_S, Options
 from sigrun_client._requests import ExampleLike, Method, ModelConfig, Target
 from sigrun_client._results import ClassifyResult, PredictResult, RegressResult, VersionStatus
 
@@ -169,12 +169,13 @@ class Client:
         return self._run(self._flows.health(service, timeout_s=timeout_s))
 
     def reload(
-        self, config: str | Iterable[ModelConfig], *, timeout_s: float | None = None
+        self, config: str | Iterable[ModelConfig], *, timeout_s: float | None = RELOAD_TIMEOUT_S
     ) -> None:
         """Replace the server's whole configuration, by the text of a config file or by models.
 
         Models that it leaves out are unloaded. With several addresses one of the servers gets
-        it: give each its own client.
+        it: give each its own client. The server answers when the new models are loaded, so there
+        is more time than for other calls; with None there is as much as for those.
         """
         self._run(self._flows.reload(config, timeout_s=timeout_s))
 

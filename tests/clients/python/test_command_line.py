@@ -323,13 +323,16 @@ async def test_a_reload_that_takes_too_long_says_what_may_still_happen(
     config = tmp_path / "models.config"
     config.write_text("model_config_list {}")
 
-    def too_late(*_: object, **__: object) -> None:
+    given: list[float] = []
+
+    def too_late(_client: object, _config: str, *, timeout_s: float) -> None:
+        given.append(timeout_s)
         raise DeadlineExceeded("Deadline Exceeded")
 
     monkeypatch.setattr("sigrun_client.Client.reload", too_late)
     status, _, err = await run("reload", str(config), "--timeout", "7")
 
-    assert status == 1
+    assert (status, given) == (1, [7.0])
     assert "no answer within 7 s" in err
     assert "may still load" in err
     assert "sigrun-client status" in err

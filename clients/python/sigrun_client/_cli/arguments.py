@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 from sigrun_client._addresses import DEFAULT_PORT
+from sigrun_client._options import RELOAD_TIMEOUT_S
 from sigrun_client._version import __version__
 
 DEFAULT_SERVER = f"localhost:{DEFAULT_PORT}"
@@ -113,7 +114,7 @@ def _reload(commands: Commands) -> None:
         commands,
         "reload",
         "give the server another configuration, all of it",
-        timeout_s=600.0,  # the server answers when the new models are loaded
+        timeout_s=RELOAD_TIMEOUT_S,  # the server answers when the new models are loaded
     )
     command.add_argument("config", metavar="FILE", help="a model config file; - is stdin")
 

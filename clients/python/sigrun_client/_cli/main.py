@@ -150,7 +150,7 @@ def _health(client: Client, arguments: argparse.Namespace) -> int:
 
 def _reload(client: Client, arguments: argparse.Namespace) -> None:
     try:
-        client.reload(_read(arguments.config).decode())
+        client.reload(_read(arguments.config).decode(), timeout_s=arguments.timeout)
     except DeadlineExceeded:
         raise DeadlineExceeded(
             f"no answer within {arguments.timeout:g} s. sigrun then stays with the models it had; "

@@ -44,6 +44,7 @@ from sigrun._gen.tensorflow.core.framework.tensor_pb2 import TensorProto
 from sigrun._gen.tensorflow.core.framework.tensor_shape_pb2 import TensorShapeProto
 from sigrun._gen.tensorflow_serving.apis.model_pb2 import ModelSpec as ModelSpecProto
 from sigrun._gen.tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
+from sigrun.errors import InvalidArgument
 from sigrun.inference.calls import Arrays, ModelSpec, PredictCall, PredictResult
 from sigrun.inference.context import CallContext
 from sigrun.tensors.signature import MAX_RANK, Array, DType
@@ -52,6 +53,9 @@ from sigrun.wire.protobuf import client_codec, codec, tensors, wire_format
 from sigrun.wire.protobuf.parse import parse, parse_answer
 
 _GIVE_UP = (NotOnFastPath, IndexError, KeyError, ValueError, DecodeError)
+
+MAX_FIELDS = 10_000
+"""Of a request: refused by number, since to parse a crowd of inputs takes the time of others."""
 
 # More is not remembered, and could nest so deep that a part on its own parses and the whole
 # does not.
@@ -84,6 +88,10 @@ def predict_call(
     try:
         return _predict_call(body, context, _KINDS, default)
     except _GIVE_UP:
+        if wire_format.has_more_fields_than(MAX_FIELDS, body):
+            raise InvalidArgument(
+                f"A request has more than {MAX_FIELDS} inputs and output filters"
+            ) from None
         return codec.predict_call(parse(PredictRequest, body), context, default)
 
 
