@@ -46,6 +46,10 @@ class Model:
     def signatures(self) -> Mapping[str, Signature]:
         return {HALF_PLUS_TWO.name: HALF_PLUS_TWO}
 
+    @property
+    def may_run_inline(self) -> bool:
+        return False
+
     def run_inline(
         self,
         signature: Signature,

@@ -72,11 +72,12 @@ class SessionExecutor:
         # What `prepared(*arrays)` does, without its frame.
         run = pywrap_tf_session.TF_SessionRunCallable
         session, handle = self._session._session, prepared._handle
+        array_type = np.ndarray
 
         def call(arrays: Sequence[Array], _held: Any = prepared) -> Sequence[Array]:
             values: list[Any] = run(session, handle, arrays, None)
             for value in values:
-                if type(value) is not np.ndarray:
+                if type(value) is not array_type:
                     return [*map(as_array, values)]
             return values
 

@@ -100,9 +100,16 @@ def fast_predict_call(body: bytes, context: CallContext) -> PredictCall | None:
 
     However large it is, that is short: large tensors are read in place.
     """
-    call = _call_of_known_layout(body, context)
-    if call is not None:
-        return call
+    size = _VALUE_SIZES.get(len(body))
+    if size is not None:
+        start = len(body) - size
+        layout = _LAYOUTS.get(body[:start])
+        if layout is not None and layout.nbytes == size:  # else of a request of another length
+            spec, alias, dtype, shape, count, _, output_filter = layout
+            array = np.frombuffer(body, dtype, count, start)
+            if len(shape) != 1:
+                array = array.reshape(shape)
+            return PredictCall(spec, Arrays({alias: array}), context, output_filter)
     try:
         call = _predict_call(body, context, _FAST_KINDS)
     except _GIVE_UP:
@@ -142,7 +149,8 @@ class _Layout(NamedTuple):
     alias: str
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
-    nbytes: int  # of the values
+    size: int  # in elements
+    nbytes: int
     output_filter: Sequence[str]
 
 
@@ -154,21 +162,6 @@ _VALUE_SIZES: dict[int, int] = {}  # by the length of a request: of the layout t
 _MAX_LAYOUTS = 1024  # then they are all forgotten
 _MAX_LAYOUT_BYTES = 512
 _NOT_LOOKED_AT = frozenset("fc")  # kinds of numbers of which every bit pattern is right
-
-
-def _call_of_known_layout(body: bytes, context: CallContext) -> PredictCall | None:
-    size = _VALUE_SIZES.get(len(body))
-    if size is None:
-        return None
-    start = len(body) - size
-    layout = _LAYOUTS.get(body[:start])
-    if layout is None or layout.nbytes != size:  # of a request of another length
-        return None
-    spec, alias, dtype, shape, _, output_filter = layout
-    array = np.frombuffer(body, dtype, offset=start)
-    if len(shape) != 1:
-        array = array.reshape(shape)
-    return PredictCall(spec, Arrays({alias: array}), context, output_filter)
 
 
 def _remember_layout(body: bytes, call: PredictCall) -> None:
@@ -184,7 +177,13 @@ def _remember_layout(body: bytes, call: PredictCall) -> None:
             _VALUE_SIZES.clear()
         _VALUE_SIZES[len(body)] = array.nbytes
         _LAYOUTS[body[:start]] = _Layout(
-            call.spec, alias, array.dtype, array.shape, array.nbytes, call.output_filter
+            call.spec,
+            alias,
+            array.dtype,
+            array.shape,
+            array.size,
+            array.nbytes,
+            call.output_filter,
         )
 
 
