@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from sigrun.concurrency.offload import Offload
 from sigrun.errors import InvalidArgument, SigrunError
 from sigrun.inference import checks
-from sigrun.inference.binding import bound_inputs
+from sigrun.inference.binding import bound_inline, bound_inputs
 from sigrun.inference.calls import (
     METADATA_FIELD,
     Arrays,
@@ -55,16 +55,12 @@ class InferenceService:
             target = predict_target(
                 handle.version, call.spec.signature_name, check_method=self._check_method_names
             )
-            inputs = call.inputs
-            # Asked here as well: most requests have arrays, and are spared a coroutine.
-            arrays = (
-                inputs.by_alias
-                if isinstance(inputs, Arrays)
-                else await bound_inputs(call, target.signature, self._offload)
-            )
+            servable, signature = handle.servable, target.signature
+            arrays = bound_inline(call, signature, self._offload)
+            if arrays is None:
+                arrays = await bound_inputs(call, signature, self._offload)
             arrays = target.complete_inputs(arrays)
             aliases = target.output_aliases(call.output_filter)
-            servable, signature = handle.servable, target.signature
             deadline = call.context.deadline
             outputs = servable.run_inline(signature, arrays, aliases, deadline=deadline)
             if outputs is None:
