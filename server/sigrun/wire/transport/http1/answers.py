@@ -52,7 +52,6 @@ class Answer:
         "stage",
         "stream",
         "unread_bytes",
-        "was_full",
     )
 
     def __init__(self, stream: int, request: Request | None) -> None:
@@ -64,7 +63,6 @@ class Answer:
         self.pieces: list[Piece] = []
         self.pending_bytes = 0
         self.unread_bytes = 0  # of the request's body, which the application has not consumed
-        self.was_full = False  # somebody waits until less is pending
 
     @property
     def is_http10(self) -> bool:
