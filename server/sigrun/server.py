@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Coroutine, Mapping, Sequence
 from pathlib import Path
 
 from sigrun.batching.runners import BatchRunners
@@ -26,6 +26,7 @@ from sigrun.config.models import PLATFORM_TENSORFLOW
 from sigrun.config.object_store import ObjectStoreOptions
 from sigrun.config.server import ServerConfig
 from sigrun.config.warm_up import WarmUpOptions
+from sigrun.executors.profiler import Profiler, TraceOptions
 from sigrun.executors.running import RunningModels
 from sigrun.executors.saved_model import SavedModelLoader
 from sigrun.inference.backend import Inference
@@ -68,8 +69,9 @@ from sigrun.wire.request_log.writer import RequestLogWriter
 from sigrun.wire.request_metrics import RequestMetrics
 from sigrun.wire.rest.api import RestApi
 from sigrun.wire.rest.probes import Probes
-from sigrun.wire.rpc import health, model_service, prediction_service
+from sigrun.wire.rpc import health, model_service, prediction_service, profiler_service
 from sigrun.wire.rpc.health import HealthService
+from sigrun.wire.rpc.profiler_service import ProfilerService
 from sigrun.wire.rpc.reflection import reflection_services
 from sigrun.wire.rpcs import Rpc, Services
 
@@ -305,9 +307,20 @@ class ModelServer:
                 self._management, takes_reloads=self._config.enable_admin
             ).methods(),
         }
+        if options.enable_profiler:
+            services[profiler_service.NAME] = self._profiler_service().methods()
         if options.enable_health:
             services[health.NAME] = HealthService(self.readiness, list(services)).methods()
         return intercepted_services(services, interceptors)
+
+    @staticmethod
+    def _profiler_service() -> ProfilerService:
+        profiler = Profiler()
+
+        def trace(name: str, duration_s: float, levels: Mapping[str, int]) -> Awaitable[bytes]:
+            return profiler.trace(name, TraceOptions(duration_s=duration_s, levels=levels))
+
+        return ProfilerService(trace, profiler.end)
 
     async def start(self) -> None:
         """Return when the initial models are settled and every port is open.
