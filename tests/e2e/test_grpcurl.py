@@ -43,6 +43,7 @@ def test_grpcurl_lists_every_service(model_server: RunningServer) -> None:
         "grpc.health.v1.Health",
         "grpc.reflection.v1.ServerReflection",
         "grpc.reflection.v1alpha.ServerReflection",
+        "tensorflow.ProfilerService",
         "tensorflow.serving.ModelService",
         "tensorflow.serving.PredictionService",
     ]

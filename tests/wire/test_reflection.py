@@ -22,6 +22,7 @@ Request = reflection_pb2.ServerReflectionRequest
 SERVED = {
     "tensorflow.serving.PredictionService",
     "tensorflow.serving.ModelService",
+    "tensorflow.ProfilerService",
     "grpc.health.v1.Health",
     f"{V1}.ServerReflection",
     f"{V1ALPHA}.ServerReflection",
