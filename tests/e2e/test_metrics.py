@@ -257,9 +257,11 @@ def prometheus(
                 return found
         except urllib.error.HTTPError as error:
             with error:
+                if error.code == 503:
+                    return []  # it still starts
                 raise AssertionError(f"{text}: {error.read().decode()}") from None
         except OSError:
-            return []  # it still starts
+            return []  # it does not listen yet
 
     try:
         ends_at = time.monotonic() + 60
