@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
+from sigrun.concurrency.aside import run_aside
 from sigrun.concurrency.budget import Budget
 from sigrun.concurrency.offload import Offload
 from sigrun.config.gateway import GatewayConfig
@@ -12,18 +14,26 @@ from sigrun.telemetry import logs
 from sigrun.telemetry.loop_lag import LoopLag
 from sigrun.telemetry.metrics import Metrics
 from sigrun.telemetry.process import ProcessMetrics
-from sigrun.wire.interceptors import intercepted_services
+from sigrun.telemetry.tracing import Tracer
+from sigrun.wire.interceptors import Interceptor, intercepted_services
 from sigrun.wire.ports import Ports
 from sigrun.wire.request_metrics import RequestMetrics
 from sigrun.wire.rest.api import RestApi
 from sigrun.wire.rest.probes import Probes
+from sigrun.wire.tracing import Tracing
 from sigrun.wire.upstream import Upstream, UpstreamInference, UpstreamManagement
+
+_TRACES_WITHIN_S = 5.0  # to send what waits
 
 
 class Gateway:
-    """A whole gateway. `start` it once, then `stop` it; all on the event loop that makes it."""
+    """A whole gateway. `start` it once, then `stop` it; all on the event loop that makes it.
 
-    def __init__(self, config: GatewayConfig) -> None:
+    With a `tracer` requests are traced; it is closed with the gateway.
+    """
+
+    def __init__(self, config: GatewayConfig, *, tracer: Tracer | None = None) -> None:
+        self._tracer = tracer
         self._offload = Offload()
         self._loop_lag = LoopLag()
         self._watching: asyncio.Task[None] | None = None
@@ -39,7 +49,9 @@ class Gateway:
             metrics.add(source)
         request_metrics = RequestMetrics()
         metrics.add(request_metrics.readings)
-        interceptors = [request_metrics]
+        interceptors: list[Interceptor] = [request_metrics]
+        if self._tracer is not None:
+            interceptors.insert(0, Tracing(self._tracer))
         self._upstream = Upstream(config.upstream)
         self._inference = UpstreamInference(self._upstream, self._offload)
         observed = Observed(self._inference)
@@ -80,3 +92,6 @@ class Gateway:
         if self._watching is not None:
             self._watching.cancel()
         await asyncio.to_thread(self._offload.close)
+        if self._tracer is not None:
+            with contextlib.suppress(TimeoutError):
+                await run_aside(self._tracer.close, name="traces", wait_s=_TRACES_WITHIN_S)

@@ -8,6 +8,7 @@ unloaded.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 from collections.abc import Awaitable, Coroutine, Mapping, Sequence
@@ -16,6 +17,7 @@ from pathlib import Path
 from sigrun.batching.runners import BatchRunners
 from sigrun.batching.servable import BatchingLoader
 from sigrun.batching.statistics import BatchingInstruments
+from sigrun.concurrency.aside import run_aside
 from sigrun.concurrency.budget import Budget
 from sigrun.concurrency.cpus import available_cpus
 from sigrun.concurrency.offload import Offload
@@ -59,6 +61,7 @@ from sigrun.telemetry import logs
 from sigrun.telemetry.loop_lag import LoopLag
 from sigrun.telemetry.metrics import Metrics
 from sigrun.telemetry.process import ProcessMetrics
+from sigrun.telemetry.tracing import Tracer
 from sigrun.wire import warm_up_files
 from sigrun.wire.access_log import AccessLog
 from sigrun.wire.config_files import batching_config, model_config, saved_model_config
@@ -74,6 +77,7 @@ from sigrun.wire.rpc.health import HealthService
 from sigrun.wire.rpc.profiler_service import ProfilerService
 from sigrun.wire.rpc.reflection import reflection_services
 from sigrun.wire.rpcs import Rpc, Services
+from sigrun.wire.tracing import Tracing
 
 logger = logging.getLogger(__name__)
 
@@ -84,16 +88,25 @@ _LOAD_OVERTIME_S = 1.0
 # are still taken: gRPC would cut them off.
 _NOTICE_S = 0.2
 _REQUEST_LOG_WITHIN_S = 5.0  # to write what waits
+_TRACES_WITHIN_S = 5.0  # to send what waits
 _UNLOAD_WITHIN_S = 2.0  # when all requests have ended; what takes longer is left to the system
 
 
 class ModelServer:
     """A whole server. `start` it once, then `stop` it; both on the same event loop.
 
-    `make_loader` is for tests that need no TensorFlow; None loads SavedModels.
+    `make_loader` is for tests that need no TensorFlow; None loads SavedModels. With a `tracer`
+    requests are traced; it is closed with the server.
     """
 
-    def __init__(self, config: ServerConfig, make_loader: MakeLoader | None = None) -> None:
+    def __init__(
+        self,
+        config: ServerConfig,
+        make_loader: MakeLoader | None = None,
+        *,
+        tracer: Tracer | None = None,
+    ) -> None:
+        self._tracer = tracer
         self._config = config
         self._tasks: list[asyncio.Task[None]] = []
         self._threads: list[Threads] = []
@@ -268,6 +281,8 @@ class ModelServer:
         for source in (request_metrics.readings, self._offload.readings):
             self._metrics.add(source)
         interceptors: list[Interceptor] = [request_metrics]
+        if self._tracer is not None:
+            interceptors.insert(0, Tracing(self._tracer))
         if config.access_log:
             interceptors.append(AccessLog(config.access_log_sampling_rate))
         self._management = ModelManagement(
@@ -359,6 +374,9 @@ class ModelServer:
         await self.manager.close(_UNLOAD_WITHIN_S)
         await asyncio.to_thread(self._offload.close)
         await asyncio.to_thread(self._request_log.close, _REQUEST_LOG_WITHIN_S)
+        if self._tracer is not None:
+            with contextlib.suppress(TimeoutError):
+                await run_aside(self._tracer.close, name="traces", wait_s=_TRACES_WITHIN_S)
         for threads in self._threads:
             await asyncio.to_thread(threads.close)
 

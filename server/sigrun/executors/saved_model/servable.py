@@ -40,6 +40,7 @@ from sigrun.executors.run_statistics import Durations, RunStatistics
 from sigrun.executors.saved_model.model import LoadedModel
 from sigrun.servables.servable import ServableId
 from sigrun.telemetry.metrics import Counter, Gauge, Reading
+from sigrun.telemetry.steps import CURRENT
 from sigrun.tensors.signature import Array, DType, Signature
 
 logger = logging.getLogger(__name__)
@@ -47,6 +48,9 @@ logger = logging.getLogger(__name__)
 # In Python 3.11, to look up the member of an enum costs as much as to call a function.
 _INLINE: Final = State.INLINE
 _SUSPECT: Final = State.SUSPECT
+
+_ON_LOOP, _IN_THREAD = {"sigrun.place": "event loop"}, {"sigrun.place": "thread"}
+_FOR_THREAD = {"sigrun.queue": "thread"}
 
 _CLOSE_S = 2.0  # for a session to close, before the rest goes on without it
 
@@ -203,6 +207,9 @@ class SavedModelServable:
             if run_s > SLOW_S or not is_trusted or not known.has_run:
                 known.ran_inline(run_s)  # else it has nothing to learn
         route.durations.add(run_s)
+        if (trace := CURRENT.get()) is not None:
+            ended = time.perf_counter()
+            trace.step("run", ended - run_s, ended, _ON_LOOP)
         return results
 
     async def run(
@@ -234,6 +241,9 @@ class SavedModelServable:
                 run_s = timed.ended - timed.began
                 self.runs.of(signature).add(run_s)
                 self.runs.waits.add(time.perf_counter() - asked - run_s)
+                if (trace := CURRENT.get()) is not None:
+                    trace.step("queue", asked, timed.began, _FOR_THREAD)
+                    trace.step("run", timed.began, timed.ended, _IN_THREAD)
                 return timed.results
 
     async def close(self) -> None:

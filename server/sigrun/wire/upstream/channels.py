@@ -164,7 +164,11 @@ async def _ask(method: _Call, body: bytes, context: CallContext) -> bytes:
 
 def _metadata(context: CallContext) -> tuple[tuple[str, str], ...]:
     """Return what goes on to the server: what tells it which request this is part of."""
-    pairs = ((METADATA_KEY, context.request_id), ("traceparent", context.trace_parent))
+    pairs = (
+        (METADATA_KEY, context.request_id),
+        ("traceparent", context.trace_parent),
+        ("tracestate", context.trace_state),
+    )
     return tuple(pair for pair in pairs if pair[1])
 
 
