@@ -66,6 +66,11 @@ webapp: $(READY) $(JS_BUILT) ## The same with a web page that asks them
 	  exec $(BIN)/sigrun serve --model_config_file=$(PANDA)/build/models.config \
 	    --rest_api_enable_cors_support
 
+.PHONY: replicas
+replicas: $(READY) ## Serve the e-mail classifier from three servers behind Envoy, on port 8500
+	@$(BIN)/python -m examples.spam.prepare
+	@exec $(BIN)/python -m examples.replicas --model_config_file=$(SPAM)/build/models.config
+
 .PHONY: test
 test: test-unit test-real test-js ## Run every test
 
@@ -136,6 +141,10 @@ format: $(READY) $(JS_READY) ## Format the code
 .PHONY: generate
 generate: $(READY) $(JS_READY) ## Generate the code of server and clients from proto/
 	$(BIN)/python proto/generate.py
+
+.PHONY: manifests
+manifests: $(READY) ## Render deploy/kubernetes/sigrun.yaml from the chart
+	$(BIN)/python deploy/helm/render.py deploy/kubernetes/values.yaml > deploy/kubernetes/sigrun.yaml
 
 .PHONY: clean
 clean: ## Remove everything that is not in git

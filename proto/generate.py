@@ -174,7 +174,7 @@ def read_tree(root: Path) -> dict[Path, str]:
 def rewrite(text: str, *, package: str) -> str:
     """Move one generated file below a package and into that package's pool."""
     text = re.sub(
-        r"^from (sigrun|tensorflow|tensorflow_serving|xla)\b",
+        r"^from (sigrun|tensorflow|tensorflow_serving|tsl|xla)\b",
         rf"from {package}.\1",
         text,
         flags=re.MULTILINE,

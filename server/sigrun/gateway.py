@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 
+from sigrun.concurrency.aside import run_aside
 from sigrun.concurrency.budget import Budget
 from sigrun.concurrency.offload import Offload
 from sigrun.config.gateway import GatewayConfig
@@ -13,6 +15,7 @@ from sigrun.telemetry import logs
 from sigrun.telemetry.loop_lag import LoopLag
 from sigrun.telemetry.metrics import Metrics
 from sigrun.telemetry.process import ProcessMetrics
+from sigrun.telemetry.tracing import Tracer
 from sigrun.wire.authentication import Authentication
 from sigrun.wire.interceptors import Interceptor, intercepted_services
 from sigrun.wire.ports import Ports
@@ -20,15 +23,22 @@ from sigrun.wire.reloading import followed_certificates, followed_tokens
 from sigrun.wire.request_metrics import RequestMetrics
 from sigrun.wire.rest.api import RestApi
 from sigrun.wire.rest.probes import Probes
+from sigrun.wire.tracing import Tracing
 from sigrun.wire.upstream import Upstream, UpstreamInference, UpstreamManagement
 
 logger = logging.getLogger(__name__)
 
+_TRACES_WITHIN_S = 5.0  # to send what waits
+
 
 class Gateway:
-    """A whole gateway. `start` it once, then `stop` it; all on the event loop that makes it."""
+    """A whole gateway. `start` it once, then `stop` it; all on the event loop that makes it.
 
-    def __init__(self, config: GatewayConfig) -> None:
+    With a `tracer` requests are traced; it is closed with the gateway.
+    """
+
+    def __init__(self, config: GatewayConfig, *, tracer: Tracer | None = None) -> None:
+        self._tracer = tracer
         self._offload = Offload()
         self._loop_lag = LoopLag()
         self._tasks: list[asyncio.Task[None]] = []
@@ -47,6 +57,8 @@ class Gateway:
         authentication = None if config.tokens is None else Authentication(config.tokens)
         guards: list[Interceptor] = [] if authentication is None else [authentication]
         interceptors: list[Interceptor] = [request_metrics, *guards]
+        if self._tracer is not None:
+            interceptors.insert(0, Tracing(self._tracer))
         self._upstream = Upstream(config.upstream)
         self._inference = UpstreamInference(self._upstream, self._offload)
         observed = Observed(self._inference)
@@ -100,3 +112,6 @@ class Gateway:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.to_thread(self._offload.close)
+        if self._tracer is not None:
+            with contextlib.suppress(TimeoutError):
+                await run_aside(self._tracer.close, name="traces", wait_s=_TRACES_WITHIN_S)

@@ -8,14 +8,16 @@ unloaded.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Coroutine, Mapping, Sequence
 from pathlib import Path
 
 from sigrun.batching.runners import BatchRunners
 from sigrun.batching.servable import BatchingLoader
 from sigrun.batching.statistics import BatchingInstruments
+from sigrun.concurrency.aside import run_aside
 from sigrun.concurrency.budget import Budget
 from sigrun.concurrency.cpus import available_cpus
 from sigrun.concurrency.offload import Offload
@@ -26,6 +28,7 @@ from sigrun.config.models import PLATFORM_TENSORFLOW
 from sigrun.config.object_store import ObjectStoreOptions
 from sigrun.config.server import ServerConfig
 from sigrun.config.warm_up import WarmUpOptions
+from sigrun.executors.profiler import Profiler, TraceOptions
 from sigrun.executors.running import RunningModels
 from sigrun.executors.saved_model import SavedModelLoader
 from sigrun.inference.backend import Inference
@@ -58,6 +61,7 @@ from sigrun.telemetry import logs
 from sigrun.telemetry.loop_lag import LoopLag
 from sigrun.telemetry.metrics import Metrics
 from sigrun.telemetry.process import ProcessMetrics
+from sigrun.telemetry.tracing import Tracer
 from sigrun.wire import warm_up_files
 from sigrun.wire.access_log import AccessLog
 from sigrun.wire.authentication import Authentication
@@ -75,10 +79,13 @@ from sigrun.wire.rpc import (
     model_management_service,
     model_service,
     prediction_service,
+    profiler_service,
 )
 from sigrun.wire.rpc.health import HealthService
+from sigrun.wire.rpc.profiler_service import ProfilerService
 from sigrun.wire.rpc.reflection import reflection_services
 from sigrun.wire.rpcs import Rpc, Services
+from sigrun.wire.tracing import Tracing
 
 logger = logging.getLogger(__name__)
 
@@ -89,16 +96,25 @@ _LOAD_OVERTIME_S = 1.0
 # are still taken: gRPC would cut them off.
 _NOTICE_S = 0.2
 _REQUEST_LOG_WITHIN_S = 5.0  # to write what waits
+_TRACES_WITHIN_S = 5.0  # to send what waits
 _UNLOAD_WITHIN_S = 2.0  # when all requests have ended; what takes longer is left to the system
 
 
 class ModelServer:
     """A whole server. `start` it once, then `stop` it; both on the same event loop.
 
-    `make_loader` is for tests that need no TensorFlow; None loads SavedModels.
+    `make_loader` is for tests that need no TensorFlow; None loads SavedModels. With a `tracer`
+    requests are traced; it is closed with the server.
     """
 
-    def __init__(self, config: ServerConfig, make_loader: MakeLoader | None = None) -> None:
+    def __init__(
+        self,
+        config: ServerConfig,
+        make_loader: MakeLoader | None = None,
+        *,
+        tracer: Tracer | None = None,
+    ) -> None:
+        self._tracer = tracer
         self._config = config
         self._tasks: list[asyncio.Task[None]] = []
         self._threads: list[Threads] = []
@@ -273,6 +289,8 @@ class ModelServer:
         for source in (request_metrics.readings, self._offload.readings):
             self._metrics.add(source)
         interceptors: list[Interceptor] = [request_metrics]
+        if self._tracer is not None:
+            interceptors.insert(0, Tracing(self._tracer))
         if config.access_log:
             interceptors.append(AccessLog(config.access_log_sampling_rate))
         self._management = ModelManagement(
@@ -330,6 +348,8 @@ class ModelServer:
             prediction_service.NAME: prediction.methods(),
             **self._model_services(_refusal(self._config)),
         }
+        if options.enable_profiler:
+            services[profiler_service.NAME] = self._profiler_service().methods()
         if options.enable_health:
             services[health.NAME] = HealthService(self.readiness, list(services)).methods()
         return intercepted_services(services, interceptors)
@@ -349,6 +369,15 @@ class ModelServer:
                 management, refusal=refusal
             ).methods(),
         }
+
+    @staticmethod
+    def _profiler_service() -> ProfilerService:
+        profiler = Profiler()
+
+        def trace(name: str, duration_s: float, levels: Mapping[str, int]) -> Awaitable[bytes]:
+            return profiler.trace(name, TraceOptions(duration_s=duration_s, levels=levels))
+
+        return ProfilerService(trace, profiler.end)
 
     async def start(self) -> None:
         """Return when the initial models are settled and every port is open.
@@ -391,6 +420,9 @@ class ModelServer:
         await self.manager.close(_UNLOAD_WITHIN_S)
         await asyncio.to_thread(self._offload.close)
         await asyncio.to_thread(self._request_log.close, _REQUEST_LOG_WITHIN_S)
+        if self._tracer is not None:
+            with contextlib.suppress(TimeoutError):
+                await run_aside(self._tracer.close, name="traces", wait_s=_TRACES_WITHIN_S)
         for threads in self._threads:
             await asyncio.to_thread(threads.close)
 

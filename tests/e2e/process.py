@@ -24,7 +24,7 @@ from sigrun.wire.protobuf.tensors import encode
 
 ROOT = Path(__file__).resolve().parents[2]
 SIGRUN = Path(sys.executable).with_name("sigrun")
-START_TIMEOUT_S = 90
+START_TIMEOUT_S = 150
 STOP_TIMEOUT_S = 40
 POLL_S = 0.05
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sigrun.cli.token import make_token
 from sigrun_client import Client, Options, Unauthenticated
-from tests.conftest import MakeBasePath, SavedModel
+from tests.conftest import MakeBasePath
 from tests.e2e.process import running_server
 
 ONE = [1.0]
@@ -24,9 +24,9 @@ def secret_of(made: str) -> str:
 
 
 def test_a_server_asks_for_tokens_and_its_models_are_changed_at_another_address(
-    saved_model: SavedModel, make_base_path: MakeBasePath, tmp_path: Path
+    make_base_path: MakeBasePath, tmp_path: Path
 ) -> None:
-    base_path = make_base_path({1: saved_model("half_plus_two")})
+    base_path = make_base_path({1: "half_plus_two"})
     file, socket = tmp_path / "tokens.toml", tmp_path / "admin.sock"
     web = make_token(["web"])
     admin = make_token(["deploy", "--rights=administration"])

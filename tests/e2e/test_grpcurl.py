@@ -44,6 +44,7 @@ def test_grpcurl_lists_every_service(model_server: RunningServer) -> None:
         "grpc.reflection.v1.ServerReflection",
         "grpc.reflection.v1alpha.ServerReflection",
         "sigrun.v1.ModelManagementService",
+        "tensorflow.ProfilerService",
         "tensorflow.serving.ModelService",
         "tensorflow.serving.PredictionService",
     ]

@@ -37,6 +37,8 @@ LOGGING = """logging_config {
   sampling_config { sampling_rate: 1 }
 }"""
 
+pytestmark = pytest.mark.timeout(300)  # one start, several loads, and a Prometheus
+
 needs_prometheus = pytest.mark.skipif(
     shutil.which("prometheus") is None or shutil.which("promtool") is None,
     reason="there is no prometheus here; on Debian: apt install prometheus",
@@ -73,25 +75,31 @@ def server(saved_model: SavedModel, tmp_path_factory: pytest.TempPathFactory) ->
         f"--monitoring_config_file={monitoring}",
         waits=False,
     ) as server:
-        server.wait_for(lambda: states(server) == {1: "AVAILABLE"}, "the load", 90)
+        server.wait_for(lambda: states(server) == {1: "AVAILABLE"}, "the load", 180)
         server.wait_for(lambda: "Running gRPC" in server.log_text(), "the gRPC port")
         ask(server)
         config.write_text(config.read_text().replace("/broken", "/missing"))
-        shutil.copytree(
-            saved_model("half_plus_two"),
-            base_paths["half_plus_two"] / "2",
-            copy_function=shutil.copyfile,  # young files, which have to settle
-        )
+        add_version_2(base_paths["half_plus_two"], saved_model("half_plus_two"), folder)
         server.wait_for(lambda: states(server).get(2) == "AVAILABLE", "version 2")
         server.wait_for(lambda: "failed to ReloadConfig" in server.log_text(), "the reload")
         ask(server)
         yield server
 
 
+def add_version_2(base_path: Path, model: Path, logs: Path) -> None:
+    """Add a version that has to settle, and that is warmed up with what was logged."""
+    unfinished = logs / "unfinished"
+    shutil.copytree(model, unfinished, copy_function=shutil.copyfile)
+    (log,) = logs.glob("requests.*.tfrecord")
+    (unfinished / "assets.extra").mkdir(exist_ok=True)
+    shutil.copyfile(log, unfinished / "assets.extra" / "tf_serving_warmup_requests")
+    unfinished.rename(base_path / "2")
+
+
 def states(server: RunningServer) -> dict[int, str]:
     try:
         return server.states("half_plus_two")
-    except OSError:
+    except (OSError, KeyError):  # no port yet, or nothing to say of the model
         return {}
 
 
@@ -135,6 +143,15 @@ def documented() -> dict[str, Family]:
 
 def test_what_is_exported_is_what_is_documented(server: RunningServer) -> None:
     assert exported(text_at(server, "/metrics")) == documented()
+
+
+def test_a_request_log_serves_as_a_warm_up_file(server: RunningServer) -> None:
+    page = text_at(server, "/metrics")
+
+    read = r"^:tensorflow:serving:model_warmup_records_read{(.*)} (\S+)$"
+    (warmed,) = re.findall(read, page, re.MULTILINE)
+    assert 'status="OK"' in warmed[0]
+    assert float(warmed[1]) == 2  # one Predict, one Classify
 
 
 def test_the_monitoring_config_file_says_where_they_are_too(server: RunningServer) -> None:
@@ -257,9 +274,11 @@ def prometheus(
                 return found
         except urllib.error.HTTPError as error:
             with error:
+                if error.code == 503:
+                    return []  # it still starts
                 raise AssertionError(f"{text}: {error.read().decode()}") from None
         except OSError:
-            return []  # it still starts
+            return []  # it does not listen yet
 
     try:
         ends_at = time.monotonic() + 60

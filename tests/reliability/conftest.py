@@ -27,7 +27,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.e2e)
-            item.add_marker(pytest.mark.timeout(900 if IS_LONG else 180))
+            item.add_marker(pytest.mark.timeout(900 if IS_LONG else 300))
 
 
 def resident_bytes(process_id: int) -> int:

@@ -1,7 +1,7 @@
 """A server without TensorFlow, to be treated badly: `python -m tests.reliability.server OPTIONS`.
 
-Serves fake models on free ports of the loopback interface: `half_plus_two`, which answers at
-once, `slow`, which takes 200 ms, and `rest`, which has a signature for every rule. Prints
+Serves fake models on the loopback interface: `half_plus_two`, which answers at once, or after
+`--delay_s`, `slow`, which takes 200 ms, and `rest`, which has a signature for every rule. Prints
 one line of JSON when it serves, `{"grpc": PORT, "http": PORT}`, and drains on SIGTERM as the
 command line's server does.
 """
@@ -14,7 +14,7 @@ import json
 import logging
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from google.protobuf.message import DecodeError
@@ -25,6 +25,7 @@ from sigrun.config.models import ModelConfig, ModelSet
 from sigrun.config.server import GrpcOptions, HttpOptions, ServerConfig, Transport
 from sigrun.errors import InvalidArgument
 from sigrun.servables.servable import ServableId
+from sigrun.servables.source import MakeLoader
 from sigrun.server import ModelServer
 from sigrun.tensors.signature import Array, Signature
 from tests.fakes.servables import HALF_PLUS_TWO, FakeLoader, half_plus_two
@@ -44,6 +45,10 @@ class Model:
     @property
     def signatures(self) -> Mapping[str, Signature]:
         return {HALF_PLUS_TWO.name: HALF_PLUS_TWO}
+
+    @property
+    def may_run_inline(self) -> bool:
+        return False
 
     def run_inline(
         self,
@@ -90,41 +95,52 @@ class Rest(RestServable):
             raise InvalidArgument(str(error)) from error
 
 
-def make_loader(id: ServableId, _path: Path, revision: object) -> FakeLoader:
-    """Return the loader of a version."""
-    if id.name == "rest":
-        return FakeLoader(id, servable=Rest())
-    delay_s = SLOW_S if id.name == "slow" else 0.0
-    return FakeLoader(id, servable=Model(delay_s))
+def loaders(delay_s: float) -> MakeLoader:
+    """Return what makes the loader of a version."""
+
+    def make_loader(id: ServableId, _path: Path, revision: object) -> FakeLoader:
+        if id.name == "rest":
+            return FakeLoader(id, servable=Rest())
+        return FakeLoader(id, servable=Model(SLOW_S if id.name == "slow" else delay_s))
+
+    return make_loader
 
 
-def main() -> None:
-    """Serve until SIGTERM."""
+def main(
+    words: Sequence[str] | None = None, announce: Callable[[ModelServer], None] | None = None
+) -> None:
+    """Serve until SIGTERM; `announce` is told when it serves, in place of standard output."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--transport", type=Transport, default=Transport.OWN)
     parser.add_argument("--batching", action="store_true")
     parser.add_argument("--grace_s", type=float, default=20.0)
     parser.add_argument("--max_requests", type=int, default=0)
-    options = parser.parse_args()
+    parser.add_argument("--grpc_port", type=int, default=0)
+    parser.add_argument("--http_port", type=int, default=0)
+    parser.add_argument("--model_version", default="1")
+    parser.add_argument("--delay_s", type=float, default=0.0)
+    options = parser.parse_args(words)
     logging.basicConfig(level=logging.WARNING)
     with tempfile.TemporaryDirectory() as folder:
         for name in MODELS:
-            (Path(folder) / name / "1").mkdir(parents=True)
+            (Path(folder) / name / options.model_version).mkdir(parents=True)
         config = ServerConfig(
             models=ModelSet(
                 tuple(ModelConfig(name=name, base_path=str(Path(folder) / name)) for name in MODELS)
             ),
-            grpc=GrpcOptions(host=HOST, port=0, transport=options.transport),
-            http=HttpOptions(host=HOST, port=0),
+            grpc=GrpcOptions(host=HOST, port=options.grpc_port, transport=options.transport),
+            http=HttpOptions(host=HOST, port=options.http_port),
             batching=BatchingOptions() if options.batching else None,
             max_concurrent_requests=options.max_requests,
         )
         run_until_signalled(
-            lambda: ModelServer(config, make_loader=make_loader), announce, grace_s=options.grace_s
+            lambda: ModelServer(config, make_loader=loaders(options.delay_s)),
+            announce or print_ports,
+            grace_s=options.grace_s,
         )
 
 
-def announce(server: ModelServer) -> None:
+def print_ports(server: ModelServer) -> None:
     """Say where it serves."""
     assert server.http is not None
     sys.stdout.write(json.dumps({"grpc": server.grpc.port, "http": server.http.port}) + "\n")

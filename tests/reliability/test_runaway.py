@@ -36,7 +36,7 @@ def endless_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.parametrize("batching", [False, True], ids=["alone", "batching"])
+@pytest.mark.parametrize("batching", [False, True] if IS_LONG else [False])
 async def test_a_neighbour_of_endless_loops_is_served_and_the_process_ends(
     endless_model: Path, tmp_path: Path, batching: bool
 ) -> None:

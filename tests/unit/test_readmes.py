@@ -248,6 +248,13 @@ def check_grpcurl(words: list[str]) -> None:
     assert f"service {service} " in protos
 
 
+def check_deployment(words: list[str]) -> None:
+    """Check that the files of this repository that a tool is given are there."""
+    files = [word for word in words if word.startswith("deploy/")]
+    assert files
+    assert [file for file in files if not (ROOT / file).exists()] == []
+
+
 CHECKS: dict[str, Callable[[list[str]], None]] = {
     "make": check_make,
     "sigrun": check_sigrun,
@@ -257,5 +264,7 @@ CHECKS: dict[str, Callable[[list[str]], None]] = {
     ".venv/bin/uv": check_pip,
     "pip": check_pip,
     "grpcurl": check_grpcurl,
+    "helm": check_deployment,
+    "kubectl": check_deployment,
     **dict.fromkeys(FETCHING, lambda _: None),
 }

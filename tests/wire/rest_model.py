@@ -93,6 +93,10 @@ class RestServable:
         self.started = asyncio.Event()
         self.cancelled = asyncio.Event()
 
+    @property
+    def may_run_inline(self) -> bool:
+        return False
+
     def run_inline(
         self,
         signature: Signature,

@@ -18,6 +18,7 @@ from sigrun.errors import SigrunError
 from sigrun.servables.servable import Servable, ServableId
 from sigrun.servables.state import State
 from sigrun.server import ModelServer
+from sigrun.telemetry.tracing import Tracer
 from tests.fakes.servables import FakeLoader, FakeServable
 from tests.wire.clients import NAME, PATIENCE_S, GrpcClient
 from tests.wire.model import SIGNATURES, compute
@@ -84,6 +85,7 @@ class Rig:
         grpc: GrpcOptions = GRPC,
         http: HttpOptions = NO_HTTP,
         lifecycle: LifecycleOptions = LIFECYCLE,
+        tracer: Tracer | None = None,
         **settings: Any,
     ) -> ModelServer:
         """Build the server, by default of one model with every version in its folder."""
@@ -94,7 +96,7 @@ class Rig:
             lifecycle=lifecycle,
             **settings,
         )
-        self._server = server = ModelServer(config, make_loader=self._make_loader)
+        self._server = server = ModelServer(config, make_loader=self._make_loader, tracer=tracer)
         server.readiness.subscribe(self._wake)
         return server
 

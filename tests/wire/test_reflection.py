@@ -23,6 +23,7 @@ SERVED = {
     "tensorflow.serving.PredictionService",
     "sigrun.v1.ModelManagementService",
     "tensorflow.serving.ModelService",
+    "tensorflow.ProfilerService",
     "grpc.health.v1.Health",
     f"{V1}.ServerReflection",
     f"{V1ALPHA}.ServerReflection",

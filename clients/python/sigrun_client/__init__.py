@@ -28,6 +28,7 @@ from sigrun_client._errors import (
     Unimplemented,
     Unknown,
 )
+from sigrun_client._health import Health
 from sigrun_client._metadata import ModelMetadata, Signature, TensorInfo
 from sigrun_client._options import KeepAlive, Options, Retries, Tls, token_from_file
 from sigrun_client._requests import ModelConfig
@@ -52,6 +53,7 @@ __all__ = [
     "DataLoss",
     "DeadlineExceeded",
     "FailedPrecondition",
+    "Health",
     "Internal",
     "InvalidArgument",
     "InvalidInput",

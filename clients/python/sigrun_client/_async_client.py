@@ -13,8 +13,9 @@ import grpc
 from sigrun_client._addresses import addresses
 from sigrun_client._channels import COMPRESSION, call_error, channel_arguments, credentials
 from sigrun_client._flows import Call, Flow, Flows, Inputs
+from sigrun_client._health import Health
 from sigrun_client._metadata import ModelMetadata
-from sigrun_client._options import Options
+from sigrun_client._options import RELOAD_TIMEOUT_S, Options
 from sigrun_client._requests import ExampleLike, Method, ModelConfig, Target
 from sigrun_client._results import (
     ClassifyResult,
@@ -153,8 +154,12 @@ class AsyncClient:
         target = Target(model=model, version=version)
         return await self._run(self._flows.status(target, timeout_s=timeout_s))
 
+    async def health(self, service: str = "", *, timeout_s: float | None = None) -> Health:
+        """Return whether the server is `SERVING`, as `Client.health` does."""
+        return await self._run(self._flows.health(service, timeout_s=timeout_s))
+
     async def reload(
-        self, config: str | Iterable[ModelConfig], *, timeout_s: float | None = None
+        self, config: str | Iterable[ModelConfig], *, timeout_s: float | None = RELOAD_TIMEOUT_S
     ) -> None:
         """Replace the server's whole configuration, as `Client.reload` does."""
         await self._run(self._flows.reload(config, timeout_s=timeout_s))

@@ -12,8 +12,9 @@ import grpc
 from sigrun_client._addresses import addresses
 from sigrun_client._channels import COMPRESSION, call_error, channel_arguments, credentials
 from sigrun_client._flows import Call, Flow, Flows, Inputs
+from sigrun_client._health import Health
 from sigrun_client._metadata import ModelMetadata
-from sigrun_client._options import Options
+from sigrun_client._options import RELOAD_TIMEOUT_S, Options
 from sigrun_client._requests import ExampleLike, Method, ModelConfig, Target
 from sigrun_client._results import (
     ClassifyResult,
@@ -164,13 +165,23 @@ class Client:
         target = Target(model=model, version=version)
         return self._run(self._flows.status(target, timeout_s=timeout_s))
 
+    def health(self, service: str = "", *, timeout_s: float | None = None) -> Health:
+        """Return whether the server is `SERVING`, or the service or model of that name.
+
+        The other answers are `NOT_SERVING` and `UNKNOWN`. Raises `NotFound` for a name that is
+        neither, and `Unimplemented` where the server has no grpc.health.v1. The status is that
+        of the one address whose turn it is.
+        """
+        return self._run(self._flows.health(service, timeout_s=timeout_s))
+
     def reload(
-        self, config: str | Iterable[ModelConfig], *, timeout_s: float | None = None
+        self, config: str | Iterable[ModelConfig], *, timeout_s: float | None = RELOAD_TIMEOUT_S
     ) -> None:
         """Replace the server's whole configuration, by the text of a config file or by models.
 
         Models that it leaves out are unloaded. With several addresses one of the servers gets
-        it: give each its own client.
+        it: give each its own client. The server answers when the new models are loaded, so there
+        is more time than for other calls; with None there is as much as for those.
         """
         self._run(self._flows.reload(config, timeout_s=timeout_s))
 

@@ -15,7 +15,7 @@ from typing import TypeAlias, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
-from sigrun_client import _metadata, _predict, _requests, _results, _tensors
+from sigrun_client import _health, _metadata, _predict, _requests, _results, _tensors
 from sigrun_client._addresses import Rotation
 from sigrun_client._errors import (
     DeadlineExceeded,
@@ -256,6 +256,11 @@ class Flows:
             f"{_MODEL}GetModelStatus", request, GetModelStatusResponse, timeout_s
         )
         return [_results.version_status(version) for version in answer.model_version_status]
+
+    def health(self, service: str, *, timeout_s: float | None) -> Flow[_health.Health]:
+        """Ask whether the server, a service or a model is serving."""
+        answer = yield from self._send(_health.PATH, _health.request(service), timeout_s)
+        return _health.reply(answer)
 
     def reload(self, config: str | Iterable[ModelConfig], *, timeout_s: float | None) -> Flow[None]:
         """Give the server another configuration."""

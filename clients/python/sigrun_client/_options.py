@@ -14,6 +14,10 @@ from sigrun_client._errors import InvalidInput
 _MAX_MESSAGE_BYTES = (1 << 31) - 1
 
 
+RELOAD_TIMEOUT_S = 600.0
+"""For a reload, which is answered when its models are loaded; a server's own default for that."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tls:
     """An encrypted connection; certificates and keys are PEM contents.

@@ -12,6 +12,7 @@ the task goes on with its parts on the same runner, until every caller has an an
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 
 from sigrun.batching.pending import Batch
@@ -20,13 +21,20 @@ from sigrun.batching.retry import next_parts
 from sigrun.batching.runs import Runs
 from sigrun.batching.statistics import BatchRecorder
 from sigrun.errors import SigrunError, Unavailable, error_for
+from sigrun.telemetry.steps import CURRENT
 from sigrun.tensors.signature import Array
+
+FOR_BATCH = {"sigrun.queue": "batch"}
+"""What a wait is told by in traces."""
 
 
 class BatchTasks:
     """Owns the tasks of one scheduler."""
 
-    def __init__(self, runs: Runs, recorder: BatchRecorder) -> None:
+    def __init__(
+        self, runs: Runs, recorder: BatchRecorder, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._clock = clock
         self._runs = runs
         self._recorder = recorder
         self._tasks: set[asyncio.Task[None]] = set()
@@ -46,12 +54,35 @@ class BatchTasks:
 
     async def _run(self, batch: Batch[Reply], ended: Callable[[], None]) -> None:
         try:
-            await self._run_and_answer(batch)
+            await self._traced(batch)
         except BaseException:
             _fail(batch, Unavailable("The server stops"))  # or nobody is left to be told
             raise
         finally:
             ended()
+
+    async def _traced(self, batch: Batch[Reply]) -> None:
+        """Run the batch, in a span that is linked to those of its requests, and they to it."""
+        traces = [one.reply.trace for one in batch if one.reply.trace is not None]
+        CURRENT.set(None)  # this task has the context of whoever happened to start it
+        if not traces:
+            await self._run_and_answer(batch)
+            return
+        now, began = self._clock(), time.perf_counter()
+        rows = sum(one.rows for one in batch)
+        attributes = {"sigrun.batch.requests": len(batch), "sigrun.batch.rows": rows}
+        span = traces[0].recorder.begin_batch(traces, attributes)
+        for one in batch:
+            if one.reply.trace is not None:
+                one.reply.trace.step("queue", began - (now - one.enqueued_at), began, FOR_BATCH)
+        CURRENT.set(span)
+        try:
+            await self._run_and_answer(batch)
+        finally:
+            ended = time.perf_counter()
+            span.recorder.end(span)
+            for trace in traces:
+                trace.step("run", began, ended, attributes, link=span)
 
     async def _run_and_answer(self, batch: Batch[Reply]) -> None:
         batch = self._to_run(batch)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from sigrun.batching.batch import join
 from sigrun.batching.pending import Pending
+from sigrun.telemetry.steps import CURRENT
 from sigrun.tensors.signature import Array
 
 
@@ -60,6 +61,7 @@ class Reply:
         "request",
         "rows",
         "state",
+        "trace",
     )
 
     def __init__(
@@ -69,6 +71,7 @@ class Reply:
         self.request = request
         self.rows = rows
         self.state = ReplyState.WAITING
+        self.trace = CURRENT.get()
         self.outputs: Sequence[Array] = ()
         self.expiry: asyncio.TimerHandle | None = None
         self.batches: tuple[RunningBatch, ...] = ()

@@ -19,10 +19,11 @@ from __future__ import annotations
 import asyncio
 import functools
 import math
+import time
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
 
-from sigrun.batching.batch_tasks import BatchTasks, still_wanted
+from sigrun.batching.batch_tasks import FOR_BATCH, BatchTasks, still_wanted
 from sigrun.batching.bypass import Bypass
 from sigrun.batching.companions import CompanionEstimate
 from sigrun.batching.pending import Batch, Pending
@@ -58,7 +59,7 @@ class BatchScheduler:
         self._companions = CompanionEstimate()
         self._bypass = Bypass()
         self._due: asyncio.TimerHandle | None = None
-        self._tasks = BatchTasks(runs, recorder)
+        self._tasks = BatchTasks(runs, recorder, runners.clock)
         self._running = 0
         self._drained: asyncio.Event | None = None
         recorder.watch(self._queue)
@@ -118,6 +119,9 @@ class BatchScheduler:
             if reply.expiry is not None:
                 reply.expiry.cancel()
         if reply.state is ReplyState.RUN_YOURSELF:
+            if reply.trace is not None:
+                wait_s, ended = self._runners.clock() - now, time.perf_counter()
+                reply.trace.step("queue", ended - wait_s, ended, FOR_BATCH)
             try:
                 outputs = await self.runs.as_batch(route, inputs, pending)
             finally:

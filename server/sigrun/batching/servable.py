@@ -78,6 +78,11 @@ class BatchedServable:
         """Every signature of the model by name, those that cannot be called included."""
         return self._signatures
 
+    @property
+    def may_run_inline(self) -> bool:
+        """False: `run` knows who else is about."""
+        return False
+
     # Not a coroutine function: every request would pay for one more that only waits.
     def run(
         self,
@@ -104,7 +109,7 @@ class BatchedServable:
         *,
         deadline: float | None,
     ) -> None:
-        """Leave it to `run`, which knows who else is about."""
+        """Leave it to `run`."""
 
     async def drain(self) -> None:
         """Return when no request waits or runs. Nothing may come any more."""

@@ -34,6 +34,7 @@ from sigrun.servables.folders import list_versions
 from sigrun.server import ModelServer
 from sigrun.telemetry.logs import configure_logs, show
 from sigrun.telemetry.output import open_standard_descriptors
+from sigrun.telemetry.tracing import tracer_from_environment
 
 logger = logging.getLogger(__name__)
 
@@ -174,9 +175,10 @@ def _serve(arguments: Arguments[ServeFlags]) -> Run:
 def _gateway(arguments: Arguments[GatewayFlags]) -> Run:
     _check_positional(arguments, 0)
     config = gateway_config(arguments.flags)
+    tracer = tracer_from_environment(service="sigrun-gateway")
     return functools.partial(
         run_until_signalled,
-        functools.partial(Gateway, config),
+        functools.partial(Gateway, config, tracer=tracer),
         functools.partial(_announce_gateway, config),
         grace_s=config.shutdown_grace_s,
     )
@@ -193,7 +195,7 @@ _USAGES = (_SERVE_USAGE, _GATEWAY_USAGE, _TOKENS_USAGE)
 def _served(config: ServerConfig, *, shows_banner: bool) -> Run:
     return functools.partial(
         run_until_signalled,
-        functools.partial(ModelServer, config),
+        functools.partial(ModelServer, config, tracer=tracer_from_environment(service="sigrun")),
         functools.partial(_announce, config, shows_banner=shows_banner),
         grace_s=config.shutdown_grace_s,
     )

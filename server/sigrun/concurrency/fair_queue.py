@@ -7,6 +7,10 @@ or why a job is not even taken. Nothing here reads a clock, locks, or starts a t
 A free place goes to the owner with the fewest jobs running, and among equals to the one whose
 last turn is longest ago. When every place is taken, an owner of whom nothing runs gets a spare
 one: nobody, however slow or stuck, takes the last place from the others.
+
+A spare place is a thread more than there are CPUs. So that others need none, an owner whose runs
+are long does not take the last place beside one that it has, while another owner who was active
+of late has none: with all CPUs at work on its runs, everything else would wait for the scheduler.
 """
 
 from __future__ import annotations
@@ -20,16 +24,19 @@ from sigrun.errors import Unavailable
 T = TypeVar("T")
 
 _MEAN_OF = 8  # runs, of which later ones count for more
+_LONG_S = 0.020  # a run for which another owner should not have to wait
+_ACTIVE_S = 10.0  # after its last job, for which others leave an owner a place
 
 
 class Share(Generic[T]):
     """What one owner has in a `FairQueue`: jobs that wait, and how many run."""
 
-    __slots__ = ("max_waiting", "mean_s", "name", "running", "waiting", "written_off")
+    __slots__ = ("asked_at", "max_waiting", "mean_s", "name", "running", "waiting", "written_off")
 
     def __init__(self, name: str, max_waiting: int) -> None:
         self.name = name
         self.max_waiting = max_waiting
+        self.asked_at = -math.inf  # when the last job came
         self.waiting: dict[T, float] = {}  # when each came, in that order
         self.running = 0
         self.written_off = 0
@@ -54,6 +61,7 @@ class FairQueue(Generic[T]):
         self._waiting: dict[
             Share[T], None
         ] = {}  # those with jobs, the longest without a turn first
+        self._active: dict[Share[T], None] = {}  # the longest without a new job first
         self.running = 0
 
     @property
@@ -75,6 +83,7 @@ class FairQueue(Generic[T]):
         Raises `Unavailable` if its owner's queue is full, or so long that the job could not
         begin before `deadline` or, without one, within `longest_wait_s`.
         """
+        self._note_activity(share, now)
         ahead, wait_s = len(share.waiting), self._wait_s(share)
         if share.running + ahead >= self._places + share.max_waiting:
             raise Unavailable(
@@ -134,8 +143,23 @@ class FairQueue(Generic[T]):
 
     def _next(self, now: float) -> Share[T] | None:
         if self.running < self._places:
-            return min(self._waiting, key=_running, default=None)
+            share = min(self._waiting, key=_running, default=None)
+            return None if share is None or self._leaves_a_place(share, now) else share
         return next(self._entitled(now), None) if self.running < self._most else None
+
+    def _leaves_a_place(self, share: Share[T], now: float) -> bool:
+        """Return whether the last free place is left to others, who may come any moment."""
+        if self.running < self._places - 1 or not share.running or share.mean_s <= _LONG_S:
+            return False
+        since = now - _ACTIVE_S
+        return any(not other.running and other.asked_at >= since for other in self._active)
+
+    def _note_activity(self, share: Share[T], now: float) -> None:
+        share.asked_at = now
+        self._active.pop(share, None)
+        self._active[share] = None
+        while (oldest := next(iter(self._active))).asked_at < now - _ACTIVE_S:
+            del self._active[oldest]
 
     def _entitled(self, now: float) -> Iterator[Share[T]]:
         """Yield owners of whom nothing runs although they have waited long enough."""

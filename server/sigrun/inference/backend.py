@@ -32,6 +32,12 @@ class Inference(Protocol):
     async def predict(self, call: PredictCall) -> PredictResult:
         """Run a signature on tensors."""
 
+    def predict_inline(self, call: PredictCall) -> PredictResult | None:
+        """Do what `predict` does, at once; return None where that may take long: `predict` then.
+
+        It spares the many requests of a quick model their coroutines. None is always right.
+        """
+
     async def classify(self, call: ExamplesCall) -> ClassifyResult:
         """Return the classes of each example."""
 

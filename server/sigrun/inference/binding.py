@@ -6,8 +6,22 @@ import functools
 from collections.abc import Mapping
 
 from sigrun.concurrency.offload import Offload
+from sigrun.concurrency.pace import keep_on
 from sigrun.inference.calls import Arrays, PredictCall
 from sigrun.tensors.signature import Array, Signature
+
+
+def bound_inline(
+    call: PredictCall, signature: Signature, offload: Offload
+) -> Mapping[str, Array] | None:
+    """Do what `bound_inputs` does, at once; return None where that takes long.
+
+    It spares most requests a coroutine. Raises what `bound_inputs` raises.
+    """
+    inputs = call.inputs
+    if isinstance(inputs, Arrays):
+        return inputs.by_alias
+    return inputs.bind(signature, keep_on) if offload.is_short(inputs.cost_s) else None
 
 
 async def bound_inputs(

@@ -58,8 +58,9 @@ class CallContext(NamedTuple):
     """One call's surroundings.
 
     `deadline` is in `time.monotonic` seconds, None for a caller who waits for ever. `peer` is
-    the caller's address as text, `trace_parent` the W3C header of that name. `outcome` is filled
-    in on the way, None where nobody will look at it.
+    the caller's address as text, `trace_parent` the W3C header of that name, and `trace_state`
+    the other one where tracing has read it. `outcome` is filled in on the way, None where nobody
+    will look at it.
     """
 
     door: Door
@@ -68,6 +69,7 @@ class CallContext(NamedTuple):
     peer: str = ""
     metadata: Metadata = _NO_METADATA
     trace_parent: str = ""
+    trace_state: str = ""
     outcome: Outcome | None = None
 
 

@@ -56,6 +56,24 @@ class Observed:
         """Run a signature on tensors."""
         return self._observe(self._inference.predict, call, _target)
 
+    def predict_inline(self, call: PredictCall) -> PredictResult | None:
+        """Run a signature on tensors, if that is short."""
+        outcome = call.context.outcome
+        if outcome is None:
+            return self._inference.predict_inline(call)
+        outcome.inference_began = self._clock()
+        try:
+            result = self._inference.predict_inline(call)
+        except SigrunError as error:
+            if error.servable is not None:
+                outcome.target = ResolvedSpec(*error.servable)
+            raise
+        finally:
+            outcome.inference_ended = self._clock()
+        if result is not None:
+            outcome.target = result.spec
+        return result
+
     def classify(self, call: ExamplesCall) -> Coroutine[Any, Any, ClassifyResult]:
         """Return the classes of each example."""
         _note_examples(call)

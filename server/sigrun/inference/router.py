@@ -7,9 +7,10 @@ from typing import Protocol
 from sigrun.errors import InvalidArgument, ServableNotFound
 from sigrun.inference.calls import DEFAULT_SIGNATURE, ModelSpec, ResolvedSpec
 from sigrun.servables.absence import Absence
-from sigrun.servables.handle import ServableHandle
+from sigrun.servables.handle import LoadedVersion, ServableHandle
 from sigrun.servables.labels import UnknownLabel, VersionLabels
 from sigrun.servables.manager import AspiredVersionsManager
+from sigrun.servables.servable import ServableId
 
 
 class Pinning(Protocol):
@@ -17,6 +18,9 @@ class Pinning(Protocol):
 
     def pin(self, spec: ModelSpec) -> ServableHandle:
         """Return a handle on the version that `spec` names; use it in a `with`."""
+
+    def find(self, spec: ModelSpec) -> LoadedVersion:
+        """Return what `pin` pins, for use until the caller lets go of the event loop."""
 
 
 class Router:
@@ -38,20 +42,26 @@ class Router:
         Raises `InvalidArgument` for a spec without name or an unknown label, `Unavailable`
         for a version that is on its way, `NotFound` when it is not there.
         """
+        return ServableHandle(self.find(spec))
+
+    def find(self, spec: ModelSpec) -> LoadedVersion:
+        """Return what `pin` pins, for use until the caller lets go of the event loop.
+
+        Raises what `pin` raises.
+        """
         if not spec.name:
             raise InvalidArgument("ModelSpec has no name specified.")
         version = spec.version
         try:
             if spec.label is not None:
                 version = self._labels.resolve(spec.name, spec.label)
-            return self._manager.acquire(spec.name, version)
+            return self._manager.find(spec.name, version)
         except (UnknownLabel, ServableNotFound):
             if self._absence is None:
                 raise
             raise self._absence.of_servable(spec.name, version, spec.label) from None
 
 
-def resolved(spec: ModelSpec, handle: ServableHandle) -> ResolvedSpec:
+def resolved(spec: ModelSpec, id: ServableId) -> ResolvedSpec:
     """Return the spec of an answer: the version that gave it, the default signature by name."""
-    id = handle.id
     return ResolvedSpec(id.name, id.version, spec.signature_name or DEFAULT_SIGNATURE)

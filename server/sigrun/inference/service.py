@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sigrun.concurrency.offload import Offload
-from sigrun.errors import InvalidArgument
+from sigrun.errors import InvalidArgument, SigrunError
 from sigrun.inference import checks
-from sigrun.inference.binding import bound_inputs
+from sigrun.inference.binding import bound_inline, bound_inputs
 from sigrun.inference.calls import (
     METADATA_FIELD,
     Arrays,
@@ -29,6 +29,7 @@ from sigrun.inference.calls import (
     ResolvedSpec,
 )
 from sigrun.inference.router import Pinning, resolved
+from sigrun.inference.target import predict_target
 from sigrun.servables.handle import ServableHandle
 from sigrun.servables.servable import Servable
 from sigrun.tensors.signature import CLASSIFY_METHOD, REGRESS_METHOD, Array, Signature
@@ -51,28 +52,46 @@ class InferenceService:
     async def predict(self, call: PredictCall) -> PredictResult:
         """Run a signature on tensors."""
         with self._router.pin(call.spec) as handle:
-            servable = handle.servable
-            signature = checks.predict_signature(
-                servable.signatures,
-                call.spec.signature_name,
-                check_method=self._check_method_names,
+            target = predict_target(
+                handle.version, call.spec.signature_name, check_method=self._check_method_names
             )
-            inputs = call.inputs
-            # Asked here as well: most requests have arrays, and are spared a coroutine.
-            arrays = (
-                inputs.by_alias
-                if isinstance(inputs, Arrays)
-                else await bound_inputs(call, signature, self._offload)
-            )
-            arrays = checks.complete_inputs(signature, arrays)
-            aliases = checks.output_aliases(signature, call.output_filter)
+            servable, signature = handle.servable, target.signature
+            arrays = bound_inline(call, signature, self._offload)
+            if arrays is None:
+                arrays = await bound_inputs(call, signature, self._offload)
+            arrays = target.complete_inputs(arrays)
+            aliases = target.output_aliases(call.output_filter)
             deadline = call.context.deadline
             outputs = servable.run_inline(signature, arrays, aliases, deadline=deadline)
             if outputs is None:
                 outputs = await servable.run(signature, arrays, aliases, deadline=deadline)
-            return PredictResult(
-                resolved(call.spec, handle), dict(zip(aliases, outputs, strict=True))
+            return target.result(aliases, outputs)
+
+    def predict_inline(self, call: PredictCall) -> PredictResult | None:
+        """Do what `predict` does, at once; return None where that may take long.
+
+        Nothing is pinned: no version is unloaded before the event loop goes on.
+        """
+        spec, inputs, context, output_filter = call
+        if not isinstance(inputs, Arrays):
+            return None
+        version = self._router.find(spec)
+        servable = version.servable
+        if not servable.may_run_inline:
+            return None
+        try:
+            target = predict_target(
+                version, spec.signature_name, check_method=self._check_method_names
             )
+            arrays = target.complete_inputs(inputs.by_alias)
+            aliases = target.output_aliases(output_filter)
+            outputs = servable.run_inline(
+                target.signature, arrays, aliases, deadline=context.deadline
+            )
+        except SigrunError as error:
+            version.blame(error)
+            raise
+        return None if outputs is None else target.result(aliases, outputs)
 
     async def classify(self, call: ExamplesCall) -> ClassifyResult:
         """Return the classes of each example."""
@@ -80,7 +99,7 @@ class InferenceService:
             signature = self._examples_signature(handle, call.spec, CLASSIFY_METHOD)
             outputs = await _run_on_examples(handle.servable, signature, CLASSIFY_METHOD, call)
             return _classify_result(
-                signature, outputs, len(call.examples), resolved(call.spec, handle)
+                signature, outputs, len(call.examples), resolved(call.spec, handle.id)
             )
 
     async def regress(self, call: ExamplesCall) -> RegressResult:
@@ -88,7 +107,7 @@ class InferenceService:
         with self._router.pin(call.spec) as handle:
             signature = self._examples_signature(handle, call.spec, REGRESS_METHOD)
             outputs = await _run_on_examples(handle.servable, signature, REGRESS_METHOD, call)
-            return _regress_result(outputs, len(call.examples), resolved(call.spec, handle))
+            return _regress_result(outputs, len(call.examples), resolved(call.spec, handle.id))
 
     async def multi_inference(self, call: MultiInferenceCall) -> MultiInferenceResult:
         """Run several signatures of one model on the same examples, as one run."""
@@ -113,7 +132,7 @@ class InferenceService:
                     signature,
                     [next(outputs) for _ in names],
                     len(call.examples),
-                    resolved(task.spec, handle),
+                    resolved(task.spec, handle.id),
                 )
                 for task, signature, names in zip(call.tasks, signatures, aliases, strict=True)
             ]
@@ -149,7 +168,7 @@ class InferenceService:
         """Return the signature of each task, all of one model and each asked for once."""
         found: dict[str, Signature] = {}
         for task in tasks:
-            name = resolved(task.spec, handle).signature_name
+            name = resolved(task.spec, handle.id).signature_name
             if not task.spec.name:
                 raise InvalidArgument("Found ModelSpec with an empty model name.")
             if task.spec.name != handle.id.name:

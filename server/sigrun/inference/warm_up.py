@@ -28,7 +28,7 @@ from sigrun.errors import Code, DeadlineExceeded, SigrunError, code_of, error_fo
 from sigrun.inference.calls import ExamplesCall, ModelSpec, MultiInferenceCall, PredictCall
 from sigrun.inference.context import INTERNAL, CallContext
 from sigrun.inference.service import InferenceService
-from sigrun.servables.handle import Pins, ServableHandle
+from sigrun.servables.handle import LoadedVersion, ServableHandle
 from sigrun.servables.servable import Loader, Servable, ServableId
 from sigrun.telemetry.metrics import Distribution, Histogram, Reading, Untyped
 from sigrun.tensors.made_up import has_open_batch, made_up_inputs
@@ -230,12 +230,15 @@ class _OnlyServable:
     def __init__(self, id: ServableId, servable: Servable) -> None:
         self._id = id
         self._servable = servable
-        self._pins = Pins()
 
     def pin(self, spec: ModelSpec) -> ServableHandle:
         """Return a handle on the servable, under the name by which it is called."""
+        return ServableHandle(self.find(spec))
+
+    def find(self, spec: ModelSpec) -> LoadedVersion:
+        """Return the servable, under the name by which it is called."""
         id = ServableId(spec.name or self._id.name, self._id.version)
-        return ServableHandle(id, self._servable, self._pins)
+        return LoadedVersion(id, self._servable)
 
 
 class _AtAllSizes:
@@ -244,6 +247,10 @@ class _AtAllSizes:
     def __init__(self, servable: Servable, batch_rows: Sequence[int]) -> None:
         self._servable = servable
         self._batch_rows = batch_rows
+
+    @property
+    def may_run_inline(self) -> bool:
+        return False
 
     @property
     def signatures(self) -> Mapping[str, Signature]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from types import TracebackType
+from typing import Any
 
 from sigrun.errors import SigrunError
 from sigrun.servables.servable import Servable, ServableId
@@ -35,19 +36,39 @@ class Pins:
             await self._idle.wait()
 
 
+class LoadedVersion:
+    """A version between its load and its unload.
+
+    `memo` is for whoever runs requests: what is found out once and holds as long as the version
+    is loaded.
+    """
+
+    __slots__ = ("id", "memo", "pins", "servable")
+
+    def __init__(self, id: ServableId, servable: Servable) -> None:
+        self.id = id
+        self.servable = servable
+        self.pins = Pins()
+        self.memo: Any = None
+
+    def blame(self, error: SigrunError) -> None:
+        """Note on `error` that it is about this version."""
+        error.servable = (self.id.name, self.id.version)
+
+
 class ServableHandle:
-    """A servable, pinned until the `with` block ends. Hold it briefly; release it once.
+    """A version, pinned until the `with` block ends. Hold it briefly; release it once.
 
     What goes wrong inside the block is told which version it went wrong with.
     """
 
-    __slots__ = ("_pins", "id", "servable")
+    __slots__ = ("id", "servable", "version")
 
-    def __init__(self, id: ServableId, servable: Servable, pins: Pins) -> None:
-        pins.add()
-        self.id = id
-        self.servable = servable
-        self._pins = pins
+    def __init__(self, version: LoadedVersion) -> None:
+        version.pins.add()
+        self.version = version
+        self.id = version.id
+        self.servable = version.servable
 
     def __enter__(self) -> ServableHandle:
         return self
@@ -58,6 +79,6 @@ class ServableHandle:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._pins.remove()
-        if error is not None and isinstance(error, SigrunError):
-            error.servable = (self.id.name, self.id.version)
+        self.version.pins.remove()
+        if isinstance(error, SigrunError):
+            self.version.blame(error)

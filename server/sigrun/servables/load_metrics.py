@@ -74,7 +74,7 @@ class LoadMetrics:
         for (model, code), durations in self._loads.items():
             yield Distribution(
                 name="sigrun_load_duration_seconds",
-                help="Attempts to load a version, with optimising and warming up, by outcome",
+                help="Attempts to load a version, with fetching and warming up, by outcome",
                 value=durations.histogram,
                 labels={"model": model, "code": code.name},
             )

@@ -21,7 +21,7 @@ from sigrun.errors import (
     ServableNotFound,
     SigrunError,
 )
-from sigrun.servables.handle import Pins, ServableHandle
+from sigrun.servables.handle import LoadedVersion, ServableHandle
 from sigrun.servables.policy import (
     CAN_ANSWER,
     AspiredVersionPolicy,
@@ -54,20 +54,18 @@ class _Harness:
     __slots__ = (
         "error",
         "is_stale",
+        "loaded",
         "loader",
         "next_loader",
         "phase",
-        "pins",
         "refused",
-        "servable",
         "unwanted",
     )
 
     def __init__(self, loader: Loader) -> None:
         self.loader = loader
         self.phase = Phase.NEW
-        self.servable: Servable | None = None
-        self.pins = Pins()
+        self.loaded: LoadedVersion | None = None
         self.unwanted = asyncio.Event()
         # The one that is aspired, where that is not `loader`: the version still unloads, or
         # the files have changed since it was made.
@@ -152,13 +150,21 @@ class AspiredVersionsManager:
 
         Raises `ServableNotFound` when no such version is available.
         """
+        return ServableHandle(self.find(name, version))
+
+    def find(self, name: str, version: int | None = None) -> LoadedVersion:
+        """Return what `acquire` pins, for use until the caller lets go of the event loop.
+
+        Nothing is unloaded before that. Raises what `acquire` raises.
+        """
         served = self._serving.get(name)
         if served is None:
             raise ServableNotFound(name, version)
         harness = served.latest if version is None else served.by_version.get(version)
-        if harness is None or harness.servable is None:
+        loaded = None if harness is None else harness.loaded
+        if loaded is None:
             raise ServableNotFound(name, version)
-        return ServableHandle(harness.loader.id, harness.servable, harness.pins)
+        return loaded
 
     def available_versions(self, name: str) -> Collection[int]:
         """Return the versions of a model that can be acquired, in increasing order."""
@@ -168,9 +174,10 @@ class AspiredVersionsManager:
     def in_flight(self) -> Mapping[ServableId, int]:
         """Return how many handles are held on each version that can be acquired."""
         return {
-            harness.loader.id: harness.pins.count
+            harness.loaded.id: harness.loaded.pins.count
             for served in self._serving.values()
             for harness in served.by_version.values()
+            if harness.loaded is not None
         }
 
     def is_settled(self, name: str) -> bool:
@@ -286,14 +293,14 @@ class AspiredVersionsManager:
     async def _load(self, harness: _Harness) -> None:
         id = harness.loader.id
         try:
-            harness.servable = await self._load_with_retries(harness, harness.loader)
+            servable = await self._load_with_retries(harness, harness.loader)
         except SigrunError as error:
             self._fail(harness, error)
             return
         except asyncio.CancelledError:
             self._fail(harness, Cancelled("Loading of servable cancelled"))
             raise
-        harness.phase = Phase.READY
+        harness.phase, harness.loaded = Phase.READY, LoadedVersion(id, servable)
         self._publish_serving(id.name)
         self._announce(id, State.AVAILABLE)
         self._move(id.name)
@@ -321,7 +328,7 @@ class AspiredVersionsManager:
     @staticmethod
     def _successor(harness: _Harness, loader: Loader, servable: Servable) -> _Harness:
         successor = _Harness(loader)
-        successor.phase, successor.servable = Phase.READY, servable
+        successor.phase, successor.loaded = Phase.READY, LoadedVersion(loader.id, servable)
         successor.is_stale = harness.is_stale  # marked while this load was under way
         if not harness.is_aspired:
             successor.give_up()
@@ -387,23 +394,24 @@ class AspiredVersionsManager:
 
     async def _retire(self, harness: _Harness) -> None:
         """Give back what was loaded when the last handle on it is gone."""
-        await self._wait_for_requests(harness)
-        harness.servable = None
+        if harness.loaded is not None:
+            await self._wait_for_requests(harness.loaded)
+        harness.loaded = None
         try:
             await harness.loader.unload()
         except Exception:
             logger.exception("unloading %s failed", harness.loader.id)
 
     @staticmethod
-    async def _wait_for_requests(harness: _Harness) -> None:
-        waiting = asyncio.ensure_future(harness.pins.wait_until_none())
+    async def _wait_for_requests(loaded: LoadedVersion) -> None:
+        waiting = asyncio.ensure_future(loaded.pins.wait_until_none())
         while not waiting.done():
             await asyncio.wait([waiting], timeout=_SLOW_REQUEST_S)
             if not waiting.done():
                 logger.warning(
                     "%s waits for %d requests to finish before it can be unloaded",
-                    harness.loader.id,
-                    harness.pins.count,
+                    loaded.id,
+                    loaded.pins.count,
                 )
 
     def _publish_serving(self, name: str) -> None:

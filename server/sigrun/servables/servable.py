@@ -35,6 +35,10 @@ class Servable(Protocol):
     def signatures(self) -> Mapping[str, Signature]:
         """Every signature of the model by name, those that cannot be called included."""
 
+    @property
+    def may_run_inline(self) -> bool:
+        """Whether `run_inline` ever does anything."""
+
     async def run(
         self,
         signature: Signature,

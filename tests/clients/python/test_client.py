@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
@@ -231,6 +232,26 @@ async def test_reload_replaces_the_models(rig: Rig, connect: Connect) -> None:
     assert await ask("wait_until_available", "other") == 7
     with pytest.raises(NotFound):
         await ask("predict", NAME, X)
+
+
+async def test_a_reload_has_more_time_than_other_calls_or_as_much_as_its_caller_says(
+    rig: Rig, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await rig.start()
+    ask = connect(rig)
+    left_s: list[float] = []
+
+    async def reload(_: ModelSet, deadline: float | None = None) -> None:
+        assert deadline is not None
+        left_s.append(deadline - time.monotonic())
+
+    monkeypatch.setattr(rig.server.models, "reload", reload)
+    for given in ({}, {"timeout_s": None}, {"timeout_s": 30.0}):
+        await ask("reload", [], **given)
+
+    longest = [600, 60, 30]  # of the method, of the options, of the caller
+    for left, most in zip(left_s, longest, strict=True):
+        assert left == pytest.approx(most, rel=0.3)
 
 
 async def test_a_reload_that_is_refused_raises(rig: Rig, connect: Connect) -> None:

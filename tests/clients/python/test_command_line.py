@@ -274,6 +274,21 @@ async def test_metadata_status_and_wait_print_what_there_is(rig: Rig, run: Run) 
 
 
 @pytest.mark.asyncio
+async def test_health_is_printed_and_is_the_exit_status(rig: Rig, run: Run) -> None:
+    await rig.start()
+
+    assert await run("health") == (0, "SERVING\n", "")
+    assert json.loads((await run("health", NAME, "--json"))[1]) == {"status": "SERVING"}
+    unheard_of = await run("health", "unheard-of")
+    rig.server.readiness.draining()
+    draining = await run("health")
+
+    assert unheard_of[0] == 1
+    assert "NOT_FOUND: No service or model is named 'unheard-of'" in unheard_of[2]
+    assert draining == (1, "NOT_SERVING\n", "")
+
+
+@pytest.mark.asyncio
 async def test_classify_prints_classes(rig: Rig, run: Run) -> None:
     await rig.start()
 
@@ -336,13 +351,16 @@ async def test_a_reload_that_takes_too_long_says_what_may_still_happen(
     config = tmp_path / "models.config"
     config.write_text("model_config_list {}")
 
-    def too_late(*_: object, **__: object) -> None:
+    given: list[float] = []
+
+    def too_late(_client: object, _config: str, *, timeout_s: float) -> None:
+        given.append(timeout_s)
         raise DeadlineExceeded("Deadline Exceeded")
 
     monkeypatch.setattr("sigrun_client.Client.reload", too_late)
     status, _, err = await run("reload", str(config), "--timeout", "7")
 
-    assert status == 1
+    assert (status, given) == (1, [7.0])
     assert "no answer within 7 s" in err
     assert "may still load" in err
     assert "sigrun-client status" in err

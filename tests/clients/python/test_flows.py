@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from grpc_health.v1 import health_pb2
 
 from sigrun_client import (
     InvalidArgument,
     InvalidInput,
+    InvalidReply,
     NotAvailable,
     NotFound,
     Options,
@@ -126,6 +128,28 @@ def test_arrays_and_strings_need_no_metadata() -> None:
     script.run(predict(flows(), {"a": np.zeros(2), "b": ["text"], "c": b"bytes"}))
 
     assert script.methods == ["Predict"]
+
+
+@pytest.mark.parametrize("status", ["UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN"])
+def test_health_is_asked_as_grpc_has_it(status: str) -> None:
+    number = health_pb2.HealthCheckResponse.ServingStatus.Value(status)
+    script = Script(health_pb2.HealthCheckResponse(status=number).SerializeToString())
+
+    answer = script.run(flows().health("email_model", timeout_s=None))
+
+    assert answer == status
+    assert script.calls[0].path == "/grpc.health.v1.Health/Check"
+    asked = health_pb2.HealthCheckRequest.FromString(script.calls[0].body)
+    assert asked.service == "email_model"
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [(b"\xff", "1 bytes are no HealthCheckResponse"), (b"\x08\x09", "9 is no status")],
+)
+def test_a_health_that_is_none_is_refused(body: bytes, text: str) -> None:
+    with pytest.raises(InvalidReply, match=text):
+        Script(body).run(flows().health("", timeout_s=None))
 
 
 def test_metadata_is_asked_for_once() -> None:

@@ -70,6 +70,44 @@ def test_an_owner_of_whom_nothing_runs_gets_a_spare_place_and_only_one() -> None
     assert taken(queue) == ["b2"]
 
 
+def slow_owner_with_a_run_beside(neighbour_came_at: float | None) -> tuple[Queue, Share[str]]:
+    """Return a queue of two places, one of which a slow owner has; it wants the other one too."""
+    queue, slow, neighbour = queue_of(2), owner("slow"), owner("neighbour")
+    slow.has_taken(0.1)
+    if neighbour_came_at is not None:
+        add(queue, neighbour, "b1", now=neighbour_came_at)
+        assert taken(queue) == ["b1"]
+        queue.end(neighbour, 0.001)
+    add(queue, slow, "a1", "a2", now=100.0)
+    return queue, slow
+
+
+def test_who_is_slow_leaves_the_last_place_to_a_neighbour_who_was_active_of_late() -> None:
+    queue, slow = slow_owner_with_a_run_beside(neighbour_came_at=95.0)
+
+    assert taken(queue, now=100.0) == ["a1"]
+    queue.end(slow, 0.1)
+    assert taken(queue, now=100.1) == ["a2"]  # it always has one
+    add(queue, slow, "a3", now=106.0)
+    assert taken(queue, now=106.0) == ["a3"]  # the neighbour has not come back
+
+
+@pytest.mark.parametrize("neighbour_came_at", [None, 80.0])
+def test_who_is_slow_has_every_place_while_nobody_else_is_active(
+    neighbour_came_at: float | None,
+) -> None:
+    queue, _ = slow_owner_with_a_run_beside(neighbour_came_at)
+
+    assert taken(queue, now=100.0) == ["a1", "a2"]
+
+
+def test_who_is_quick_takes_the_last_place_as_it_is_free_again_soon() -> None:
+    queue, slow = slow_owner_with_a_run_beside(neighbour_came_at=95.0)
+    slow.mean_s = 0.001
+
+    assert taken(queue, now=100.0) == ["a1", "a2"]
+
+
 def test_spare_places_are_limited() -> None:
     queue = queue_of(1, spare_places=2)
     for number in range(5):

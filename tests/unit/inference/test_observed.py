@@ -32,13 +32,17 @@ ANSWERED = ResolvedSpec(name="mnist", version=3, signature_name="serving_default
 
 
 class Backend:
-    """Answers Predict as `answer` says; the other calls are not asked here."""
+    """Answers Predict as `answer` says, if `is_quick` at once; the other calls are not asked."""
 
-    def __init__(self, answer: Callable[[], PredictResult]) -> None:
+    def __init__(self, answer: Callable[[], PredictResult], *, is_quick: bool = True) -> None:
         self._answer = answer
+        self._is_quick = is_quick
 
     async def predict(self, call: PredictCall) -> PredictResult:
         return self._answer()
+
+    def predict_inline(self, call: PredictCall) -> PredictResult | None:
+        return self._answer() if self._is_quick else None
 
     async def classify(self, call: ExamplesCall) -> ClassifyResult:
         raise NotImplementedError
@@ -94,6 +98,35 @@ async def test_a_call_that_fails_is_noted_for_the_version_it_was_pinned_to() -> 
 
     assert outcome.target == ResolvedSpec("mnist", 3)
     assert outcome.inference_ended == 0.01
+
+
+async def test_a_call_that_is_answered_at_once_is_noted_as_any_other() -> None:
+    outcome = Outcome()
+
+    result = observed(answering).predict_inline(call(outcome))
+
+    assert result is not None
+    assert outcome.target == ANSWERED
+    assert (outcome.inference_began, outcome.inference_ended) == (0.005, 0.01)
+
+
+async def test_a_call_that_fails_at_once_is_noted_as_any_other() -> None:
+    error = Internal("the model is broken")
+    error.servable = ("mnist", 3)
+    outcome = Outcome()
+
+    with pytest.raises(Internal):
+        observed(failing(error)).predict_inline(call(outcome))
+
+    assert outcome.target == ResolvedSpec("mnist", 3)
+    assert outcome.inference_ended == 0.01
+
+
+async def test_a_call_that_is_not_answered_at_once_has_no_target_yet() -> None:
+    outcome = Outcome()
+
+    assert Observed(Backend(answering, is_quick=False)).predict_inline(call(outcome)) is None
+    assert outcome.target is None
 
 
 @pytest.mark.parametrize("error", [NotFound("no such model"), RuntimeError("bug")], ids=repr)

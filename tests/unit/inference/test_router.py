@@ -98,7 +98,7 @@ async def test_an_answer_names_the_version_and_the_signature_that_gave_it(
     spec = ModelSpec(name="mnist", label="canary", signature_name=asked)
 
     with (await resolver()).pin(spec) as handle:
-        answer = resolved(spec, handle)
+        answer = resolved(spec, handle.id)
 
     assert answer == ResolvedSpec(name="mnist", version=2, signature_name=answered)
 

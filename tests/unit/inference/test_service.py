@@ -10,7 +10,13 @@ import pytest
 
 from sigrun.concurrency.offload import Offload
 from sigrun.concurrency.pace import Pace
-from sigrun.errors import Code, InvalidArgument, ResourceExhausted, SigrunError
+from sigrun.errors import (
+    Code,
+    InvalidArgument,
+    ResourceExhausted,
+    ServableNotFound,
+    SigrunError,
+)
 from sigrun.inference.calls import (
     Arrays,
     ClassifyResult,
@@ -301,6 +307,106 @@ async def test_method_names_are_checked_where_that_is_asked_for(
         was_refused = True
 
     assert was_refused is is_refused
+
+
+# Predict at once
+
+
+def times(factor: float) -> FakeServable:
+    """Return a quick model that multiplies its input."""
+    scale = signature({"x": FLOAT}, {"y": FLOAT})
+    return FakeServable([scale], lambda inputs: {"y": inputs["x"] * factor}, is_quick=True)
+
+
+def asked(spec: ModelSpec = MNIST, **inputs: Sequence[float]) -> PredictCall:
+    return PredictCall(spec=spec, inputs=bind(**inputs), context=INTERNAL)
+
+
+def service_of(manager: AspiredVersionsManager, labels: VersionLabels) -> InferenceService:
+    return InferenceService(Router(manager, labels), OFFLOAD)
+
+
+async def test_a_quick_model_answers_at_once_what_it_answers_otherwise() -> None:
+    quick = times(3)
+    service = service_of(
+        await serve(FakeLoader(ServableId("mnist", 3), servable=quick)), VersionLabels()
+    )
+
+    at_once = service.predict_inline(asked(x=[2]))
+    otherwise = await service.predict(asked(x=[2]))
+
+    assert at_once is not None
+    assert at_once.spec == otherwise.spec == ResolvedSpec("mnist", 3, "serving_default")
+    assert at_once.outputs["y"].tolist() == otherwise.outputs["y"].tolist() == [6]
+
+
+async def test_what_may_take_long_is_left_to_predict() -> None:
+    quick = service_of(
+        await serve(FakeLoader(ServableId("mnist", 3), servable=times(3))), VersionLabels()
+    )
+    unread = PredictCall(spec=MNIST, inputs=Unread(lambda _: {}), context=INTERNAL)
+
+    assert quick.predict_inline(unread) is None
+    assert (await summing()).service.predict_inline(asked(x=[2])) is None
+
+
+async def test_what_is_remembered_of_a_version_goes_with_it() -> None:
+    labels = VersionLabels()
+    old, new, again = (
+        FakeLoader(ServableId("mnist", version), servable=times(factor), revision=factor)
+        for version, factor in ((1, 2), (2, 3), (2, 4))
+    )
+    manager = await serve(old)
+    service = service_of(manager, labels)
+    labelled = ModelSpec(name="mnist", label="stable")
+
+    def answers(spec: ModelSpec = MNIST) -> tuple[int, list[float]]:
+        result = service.predict_inline(asked(spec, x=[1]))
+        assert result is not None
+        return result.spec.version, result.outputs["y"].tolist()
+
+    async def become(*loaders: FakeLoader) -> None:
+        manager.set_aspired_versions("mnist", loaders)
+        for _ in range(10):
+            await let_others_run()
+
+    labels.replace({"mnist": {"stable": 1}})
+    latest, stable = [answers()], [answers(labelled)]
+    await become(old, new)
+    latest.append(answers())
+    stable.append(answers(labelled))
+    labels.replace({"mnist": {"stable": 2}})
+    stable.append(answers(labelled))
+    await become(again)
+    latest.append(answers())
+    stable.append(answers(labelled))
+
+    assert latest == [(1, [2]), (2, [3]), (2, [4])]
+    assert stable == [(1, [2]), (1, [2]), (2, [3]), (2, [4])]
+    await become()
+    with pytest.raises(ServableNotFound):
+        answers()
+
+
+async def test_a_quick_model_refuses_what_is_wrong_as_predict_does() -> None:
+    manager = await serve(FakeLoader(ServableId("mnist", 3), servable=times(3)))
+    service = service_of(manager, VersionLabels())
+    wrong = [
+        asked(ModelSpec(name="iris"), x=[1]),
+        asked(ModelSpec(name="mnist", signature_name="embed"), x=[1]),
+        asked(z=[1]),
+        asked(x=[1])._replace(output_filter=["mean"]),
+        asked()._replace(inputs=Arrays({"x": np.array([1], np.int32)})),
+    ]
+
+    for call in wrong:
+        with pytest.raises(SigrunError) as at_once:
+            service.predict_inline(call)
+        with pytest.raises(SigrunError) as otherwise:
+            await service.predict(call)
+
+        assert refusal(at_once) == refusal(otherwise)
+        assert at_once.value.servable == otherwise.value.servable
 
 
 # The handle

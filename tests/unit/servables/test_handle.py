@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from sigrun.servables.handle import Pins, ServableHandle
+from sigrun.servables.handle import LoadedVersion, Pins, ServableHandle
 from sigrun.servables.servable import ServableId
 from tests.fakes.lifecycle import let_others_run
 from tests.fakes.servables import FakeServable
@@ -13,22 +13,23 @@ ID = ServableId("mnist", 1)
 
 
 def test_a_version_is_pinned_until_the_block_ends() -> None:
-    pins, servable = Pins(), FakeServable()
+    servable = FakeServable()
+    version = LoadedVersion(ID, servable)
 
-    with ServableHandle(ID, servable, pins) as handle:
-        inside = (handle.id, handle.servable, pins.count)
+    with ServableHandle(version) as handle:
+        inside = (handle.id, handle.servable, version.pins.count)
 
     assert inside == (ID, servable, 1)
-    assert pins.count == 0
+    assert version.pins.count == 0
 
 
 def test_a_block_that_fails_gives_its_pin_back() -> None:
-    pins = Pins()
+    version = LoadedVersion(ID, FakeServable())
 
-    with pytest.raises(ValueError, match="a bug"), ServableHandle(ID, FakeServable(), pins):
+    with pytest.raises(ValueError, match="a bug"), ServableHandle(version):
         raise ValueError("a bug")
 
-    assert pins.count == 0
+    assert version.pins.count == 0
 
 
 @pytest.mark.asyncio
@@ -38,9 +39,9 @@ async def test_waiting_for_the_last_handle_is_over_at_once_when_there_is_none() 
 
 @pytest.mark.asyncio
 async def test_waiting_for_the_last_handle_ends_with_the_last_one_only() -> None:
-    pins = Pins()
-    first, second = (ServableHandle(ID, FakeServable(), pins) for _ in range(2))
-    waiting = asyncio.create_task(pins.wait_until_none())
+    version = LoadedVersion(ID, FakeServable())
+    first, second = (ServableHandle(version) for _ in range(2))
+    waiting = asyncio.create_task(version.pins.wait_until_none())
 
     with second:
         with first:

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 from sigrun_client._addresses import DEFAULT_PORT
+from sigrun_client._options import RELOAD_TIMEOUT_S
 from sigrun_client._version import __version__
 
 DEFAULT_SERVER = f"localhost:{DEFAULT_PORT}"
 
 _LISTS = ("inputs", "examples", "models", "labels")
-_LOAD_TIMEOUT_S = 600.0  # the server answers when models are loaded
 
 _INPUTS = """\
 inputs:
@@ -57,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=__version__)
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for add in (
-        *(_predict, _classify, _metadata, _status, _models),
+        *(_predict, _classify, _metadata, _status, _health, _models),
         *(_load, _unload, _reload, _label, _wait, _bench, _replay),
     ):
         add(commands)
@@ -102,7 +102,7 @@ def _models(commands: Commands) -> None:
 
 def _load(commands: Commands) -> None:
     command = _command(
-        commands, "load", "serve a model beside those there are", timeout_s=_LOAD_TIMEOUT_S
+        commands, "load", "serve a model beside those there are", timeout_s=RELOAD_TIMEOUT_S
     )
     command.add_argument("model", metavar="MODEL", help="one of that name is replaced")
     command.add_argument("base_path", metavar="BASE_PATH", help="as the server sees it")
@@ -122,12 +122,28 @@ def _unload(commands: Commands) -> None:
     command.add_argument("model", metavar="MODEL")
 
 
+def _health(commands: Commands) -> None:
+    command = _command(
+        commands,
+        "health",
+        "ask whether a server is serving; exit status 1 if not",
+        timeout_s=5.0,
+    )
+    command.add_argument(
+        "service",
+        nargs="?",
+        default="",
+        metavar="NAME",
+        help="a model or a service; default: the whole server",
+    )
+
+
 def _reload(commands: Commands) -> None:
     command = _command(
         commands,
         "reload",
         "load a model again, or give the server another configuration, all of it",
-        timeout_s=_LOAD_TIMEOUT_S,
+        timeout_s=RELOAD_TIMEOUT_S,
     )
     which = command.add_mutually_exclusive_group(required=True)
     which.add_argument("--model", metavar="MODEL", help="load its versions again")

@@ -57,10 +57,7 @@ def _run(arguments: argparse.Namespace, options: Options) -> int:
     if arguments.command == "bench":
         return asyncio.run(_bench(arguments, options))
     with Client(arguments.server, options) as client:
-        if arguments.command == "replay":
-            return _replay(client, arguments)
-        _COMMANDS[arguments.command](client, arguments)
-    return 0
+        return _COMMANDS[arguments.command](client, arguments) or 0
 
 
 def _draws_tables(arguments: argparse.Namespace) -> bool:
@@ -204,12 +201,21 @@ def _print_model(model: ModelInfo, arguments: argparse.Namespace) -> None:
         output.print_models([model])
 
 
+def _health(client: Client, arguments: argparse.Namespace) -> int:
+    status = client.health(arguments.service)
+    if arguments.json:
+        output.print_json({"status": status})
+    else:
+        sys.stdout.write(f"{status}\n")
+    return 0 if status == "SERVING" else REFUSED
+
+
 def _reload(client: Client, arguments: argparse.Namespace) -> None:
     if arguments.model is not None:
         _print_model(client.reload_model(arguments.model), arguments)
         return
     try:
-        client.reload(_read(arguments.config).decode())
+        client.reload(_read(arguments.config).decode(), timeout_s=arguments.timeout)
     except DeadlineExceeded:
         raise DeadlineExceeded(
             f"no answer within {arguments.timeout:g} s. sigrun then stays with the models it had; "
@@ -293,7 +299,7 @@ def _replay(client: Client, arguments: argparse.Namespace) -> int:
     return REFUSED if differ or failed else 0
 
 
-_COMMANDS: Mapping[str, Callable[[Client, argparse.Namespace], None]] = {
+_COMMANDS: Mapping[str, Callable[[Client, argparse.Namespace], int | None]] = {
     "predict": _predict,
     "classify": _classify,
     "metadata": _metadata,
@@ -302,6 +308,8 @@ _COMMANDS: Mapping[str, Callable[[Client, argparse.Namespace], None]] = {
     "load": _load,
     "unload": _unload,
     "label": _label,
+    "health": _health,
     "reload": _reload,
     "wait": _wait,
+    "replay": _replay,
 }

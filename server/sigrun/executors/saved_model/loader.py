@@ -18,6 +18,7 @@ from sigrun.concurrency.aside import run_aside
 from sigrun.concurrency.threads import Threads
 from sigrun.config.execution import ExecutionOptions
 from sigrun.errors import Cancelled, DeadlineExceeded
+from sigrun.executors.devices import summary
 from sigrun.executors.memory import give_back_memory, resident_bytes
 from sigrun.executors.running import RunningModels
 from sigrun.executors.saved_model.servable import SavedModelServable
@@ -114,12 +115,16 @@ class SavedModelLoader:
 def _read(path: str, options: ExecutionOptions) -> tuple[LoadedModel, int | None]:
     """Return the model, and what the process grew by for it, as far as the system tells."""
     check_loadable(Path(path))  # before TensorFlow opens what may never answer
-    if "tensorflow" not in sys.modules:
+    is_first = "tensorflow" not in sys.modules
+    if is_first:
         logger.info("importing TensorFlow")
     from sigrun.executors.op_libraries import load_op_libraries  # noqa: PLC0415
     from sigrun.executors.saved_model.reading import read_saved_model  # noqa: PLC0415
+    from sigrun.executors.saved_model.session import list_devices  # noqa: PLC0415
     from sigrun.executors.tflite import is_tflite, read_tflite  # noqa: PLC0415
 
+    if is_first:
+        logger.info("TensorFlow computes on: %s", summary(list_devices()))
     load_op_libraries(options.op_libraries)
     began, before = time.monotonic(), resident_bytes()
     read = read_tflite if is_tflite(Path(path), options) else read_saved_model

@@ -128,6 +128,9 @@ class _Reader:
 
     def _optimised(self, model: LoadedModel, session: SessionExecutor) -> LoadedModel:
         """Return the model with constants for variables, or `model` where that cannot be."""
+        if session.may_use_accelerator:
+            logger.info("%s is served as it is: it may run on another device", self._path)
+            return model
         better: LoadedModel | None = None
         try:
             frozen = freeze(session, self._signatures)

@@ -20,7 +20,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from sigrun.concurrency.aside import run_aside, start_aside
 from sigrun.concurrency.threads import Threads
@@ -40,9 +40,17 @@ from sigrun.executors.run_statistics import Durations, RunStatistics
 from sigrun.executors.saved_model.model import LoadedModel
 from sigrun.servables.servable import ServableId
 from sigrun.telemetry.metrics import Counter, Gauge, Reading
+from sigrun.telemetry.steps import CURRENT
 from sigrun.tensors.signature import Array, DType, Signature
 
 logger = logging.getLogger(__name__)
+
+# In Python 3.11, to look up the member of an enum costs as much as to call a function.
+_INLINE: Final = State.INLINE
+_SUSPECT: Final = State.SUSPECT
+
+_ON_LOOP, _IN_THREAD = {"sigrun.place": "event loop"}, {"sigrun.place": "thread"}
+_FOR_THREAD = {"sigrun.queue": "thread"}
 
 _CLOSE_S = 2.0  # for a session to close, before the rest goes on without it
 
@@ -53,6 +61,7 @@ class _Route:
 
     signature: Signature
     inputs: tuple[str, ...]  # aliases, in the order in which they are fed
+    outputs: tuple[str, ...]
     has_strings: bool
     prepared: PreparedCall
     durations: Durations
@@ -76,6 +85,8 @@ class SavedModelServable:
         self._model = model
         self.runs = RunStatistics(id, model.signatures)
         self._routes = _routes(model, self.runs)
+        # Whether any run may be made at once. An attribute, as every request asks.
+        self.may_run_inline = any(route.prepared.placement for route in self._routes.values())
         self._max_written_off = options.max_written_off_runs
         self._max_renewal_s = options.max_load_s
         self._runners = runners.owner(
@@ -163,22 +174,22 @@ class SavedModelServable:
 
         Raises what `run` raises.
         """
-        route = self._routes.get((signature.name, tuple(outputs)))
-        if route is None or route.signature is not signature:
+        route = self._routes.get(signature.name)
+        if route is None or route.signature is not signature or route.outputs != tuple(outputs):
             return None
-        prepared = route.prepared
-        placement = prepared.placement
+        call, placement = route.prepared.call, route.prepared.placement
         if placement is None:
             return None
-        arrays = [inputs[alias] for alias in route.inputs]
-        size = 0
-        for array in arrays:
+        arrays, size = [], 0
+        for alias in route.inputs:
+            array = inputs[alias]
+            arrays.append(array)
             size += array.nbytes
         if route.has_strings:
             size = input_bytes(arrays)
         known = placement.of(size)
-        is_trusted = known.state is State.INLINE
-        if not is_trusted and known.state is not State.SUSPECT:
+        is_trusted = known.state is _INLINE
+        if not is_trusted and known.state is not _SUSPECT:
             return None
         if deadline is not None and deadline <= time.monotonic():
             raise DeadlineExceeded
@@ -188,7 +199,7 @@ class SavedModelServable:
         clock = time.perf_counter if is_trusted else time.thread_time
         started = clock()
         try:
-            results = prepared.call(arrays)
+            results = call(arrays)
         except Exception as error:
             raise _as_told(error) from error
         finally:
@@ -196,6 +207,9 @@ class SavedModelServable:
             if run_s > SLOW_S or not is_trusted or not known.has_run:
                 known.ran_inline(run_s)  # else it has nothing to learn
         route.durations.add(run_s)
+        if (trace := CURRENT.get()) is not None:
+            ended = time.perf_counter()
+            trace.step("run", ended - run_s, ended, _ON_LOOP)
         return results
 
     async def run(
@@ -227,6 +241,9 @@ class SavedModelServable:
                 run_s = timed.ended - timed.began
                 self.runs.of(signature).add(run_s)
                 self.runs.waits.add(time.perf_counter() - asked - run_s)
+                if (trace := CURRENT.get()) is not None:
+                    trace.step("queue", asked, timed.began, _FOR_THREAD)
+                    trace.step("run", timed.began, timed.ended, _IN_THREAD)
                 return timed.results
 
     async def close(self) -> None:
@@ -292,11 +309,12 @@ class SavedModelServable:
             self._renewal = None
 
 
-def _routes(model: LoadedModel, runs: RunStatistics) -> dict[tuple[str, tuple[str, ...]], _Route]:
+def _routes(model: LoadedModel, runs: RunStatistics) -> dict[str, _Route]:
     return {
-        (signature.name, tuple(signature.outputs)): _Route(
+        signature.name: _Route(
             signature=signature,
             inputs=tuple(signature.inputs),
+            outputs=tuple(signature.outputs),
             has_strings=any(spec.dtype is DType.STRING for spec in signature.inputs.values()),
             prepared=prepared,
             durations=runs.of(signature),

@@ -17,6 +17,7 @@ import numpy as np
 from sigrun.concurrency.cpus import available_cpus
 from sigrun.config.execution import ExecutionOptions
 from sigrun.errors import InvalidArgument
+from sigrun.executors.devices import has_accelerator
 from sigrun.executors.prepared import Call, Names
 from sigrun.executors.saved_model.graph_analysis import Execution, holds_state
 from sigrun.executors.saved_model.tensorflow_imports import (
@@ -72,11 +73,12 @@ class SessionExecutor:
         # What `prepared(*arrays)` does, without its frame.
         run = pywrap_tf_session.TF_SessionRunCallable
         session, handle = self._session._session, prepared._handle
+        array_type = np.ndarray
 
         def call(arrays: Sequence[Array], _held: Any = prepared) -> Sequence[Array]:
             values: list[Any] = run(session, handle, arrays, None)
             for value in values:
-                if type(value) is not np.ndarray:
+                if type(value) is not array_type:
                     return [*map(as_array, values)]
             return values
 
@@ -129,6 +131,11 @@ class SessionExecutor:
     def runs_in_caller(self) -> bool:
         """Whether a call runs in the thread that makes it, from its begin to its end."""
         return bool(self._session._config.inter_op_parallelism_threads < 0)
+
+    @property
+    def may_use_accelerator(self) -> bool:
+        """Whether a call may run on a GPU, or on anything else that is no CPU."""
+        return has_accelerator(self._session.list_devices())
 
     def graph(self) -> Any:
         """Return a copy of the GraphDef."""
@@ -337,6 +344,12 @@ def _parse_config(serialized: bytes) -> Any:
     if not serialized:
         config.allow_soft_placement = True  # a graph made for a GPU runs where there is none
     return config
+
+
+def list_devices() -> Sequence[Any]:
+    """Return the devices of this machine that TensorFlow knows; none of them is taken by it."""
+    devices: Sequence[Any] = tf.config.list_physical_devices()
+    return devices
 
 
 def as_array(value: Any) -> Array:

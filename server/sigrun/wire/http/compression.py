@@ -9,13 +9,11 @@ from sigrun.concurrency.budget import Growth
 from sigrun.errors import InvalidArgument
 from sigrun.wire.body import Body
 from sigrun.wire.http.messages import RequestTooLarge, UnsupportedEncoding
+from sigrun.wire.inflating import GZIP, S_PER_BYTE, CutShort, NotPacked, TooMuch, inflated
 
-_GZIP = zlib.MAX_WBITS | 16
 _OTHER_ENCODINGS = re.compile(rb"\b(?:br|compress|deflate|zstd)\b", re.IGNORECASE)
-_PIECE_BYTES = 1 << 20
 # Bodies are numbers and short texts: more effort saves little, and takes many times as long.
 _LEVEL = 1
-_INFLATE_S_PER_BYTE = 2e-8  # of the packed body; a body of numbers grows to three times as much
 _DEFLATE_S_PER_BYTE = 1e-8
 _ACCEPTS_GZIP = re.compile(
     rb"(?:^|,)\s*(?:x-)?(?:gzip|\*)\s*(?:;\s*q\s*=\s*(?P<q>[\d.]+)\s*)?(?:,|$)", re.IGNORECASE
@@ -39,7 +37,7 @@ def is_gzip(content_encoding: bytes) -> bool:
 
 def inflate_cost_s(body: Body) -> float:
     """Return the time that `inflate` will take, by what a body usually grows to."""
-    return len(body) * _INFLATE_S_PER_BYTE
+    return len(body) * S_PER_BYTE
 
 
 def inflate(body: Body, max_bytes: int, growth: Growth) -> bytearray:
@@ -48,31 +46,21 @@ def inflate(body: Body, max_bytes: int, growth: Growth) -> bytearray:
     Raises `InvalidArgument` if it is none or is cut short, `RequestTooLarge` as soon as
     more than `max_bytes` come out, `Full` where there is no room for it.
     """
-    inflated = bytearray()
-    waiting = bytes(body)
-    while waiting:
-        waiting = _inflate_member(waiting, inflated, max_bytes, growth)
-    return inflated
-
-
-def _inflate_member(body: bytes, inflated: bytearray, max_bytes: int, growth: Growth) -> bytes:
-    """Append what the first gzip member of `body` holds. Return what follows it."""
-    inflater = zlib.decompressobj(_GZIP)
-    while not inflater.eof:
-        try:
-            piece = inflater.decompress(body, _PIECE_BYTES)
-        except zlib.error as error:
-            raise InvalidArgument(
-                f"The body is not gzip, as its Content-Encoding says: {error}"
-            ) from None
-        if not piece and not inflater.eof:
-            raise InvalidArgument("The gzip body is cut short")
-        body = inflater.unconsumed_tail
-        growth.add(len(piece))
-        inflated += piece
-        if len(inflated) > max_bytes:
-            raise RequestTooLarge(f"The gzip body holds more than {max_bytes} bytes")
-    return inflater.unused_data
+    whole = bytearray()
+    if not body:
+        return whole
+    try:
+        for piece in inflated(bytes(body), GZIP, max_bytes, growth, takes_members=True):
+            whole += piece
+    except NotPacked as error:
+        raise InvalidArgument(
+            f"The body is not gzip, as its Content-Encoding says: {error}"
+        ) from None
+    except CutShort:
+        raise InvalidArgument("The gzip body is cut short") from None
+    except TooMuch:
+        raise RequestTooLarge(f"The gzip body holds more than {max_bytes} bytes") from None
+    return whole
 
 
 def accepts_gzip(accept_encoding: bytes) -> bool:
@@ -88,5 +76,5 @@ def deflate_cost_s(body: bytes) -> float:
 
 def deflate(body: bytes) -> bytes:
     """Return `body` in gzip."""
-    compressor = zlib.compressobj(_LEVEL, wbits=_GZIP)
+    compressor = zlib.compressobj(_LEVEL, wbits=GZIP)
     return compressor.compress(body) + compressor.flush()

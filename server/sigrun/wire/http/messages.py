@@ -54,12 +54,12 @@ class HttpRequest:
     def context(self, door: Door, timeout_s: float | None) -> CallContext:
         """Return the context of the call in this request, which may take `timeout_s`."""
         return CallContext(
-            door=door,
-            request_id=self.id,
-            deadline=None if timeout_s is None else time.monotonic() + timeout_s,
-            peer=self.peer,
-            metadata=HeaderMetadata(self.headers),
-            trace_parent=self.headers.get(b"traceparent", b"").decode("latin-1"),
+            door,
+            self.id,
+            None if timeout_s is None else time.monotonic() + timeout_s,
+            self.peer,
+            HeaderMetadata(self.headers),
+            self.headers.get(b"traceparent", b"").decode("latin-1"),
         )
 
 

@@ -44,6 +44,7 @@ from sigrun._gen.tensorflow.core.framework.tensor_pb2 import TensorProto
 from sigrun._gen.tensorflow.core.framework.tensor_shape_pb2 import TensorShapeProto
 from sigrun._gen.tensorflow_serving.apis.model_pb2 import ModelSpec as ModelSpecProto
 from sigrun._gen.tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
+from sigrun.errors import InvalidArgument
 from sigrun.inference.calls import Arrays, ModelSpec, PredictCall, PredictResult
 from sigrun.inference.context import CallContext
 from sigrun.tensors.signature import MAX_RANK, Array, DType
@@ -52,6 +53,9 @@ from sigrun.wire.protobuf import client_codec, codec, tensors, wire_format
 from sigrun.wire.protobuf.parse import parse, parse_answer
 
 _GIVE_UP = (NotOnFastPath, IndexError, KeyError, ValueError, DecodeError)
+
+MAX_FIELDS = 10_000
+"""Of a request: refused by number, since to parse a crowd of inputs takes the time of others."""
 
 # More is not remembered, and could nest so deep that a part on its own parses and the whole
 # does not.
@@ -84,6 +88,10 @@ def predict_call(
     try:
         return _predict_call(body, context, _KINDS, default)
     except _GIVE_UP:
+        if wire_format.has_more_fields_than(MAX_FIELDS, body):
+            raise InvalidArgument(
+                f"A request has more than {MAX_FIELDS} inputs and output filters"
+            ) from None
         return codec.predict_call(parse(PredictRequest, body), context, default)
 
 
@@ -92,9 +100,16 @@ def fast_predict_call(body: bytes, context: CallContext) -> PredictCall | None:
 
     However large it is, that is short: large tensors are read in place.
     """
-    call = _call_of_known_layout(body, context)
-    if call is not None:
-        return call
+    size = _VALUE_SIZES.get(len(body))
+    if size is not None:
+        start = len(body) - size
+        layout = _LAYOUTS.get(body[:start])
+        if layout is not None and layout.nbytes == size:  # else of a request of another length
+            spec, alias, dtype, shape, count, _, output_filter = layout
+            array = np.frombuffer(body, dtype, count, start)
+            if len(shape) != 1:
+                array = array.reshape(shape)
+            return PredictCall(spec, Arrays({alias: array}), context, output_filter)
     try:
         call = _predict_call(body, context, _FAST_KINDS)
     except _GIVE_UP:
@@ -134,7 +149,8 @@ class _Layout(NamedTuple):
     alias: str
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
-    nbytes: int  # of the values
+    size: int  # in elements
+    nbytes: int
     output_filter: Sequence[str]
 
 
@@ -146,21 +162,6 @@ _VALUE_SIZES: dict[int, int] = {}  # by the length of a request: of the layout t
 _MAX_LAYOUTS = 1024  # then they are all forgotten
 _MAX_LAYOUT_BYTES = 512
 _NOT_LOOKED_AT = frozenset("fc")  # kinds of numbers of which every bit pattern is right
-
-
-def _call_of_known_layout(body: bytes, context: CallContext) -> PredictCall | None:
-    size = _VALUE_SIZES.get(len(body))
-    if size is None:
-        return None
-    start = len(body) - size
-    layout = _LAYOUTS.get(body[:start])
-    if layout is None or layout.nbytes != size:  # of a request of another length
-        return None
-    spec, alias, dtype, shape, _, output_filter = layout
-    array = np.frombuffer(body, dtype, offset=start)
-    if len(shape) != 1:
-        array = array.reshape(shape)
-    return PredictCall(spec, Arrays({alias: array}), context, output_filter)
 
 
 def _remember_layout(body: bytes, call: PredictCall) -> None:
@@ -176,7 +177,13 @@ def _remember_layout(body: bytes, call: PredictCall) -> None:
             _VALUE_SIZES.clear()
         _VALUE_SIZES[len(body)] = array.nbytes
         _LAYOUTS[body[:start]] = _Layout(
-            call.spec, alias, array.dtype, array.shape, array.nbytes, call.output_filter
+            call.spec,
+            alias,
+            array.dtype,
+            array.shape,
+            array.size,
+            array.nbytes,
+            call.output_filter,
         )
 
 

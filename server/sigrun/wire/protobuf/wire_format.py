@@ -14,6 +14,8 @@ from google.protobuf.message import Message
 from numpy.typing import NDArray
 
 LENGTH_DELIMITED = 2
+_VARINT = 0
+_FIXED_BYTES = {1: 8, 5: 4}
 MAX_VARINT_BYTES = 10
 
 _WINDOW_BYTES = 1 << 15
@@ -45,6 +47,42 @@ def varint(value: int) -> bytes:
         value >>= 7
     encoded.append(value)
     return bytes(encoded)
+
+
+def has_more_fields_than(most: int, message: bytes) -> bool:
+    """Return whether more than `most` fields, each as often as it occurs, make up a message.
+
+    They are counted as far as they are well formed, without looking at what is in them.
+    """
+    count = at = 0
+    try:
+        while at < len(message) and count <= most:
+            at = _end_of_field(message, at)
+            count += 1
+    except (IndexError, ValueError):
+        return False  # the parser says what is wrong
+    return count > most
+
+
+def _end_of_field(body: bytes, at: int) -> int:
+    wire_type = body[at] & 7
+    while body[at] > 0x7F:
+        at += 1
+    at += 1
+    if wire_type in _FIXED_BYTES:
+        return at + _FIXED_BYTES[wire_type]
+    value = shift = 0
+    while body[at] > 0x7F:
+        value |= (body[at] & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+        if shift >= 7 * MAX_VARINT_BYTES:
+            raise ValueError("a varint that does not end")
+    value |= body[at] << shift
+    if wire_type == LENGTH_DELIMITED:
+        return at + 1 + value
+    if wire_type == _VARINT:
+        return at + 1
+    raise ValueError("a group, or no type of field")
 
 
 def decode_varints(packed: NDArray[np.uint8], values: NDArray[Any]) -> None:

@@ -66,6 +66,12 @@ class Logged:
             return self._inference.predict(call)
         return self._predict(call, logging)
 
+    def predict_inline(self, call: PredictCall) -> PredictResult | None:
+        """Run a signature on tensors, if that is short and the model's requests are not logged."""
+        if call.spec.name in self._models:
+            return None  # `predict` draws the sample, once for each request
+        return self._inference.predict_inline(call)
+
     def classify(self, call: ExamplesCall) -> Coroutine[Any, Any, ClassifyResult]:
         """Return the classes of each example."""
         if (logging := self._sampled(call.spec.name)) is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sigrun.concurrency.offload import Offload
+from sigrun.concurrency.pace import keep_on
 from sigrun.errors import InvalidArgument, SignatureNotFound
 from sigrun.inference.backend import Inference, Management
 from sigrun.inference.calls import (
@@ -90,19 +91,33 @@ class RestApi:
         if binary.is_binary(call.request):
             return await self._predict_binary(call, context)
         body = call.request.body
-        predict = await self._offload.run(
-            lambda pace: predict_body.read(body, pace),
-            cost_s=document.cost_s(body),
-            deadline=context.deadline,
+        offload, cost_s = self._offload, document.cost_s(body)
+        # Asked here as well, twice: most requests are small, and are spared coroutines.
+        predict = (
+            predict_body.read(body, keep_on)
+            if offload.is_short(cost_s)
+            else await offload.run(
+                lambda pace: predict_body.read(body, pace),
+                cost_s=cost_s,
+                deadline=context.deadline,
+            )
         )
-        spec = call.spec._replace(signature_name=predict.signature_name)
+        spec = call.spec
+        if predict.signature_name:
+            spec = spec._replace(signature_name=predict.signature_name)
         try:
             result = await self._inference.predict(
                 PredictCall(spec=spec, inputs=predict, context=context)
             )
         except SignatureNotFound as error:
             raise _no_signature(error) from None
-        return await self._write(result, call, context, is_row=predict.is_row)
+        is_row = predict.is_row
+        if not binary.wants_binary(call.request) and offload.is_short(
+            outputs.cost_s(result.outputs)
+        ):
+            write = outputs.predictions if is_row else outputs.outputs
+            return _answer(write(result.outputs, keep_on), result.spec)
+        return await self._write(result, call, context, is_row=is_row)
 
     async def _predict_binary(self, call: RestCall, context: CallContext) -> HttpResponse:
         body = bytes(call.request.body)

@@ -6,6 +6,7 @@ model name may contain any character, a slash or colon in percent-encoding.
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 from urllib.parse import unquote
@@ -23,6 +24,8 @@ _GET = re.compile(
     rf"/v1/models(?:/(?P<name>[^/:]+))?{_VERSION_OR_LABEL}(?:/(?P<action>metadata))?",
     re.IGNORECASE,
 )
+_PATTERNS = {"POST": _POST, "GET": _GET}
+_MAX_REMEMBERED_CHARACTERS = 256
 _MAX_VERSION = 2**63 - 1
 
 
@@ -42,16 +45,26 @@ def route(request: HttpRequest) -> Route:
 
     Raises `InvalidArgument` for a path or method that is not served.
     """
-    pattern = {"POST": _POST, "GET": _GET}.get(request.method)
-    match = pattern.fullmatch(request.target) if pattern else None
+    method, target = request.method, request.target
+    if len(target) <= _MAX_REMEMBERED_CHARACTERS:
+        return _remembered(method, target)
+    return _find(method, target)
+
+
+def _find(method: str, target: str) -> Route:
+    pattern = _PATTERNS.get(method)
+    match = pattern.fullmatch(target) if pattern else None
     if match is None:
-        raise InvalidArgument(f"Malformed request: {request.method} {request.target}")
+        raise InvalidArgument(f"Malformed request: {method} {target}")
     if match["name"] is None:
-        if request.target.lower() == "/v1/models":
+        if target.lower() == "/v1/models":
             return Route("models", ModelSpec(name=""))
         raise InvalidArgument("Missing model name in request.")
     action = (match["action"] or "status").lower()
     return Route(action, _spec(match))
+
+
+_remembered = functools.lru_cache(maxsize=1024)(_find)  # clients ask for the same again and again
 
 
 def _spec(match: re.Match[str]) -> ModelSpec:

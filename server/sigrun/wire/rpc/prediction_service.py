@@ -58,8 +58,13 @@ class PredictionService:
                 cost_s=predict_reader.cost_s(body),
                 deadline=context.deadline,
             )
-        result = await self._inference.predict(call)
+        result = self._inference.predict_inline(call)
+        if result is None:
+            result = await self._inference.predict(call)
         as_content = self._as_content
+        reply = predict_writer.small_predict_response(result, as_content=as_content)
+        if reply is not None:
+            return reply
         cost_s = predict_writer.cost_s(result.outputs.values(), as_content=as_content)
         if self._offload.is_short(cost_s):
             return predict_writer.predict_response(result, as_content=as_content)

@@ -110,12 +110,6 @@ class Reset(NamedTuple):
     code: int
 
 
-class Writable(NamedTuple):
-    """The pending output of the stream fell below `Limits.stream_output_low_bytes`."""
-
-    stream: int
-
-
 class Refused(NamedTuple):
     """The transport refuses a request; the application says with what `Response`.
 
@@ -139,7 +133,7 @@ class Ended(NamedTuple):
     text: str
 
 
-Event = Head | Data | Trailers | Reset | Writable | Refused | Ended
+Event = Head | Data | Trailers | Reset | Refused | Ended
 
 
 class Response(NamedTuple):

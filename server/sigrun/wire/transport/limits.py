@@ -39,7 +39,7 @@ class Limits:
 
     # Answers that wait for the client to take them.
     stream_output_high_bytes: int = 256 * 1024  # a writer waits above this ...
-    stream_output_low_bytes: int = 64 * 1024  # ... until `Writable`, below this
+    stream_output_low_bytes: int = 64 * 1024  # ... until it is below this
     max_untaken_bytes: int = 1024 * 1024  # ready for the socket; nothing is read beyond it
     max_pending_bytes: int = 64 * 1024 * 1024  # of a connection; further requests are refused
     max_take_bytes: int = 256 * 1024  # about what one `take()` returns

@@ -195,7 +195,11 @@ def _refused(method: str, count: int) -> UnaryRpc:
 
 def _metadata(context: CallContext) -> tuple[tuple[str, str], ...]:
     """Return what goes on to the server: what tells it which request this is part of."""
-    pairs = ((METADATA_KEY, context.request_id), ("traceparent", context.trace_parent))
+    pairs = (
+        (METADATA_KEY, context.request_id),
+        ("traceparent", context.trace_parent),
+        ("tracestate", context.trace_state),
+    )
     return tuple(pair for pair in pairs if pair[1])
 
 

@@ -79,6 +79,9 @@ class UpstreamInference:
                 raise
         return await self._predict_with(fetched, call)
 
+    def predict_inline(self, call: PredictCall) -> None:
+        """Leave it to `predict`: a server upstream is always waited for."""
+
     async def _predict_with(self, known: MetadataResult, call: PredictCall) -> PredictResult:
         spec = call.spec
         signature = checks.predict_signature(

@@ -21,7 +21,7 @@ from sigrun.concurrency.pace import keep_on
 from sigrun.errors import Code, InvalidArgument, SigrunError
 from sigrun.inference.calls import Arrays, ModelSpec, PredictCall, PredictResult, ResolvedSpec
 from sigrun.inference.checks import check_input_names
-from sigrun.inference.context import CallContext, Door
+from sigrun.inference.context import INTERNAL, CallContext, Door
 from sigrun.tensors.signature import Array, DType, Signature
 from sigrun.wire.protobuf import client_codec, codec, predict_reader, tensors
 from sigrun.wire.protobuf.parse import parse, parse_answer
@@ -620,3 +620,16 @@ def test_answers_that_are_damaged_are_judged_as_by_protobuf(
         damaged[choose.randrange(len(damaged))] = choose.randrange(256)
     assert_answers_agree(bytes(damaged))
     assert_answers_agree(body[: choose.randrange(len(body))])
+
+
+def test_a_crowd_of_inputs_is_refused_by_number() -> None:
+    request = PredictRequest()
+    request.model_spec.name = "m"
+    for number in range(predict_reader.MAX_FIELDS - 1):
+        request.inputs[f"x{number}"].version_number = 1
+    assert predict_reader.predict_call(request.SerializeToString(), INTERNAL) is not None
+
+    request.inputs["one more"].version_number = 1
+
+    with pytest.raises(InvalidArgument, match="more than 10000 inputs and output filters"):
+        predict_reader.predict_call(request.SerializeToString(), INTERNAL)

@@ -28,7 +28,11 @@ def result(outputs: Mapping[str, Array], spec: ResolvedSpec = SPEC) -> PredictRe
 
 
 def written(outputs: Mapping[str, Array], *, as_content: bool = False) -> bytes:
-    return predict_writer.predict_response(result(outputs), as_content=as_content)
+    body = predict_writer.predict_response(result(outputs), as_content=as_content)
+    for _ in range(2):  # when the answer is new, and when one like it is remembered
+        small = predict_writer.small_predict_response(result(outputs), as_content=as_content)
+        assert small is None or small == body
+    return body
 
 
 def by_protobuf(outputs: Mapping[str, Array], *, as_content: bool = False) -> bytes:
@@ -103,6 +107,37 @@ def test_read_only_arrays_are_written() -> None:
     array.flags.writeable = False
 
     assert written({"y": array}) == by_protobuf({"y": array})
+
+
+@EITHER_WAY
+@pytest.mark.parametrize(
+    ("outputs", "is_small"),
+    [
+        ({"y": sample(DType.FLOAT, 100)}, True),
+        ({"y": sample(DType.FLOAT, 5_000)}, False),
+        ({"y": sample(DType.INT64, 1)}, False),
+        ({"y": sample(DType.FLOAT, 1), "z": sample(DType.FLOAT, 1)}, False),
+        ({"y": np.zeros(0, np.float32)}, False),
+    ],
+    ids=["floats", "many floats", "integers", "two outputs", "nothing"],
+)
+def test_only_one_small_array_is_written_at_once(
+    outputs: Mapping[str, Array], is_small: bool, as_content: bool
+) -> None:
+    small = predict_writer.small_predict_response(result(outputs), as_content=as_content)
+
+    assert (small is not None) is is_small
+
+
+def test_answers_of_another_version_or_shape_are_not_taken_for_those_that_are_remembered() -> None:
+    other = SPEC._replace(version=4)
+    one, two = np.zeros(1, np.float32), np.zeros((1, 1), np.float32)
+
+    for spec, array in ((SPEC, one), (other, one), (SPEC, two), (SPEC, one)):
+        answer = result({"y": array}, spec)
+        expected = codec.predict_response(answer, as_content=False).SerializeToString()
+
+        assert predict_writer.small_predict_response(answer, as_content=False) == expected
 
 
 def test_several_outputs_are_the_message_that_protobuf_writes() -> None:

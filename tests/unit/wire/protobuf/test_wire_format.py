@@ -89,3 +89,18 @@ def test_what_is_not_so_many_varints_is_refused(encoded: bytes) -> None:
 def test_a_tag_is_field_number_and_wire_type() -> None:
     assert wire_format.tag(TensorProto, "float_val") == bytes([5 << 3 | 2])
     assert wire_format.tag(TensorProto, "uint64_val") == b"\x8a\x01"
+
+
+def test_fields_are_counted_each_as_often_as_it_occurs() -> None:
+    tensor = TensorProto(version_number=300, float_val=[1.0, 2.0], tensor_content=b"abc")
+    tensor.string_val.extend([b"", b"x" * 300])
+    message = tensor.SerializeToString()  # the numbers are packed in one field
+    message += b"\x95\x03" + b"\xff" * 4 + b"\x91\x03" + b"\xff" * 8  # fixed, of a field 50
+
+    assert not wire_format.has_more_fields_than(7, message)
+    assert wire_format.has_more_fields_than(6, message)
+
+
+@pytest.mark.parametrize("broken", [b"\xff" * 1000, b"\x0b", b"\x0a", b"\x08" + b"\xff" * 11])
+def test_what_is_no_message_is_left_to_the_parser(broken: bytes) -> None:
+    assert not wire_format.has_more_fields_than(0, broken)

@@ -45,6 +45,10 @@ class Backend:
         arrays = inputs.by_alias if isinstance(inputs, Arrays) else inputs.bind(PREDICT, keep_on)
         return PredictResult(SPEC, arrays)
 
+    def predict_inline(self, call: PredictCall) -> PredictResult | None:
+        assert isinstance(call.inputs, Arrays)
+        return PredictResult(SPEC, call.inputs.by_alias)
+
     classify = regress = multi_inference = metadata = None
 
 
@@ -89,6 +93,15 @@ async def test_the_share_that_a_model_asks_for_is_logged() -> None:
     (entry,) = entries
     assert entry.target == SPEC
     assert entry.call.inputs == Arrays({"x": np.array(1.0)})  # type: ignore[union-attr]
+
+
+def test_only_models_that_are_not_logged_answer_at_once() -> None:
+    log, _, entries = logged(0.5, [])
+    at_once = call(Arrays({"x": X}))
+
+    assert log.predict_inline(at_once) is None
+    assert log.predict_inline(at_once._replace(spec=ModelSpec("other"))) is not None
+    assert entries == []
 
 
 @pytest.mark.asyncio

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from sigrun.wire.transport.events import Data, Ended, Head, Problem, Refused, Reset, Writable
+from sigrun.wire.transport.events import Data, Ended, Head, Problem, Refused, Reset
 from tests.fakes.http1_peer import CHUNKED, OK, Http1Peer, answer_of, get, post
 
 LONG_S = 10_000.0
@@ -282,25 +282,6 @@ class TestTime:
 
 
 class TestWriters:
-    def test_a_writer_hears_when_less_is_pending(self) -> None:
-        peer = Http1Peer(
-            stream_output_high_bytes=1000, stream_output_low_bytes=100, max_take_bytes=500
-        )
-        peer.send(get())
-        peer.core.start(1, 200, ())
-        peer.take()
-
-        peer.core.write(1, b"x" * 1100)
-        assert peer.core.pending(1) > 1100
-        peer.core.take()
-        assert not peer.core.has_events
-        peer.take()
-
-        assert peer.go_on() == [Writable(1)]
-        peer.core.write(1, b"x" * 500)
-        peer.take()
-        assert peer.go_on() == []
-
     def test_a_reset_after_too_slow_a_body_ends_the_answer(self) -> None:
         peer = Http1Peer()
         peer.send(CHUNKED)

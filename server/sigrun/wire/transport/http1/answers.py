@@ -17,6 +17,7 @@ from sigrun.wire.transport.http1.heads import Request
 _SMALL_BYTES = 32 * 1024  # up to here a copy is cheaper than one more piece
 _PHRASES = {status.value: status.phrase for status in http.HTTPStatus}
 _PHRASES[499] = "Client Closed Request"
+_REQUEST_ID = b"x-request-id"  # another one in each answer
 _CLOSE = b"connection: close\r\n"
 _KEEP_ALIVE = b"connection: keep-alive\r\n"  # HTTP/1.0 has to be told
 
@@ -51,7 +52,6 @@ class Answer:
         "stage",
         "stream",
         "unread_bytes",
-        "was_full",
     )
 
     def __init__(self, stream: int, request: Request | None) -> None:
@@ -63,7 +63,6 @@ class Answer:
         self.pieces: list[Piece] = []
         self.pending_bytes = 0
         self.unread_bytes = 0  # of the request's body, which the application has not consumed
-        self.was_full = False  # somebody waits until less is pending
 
     @property
     def is_http10(self) -> bool:
@@ -204,15 +203,26 @@ def has_no_body(status: int) -> bool:
     return status < 200 or status in (204, 304)
 
 
-@functools.lru_cache(maxsize=256)
 def _head(status: int, headers: Fields) -> bytes:
-    """Return status line and headers; most answers have the same as many before."""
+    """Return status line and headers. Most answers have the same as many before, but for an id."""
+    for number, field in enumerate(headers):
+        if field[0] == _REQUEST_ID:
+            lasting = headers[:number] + headers[number + 1 :]
+            return _lasting_head(status, lasting) + _line(*field)
+    return _lasting_head(status, headers)
+
+
+@functools.lru_cache(maxsize=256)
+def _lasting_head(status: int, headers: Fields) -> bytes:
     lines = [b"HTTP/1.1 %d %b\r\n" % (status, _PHRASES.get(status, "").encode())]
-    for name, value in headers:
-        if b"\n" in value or b"\r" in value or b"\0" in value:
-            raise ValueError(f"the header {name!r} has a line break in it: {value!r}")
-        lines += (name, b": ", value, b"\r\n")
+    lines += [_line(name, value) for name, value in headers]
     return b"".join(lines)
+
+
+def _line(name: bytes, value: bytes) -> bytes:
+    if b"\n" in value or b"\r" in value or b"\0" in value:
+        raise ValueError(f"the header {name!r} has a line break in it: {value!r}")
+    return b"%b: %b\r\n" % (name, value)
 
 
 def _take_part(answer: Answer, room: int, out: list[Piece]) -> int:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import enum
 
-from sigrun.wire.transport.events import Ended, Event, Fields, Response, Writable
+from sigrun.wire.transport.events import Ended, Event, Fields, Response
 from sigrun.wire.transport.http1.answers import Answer, Answers, Piece, Stage
 from sigrun.wire.transport.http1.reader import FAILED, OVER, Reader
 from sigrun.wire.transport.limits import Limits
@@ -126,8 +126,6 @@ class Http1:
         answer = self._find(stream, Stage.BEGUN)
         if answer is not None:
             self._answers.write(answer, data)
-            if answer.pending_bytes > self._limits.stream_output_high_bytes:
-                answer.was_full = True
 
     def end(self, stream: int, trailers: Fields | None = None) -> None:
         """End an answer; it has no trailers here."""
@@ -174,8 +172,6 @@ class Http1:
         data = answers.take(self._limits.max_take_bytes)
         if not answers:
             self._rest()
-        elif answers[0].was_full:
-            self._tell_writable(answers[0])
         return data
 
     # Flow control and life.
@@ -238,11 +234,6 @@ class Http1:
     def _read_no_more(self, *, lingers: bool) -> None:
         self._reader.stop()
         self._reader.lingers |= lingers
-
-    def _tell_writable(self, answer: Answer) -> None:
-        if answer.pending_bytes <= self._limits.stream_output_low_bytes:
-            answer.was_full = False
-            self._reader.events.append(Writable(answer.stream))
 
     # The end.
 
