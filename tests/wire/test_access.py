@@ -198,7 +198,15 @@ async def test_every_door_asks_for_a_token_and_none_is_logged(
 
         told = {door: await what_each_is_told(ask) for door, ask in doors.items()}
 
+    write(file, token("new-secret", Right.INFERENCE))
+    await rig.server.look_at_files()
+    of_server = {door: ask for door, ask in doors.items() if "gateway" not in door}
+    revoked = {door: await ask(bearer(ASKS)) for door, ask in of_server.items()}
+    new = {door: await ask(bearer("new-secret")) for door, ask in of_server.items()}
+
     assert told == dict.fromkeys(doors, TOLD)
+    assert revoked == dict.fromkeys(of_server, "UNAUTHENTICATED")
+    assert new == dict.fromkeys(of_server, "OK")
     assert caplog.messages
     assert not [line for line in caplog.messages if "-secret" in line]
 

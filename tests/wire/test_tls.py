@@ -16,7 +16,7 @@ import pytest
 from google.protobuf import text_format
 
 from sigrun._gen.tensorflow_serving.config.ssl_config_pb2 import SSLConfig
-from sigrun.config.server import GrpcOptions, HttpOptions, TlsOptions, Transport
+from sigrun.config.server import AdminOptions, GrpcOptions, HttpOptions, TlsOptions, Transport
 from sigrun.errors import InvalidArgument
 from sigrun.wire.config_files.options import tls_options
 from tests.wire.clients import NAME, PATIENCE_S, failure, predict_request
@@ -137,6 +137,19 @@ async def test_a_unix_socket_has_tls_as_well(
     plain = rig.client(f"unix:{path}")
     code, _ = await failure(plain.call(predict_request(1), timeout_s=2))
 
+    assert code == "UNAVAILABLE"
+
+
+async def test_administration_has_tls_as_well(rig: Rig, server_identity: Identity) -> None:
+    await rig.start(admin=AdminOptions(host=HOST, tls=options(server_identity).tls))
+    assert rig.server.admin is not None
+    address = f"{HOST}:{rig.server.admin.port}"
+
+    known = rig.client(address, credentials(server_identity))
+    plain = rig.client(address)
+
+    assert await known.check() == "SERVING"
+    code, _ = await failure(plain.call(predict_request(1), timeout_s=2))
     assert code == "UNAVAILABLE"
 
 
