@@ -16,7 +16,7 @@ from tests.wire.rig import HOST, HTTP, Rig
 # A server that was away is looked for again at once.
 QUICK = {
     "grpc.initial_reconnect_backoff_ms": 20,
-    "grpc.min_reconnect_backoff_ms": 200,
+    "grpc.min_reconnect_backoff_ms": 5_000,  # the time that an attempt is given
     "grpc.max_reconnect_backoff_ms": 50,
 }
 
