@@ -83,7 +83,8 @@ async def test_a_call_has_the_id_that_its_caller_gave(
     trailers = dict(await call.trailing_metadata())
 
     assert trailers["x-request-id"] == "abc-7"
-    assert "grpc tensorflow.serving.PredictionService/Predict OK from " in caplog.text
+    line = "grpc tensorflow.serving.PredictionService/Predict OK by half_plus_two:1 serving_default"
+    assert line in caplog.text
 
 
 @EVERY_TRANSPORT
