@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import functools
 import logging
-from collections.abc import Awaitable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 
 from sigrun.batching.runners import BatchRunners
@@ -31,7 +31,7 @@ from sigrun.config.warm_up import WarmUpOptions
 from sigrun.executors.profiler import Profiler, TraceOptions
 from sigrun.executors.running import RunningModels
 from sigrun.executors.saved_model import SavedModelLoader
-from sigrun.inference.backend import Inference
+from sigrun.inference.backend import Administration, Inference
 from sigrun.inference.management import ModelManagement
 from sigrun.inference.observed import Observed
 from sigrun.inference.router import Router
@@ -55,11 +55,11 @@ from sigrun.servables.policy import (
 )
 from sigrun.servables.readiness import Readiness
 from sigrun.servables.servable import Loader, ServableId
-from sigrun.servables.source import MakeLoader
+from sigrun.servables.source import MakeLoader, Source
 from sigrun.servables.state import ServableState, State, StateStream
 from sigrun.telemetry import logs
 from sigrun.telemetry.loop_lag import LoopLag
-from sigrun.telemetry.metrics import Metrics
+from sigrun.telemetry.metrics import Exposition, Metrics
 from sigrun.telemetry.process import ProcessMetrics
 from sigrun.telemetry.tracing import Tracer
 from sigrun.wire import warm_up_files
@@ -67,7 +67,7 @@ from sigrun.wire.access_log import AccessLog
 from sigrun.wire.authentication import Authentication
 from sigrun.wire.config_files import batching_config, model_config, saved_model_config
 from sigrun.wire.interceptors import Interceptor, Interceptors, intercepted_services
-from sigrun.wire.ports import Port, Ports
+from sigrun.wire.ports import MakesPorts, Port, Ports
 from sigrun.wire.reloading import followed_certificates, followed_tokens
 from sigrun.wire.request_log.logged import Logged
 from sigrun.wire.request_log.writer import RequestLogWriter
@@ -100,11 +100,81 @@ _TRACES_WITHIN_S = 5.0  # to send what waits
 _UNLOAD_WITHIN_S = 2.0  # when all requests have ended; what takes longer is left to the system
 
 
+class Alone:
+    """The part that a server plays which is all there is: it decides, loads, listens and answers.
+
+    `sigrun.workers` has the parts of processes that are one server together.
+    """
+
+    def loaders(self, make_own: Callable[[], MakeLoader]) -> MakeLoader:
+        """Return what loads versions; `make_own` makes what loads them into this process."""
+        return make_own()
+
+    def manager_states(self, states: StateStream) -> StateStream:
+        """Return where the manager publishes; `states` is what everybody else listens to."""
+        return states
+
+    def models(
+        self,
+        *,
+        config: ServerConfig,
+        make_loader: MakeLoader,
+        store: ObjectStore,
+        manager: AspiredVersionsManager,
+        monitor: ServableStateMonitor,
+        labels: VersionLabels,
+        states: StateStream,
+    ) -> tuple[Source, ServedModels]:
+        """Return what finds the versions of models, and the models that are served."""
+        options = config.lifecycle
+        source = FileSystemSource(
+            loaders={PLATFORM_TENSORFLOW: make_loader},
+            target=manager,
+            states=monitor,
+            poll_wait_s=options.poll_wait_s,
+            quiet_s=options.quiet_s,
+            store=store,
+        )
+        models = ServedModels(
+            source=source,
+            manager=manager,
+            monitor=monitor,
+            labels=labels,
+            options=options,
+            states=states,
+        )
+        return source, models
+
+    def log_state(self, state: ServableState) -> None:
+        """Say in the log what has become of a version."""
+        if state.error is not None:
+            logger.error("%s %s: %s", state.id, state.state.name, state.error)
+        elif state.state is not State.START:
+            logger.info("%s %s", state.id, state.state.name)
+
+    def config_file(self, config: ServerConfig) -> Path | None:
+        """Return the file to follow, if any."""
+        return config.config_file
+
+    def management(self, management: Administration) -> Administration:
+        """Return what answers for the models as a set; `management` does for this process's."""
+        return management
+
+    def exposition(self, metrics: Metrics) -> Exposition:
+        """Return what shows what was counted; `metrics` is this process's."""
+        return metrics
+
+    def ports(self, offload: Offload, budget: Budget) -> MakesPorts:
+        """Return what makes the ports."""
+        return Ports(offload, budget=budget)
+
+
 class ModelServer:
     """A whole server. `start` it once, then `stop` it; both on the same event loop.
 
     `make_loader` is for tests that need no TensorFlow; None loads SavedModels. With a `tracer`
-    requests are traced; it is closed with the server.
+    requests are traced; it is closed with the server. `part` is what differs where several
+    processes are one server.
     """
 
     def __init__(
@@ -113,12 +183,14 @@ class ModelServer:
         make_loader: MakeLoader | None = None,
         *,
         tracer: Tracer | None = None,
+        part: Alone | None = None,
     ) -> None:
         self._tracer = tracer
         self._config = config
+        self._part = part or Alone()
         self._tasks: list[asyncio.Task[None]] = []
         self._threads: list[Threads] = []
-        self._running = RunningModels()
+        self.running = RunningModels()
         self._loop_lag = LoopLag()
         self._metrics = Metrics()
         self._metrics.add(self._loop_lag.readings)
@@ -127,10 +199,7 @@ class ModelServer:
         self._reloads = ReloadMetrics()
         self._metrics.add(self._reloads.readings)
         self._offload = Offload()
-        make_loader = make_loader or self._saved_model_loaders()
-        if config.batching is not None:
-            make_loader = self._batching_loaders(make_loader, config.batching)
-        make_loader = self._warming_loaders(make_loader, config.warm_up)
+        make_loader = self._part.loaders(functools.partial(self._loaders, make_loader))
         self._store = ObjectStore()
         make_loader = self._fetching_loaders(make_loader, config.object_store)
         loads = LoadMetrics()
@@ -140,6 +209,13 @@ class ModelServer:
         self._poller = self._config_poller()
         for threads in self._threads:
             self._metrics.add(threads.readings)
+
+    def _loaders(self, make_loader: MakeLoader | None) -> MakeLoader:
+        """Return what loads into this process, for the versions to be batched and warmed up."""
+        make_loader = make_loader or self._saved_model_loaders()
+        if self._config.batching is not None:
+            make_loader = self._batching_loaders(make_loader, self._config.batching)
+        return self._warming_loaders(make_loader, self._config.warm_up)
 
     def _saved_model_loaders(self) -> MakeLoader:
         options = self._config.execution
@@ -162,7 +238,7 @@ class ModelServer:
             patience_s=_LOAD_PATIENCE_S,
         )
         self._threads += [runners, loading]
-        self._metrics.add(self._running.readings)
+        self._metrics.add(self.running.readings)
 
         def make_loader(id: ServableId, path: Path, revision: Revision) -> SavedModelLoader:
             return SavedModelLoader(
@@ -172,7 +248,7 @@ class ModelServer:
                 options=options,
                 runners=runners,
                 load_threads=loading,
-                running=self._running,
+                running=self.running,
                 options_of_version=saved_model_config.options_of_version,
             )
 
@@ -242,35 +318,28 @@ class ModelServer:
 
     def _build_servables(self, make_loader: MakeLoader) -> None:
         options = self._config.lifecycle
-        states = StateStream()
+        self.states = states = StateStream()
         self.monitor = ServableStateMonitor()
         self.labels = VersionLabels(allow_unavailable=options.allow_labels_for_unavailable)
         self.manager = AspiredVersionsManager(
-            policy=_policy(options), states=states, options=options
+            policy=_policy(options), states=self._part.manager_states(states), options=options
         )
-        self._source = FileSystemSource(
-            loaders={PLATFORM_TENSORFLOW: make_loader},
-            target=self.manager,
-            states=self.monitor,
-            poll_wait_s=options.poll_wait_s,
-            quiet_s=options.quiet_s,
+        self._source, self.models = self._part.models(
+            config=self._config,
+            make_loader=make_loader,
             store=self._store,
-        )
-        self._metrics.add(self._source.readings)
-        self.models = ServedModels(
-            source=self._source,
             manager=self.manager,
             monitor=self.monitor,
             labels=self.labels,
-            options=options,
             states=states,
         )
+        self._metrics.add(self._source.readings)
         self.models.expect(self._config.models)
         self.readiness = Readiness(self.models, self.monitor)
         versions = VersionMetrics(self.models, self.monitor, self.manager)
         self._source.subscribe(versions.look)
         self._metrics.add(versions.readings)
-        for listener in (self.monitor.update, self.readiness.update, _log_state):
+        for listener in (self.monitor.update, self.readiness.update, self._part.log_state):
             states.subscribe(listener)
 
     def _build_wire(self) -> None:
@@ -293,12 +362,14 @@ class ModelServer:
             interceptors.insert(0, Tracing(self._tracer))
         if config.access_log:
             interceptors.append(AccessLog(config.access_log_sampling_rate))
-        self._management = ModelManagement(
-            self.models,
-            self.monitor,
-            self.readiness,
-            troubles=self._running.troubles,
-            told=self._reloads.teller("call"),
+        self._management = self._part.management(
+            ModelManagement(
+                self.models,
+                self.monitor,
+                self.readiness,
+                troubles=self.running.troubles,
+                told=self._reloads.teller("call"),
+            )
         )
         authentication = None if config.tokens is None else Authentication(config.tokens)
         guards: list[Interceptor] = [] if authentication is None else [authentication]
@@ -306,11 +377,11 @@ class ModelServer:
         self.services = services = self._services(inference, interceptors)
         budget = Budget(config.max_in_flight_bytes, config.max_concurrent_requests)
         self._metrics.add(budget.readings)
-        ports = Ports(self._offload, budget=budget)
+        ports = self._part.ports(self._offload, budget)
         self.grpc = ports.grpc(config.grpc, {**services, **reflection_services(services)})
         probes = Probes(
             self._management,
-            self._metrics,
+            self._part.exposition(self._metrics),
             metrics_path=config.metrics_path,
             interceptors=guards,
         )
@@ -439,7 +510,7 @@ class ModelServer:
             self._poller.want()
 
     def _config_poller(self) -> ConfigFilePoller | None:
-        file = self._config.config_file
+        file = self._part.config_file(self._config)
         if file is None:
             return None
         return ConfigFilePoller(
@@ -465,10 +536,3 @@ def _policy(options: LifecycleOptions) -> AspiredVersionPolicy:
     if options.transition is VersionTransition.RESOURCE_PRESERVING:
         return ResourcePreservingPolicy()
     return AvailabilityPreservingPolicy()
-
-
-def _log_state(state: ServableState) -> None:
-    if state.error is not None:
-        logger.error("%s %s: %s", state.id, state.state.name, state.error)
-    elif state.state is not State.START:
-        logger.info("%s %s", state.id, state.state.name)

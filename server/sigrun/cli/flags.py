@@ -235,6 +235,11 @@ class ModelServerFlags(CommonFlags):
         _PROCESS, "", "text MonitoringConfig with another path for /metrics on the HTTP port"
     )
     access_log: bool = _flag(_PROCESS, False, "log a line for every request")
+    workers: int = _flag(
+        _PROCESS,
+        1,
+        "processes that serve, each with all models in its memory, led by this one; 1: this one",
+    )
     access_log_sampling_rate: float = _flag(
         _PROCESS,
         1.0,

@@ -35,6 +35,7 @@ from sigrun.server import ModelServer
 from sigrun.telemetry.logs import configure_logs, show
 from sigrun.telemetry.output import open_standard_descriptors
 from sigrun.telemetry.tracing import tracer_from_environment
+from sigrun.workers.supervisor import Supervisor
 
 logger = logging.getLogger(__name__)
 
@@ -164,12 +165,12 @@ def _print_version() -> None:
 
 def _model_server(arguments: Arguments[ModelServerFlags]) -> Run:
     _check_positional(arguments, 0)
-    return _served(server_config(arguments.flags), shows_banner=False)
+    return _served(arguments.flags, shows_banner=False)
 
 
 def _serve(arguments: Arguments[ServeFlags]) -> Run:
     _check_positional(arguments, 1)
-    return _served(server_config(_with_base_path(arguments)), shows_banner=True)
+    return _served(_with_base_path(arguments), shows_banner=True)
 
 
 def _gateway(arguments: Arguments[GatewayFlags]) -> Run:
@@ -192,7 +193,15 @@ _GATEWAY = _Command(_GATEWAY_USAGE, _GATEWAY_EXAMPLES, GatewayFlags, _gateway)
 _USAGES = (_SERVE_USAGE, _GATEWAY_USAGE, _TOKENS_USAGE)
 
 
-def _served(config: ServerConfig, *, shows_banner: bool) -> Run:
+def _served(flags: ModelServerFlags, *, shows_banner: bool) -> Run:
+    config = server_config(flags)
+    if config.workers > 1:
+        return functools.partial(
+            run_until_signalled,
+            functools.partial(Supervisor, config, log_format=log_format(flags)),
+            lambda supervisor: _announce(config, supervisor.server, shows_banner=shows_banner),
+            grace_s=config.shutdown_grace_s,
+        )
     return functools.partial(
         run_until_signalled,
         functools.partial(ModelServer, config, tracer=tracer_from_environment(service="sigrun")),

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import math
 import os
 import signal
-import sys
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
 from sigrun.cli.watchdog import end_within
+from sigrun.concurrency import event_loop
 from sigrun.telemetry.logs import flush
 
 logger = logging.getLogger(__name__)
@@ -22,10 +21,6 @@ _SAME_SIGNAL_S = 1.0
 
 # After the grace time, for what does not belong to requests: models to unload, threads to end.
 _LEEWAY_S = 5.0
-
-# For so long a thread that loads a model or reads a body may keep the event loop waiting for the
-# interpreter's lock, at each of its turns; Python's own 5 ms would be seen in every latency.
-_SWITCH_INTERVAL_S = 0.0005
 
 
 class Server(Protocol):
@@ -58,19 +53,7 @@ def run_until_signalled(
 
     Raises what starting raises.
     """
-    sys.setswitchinterval(_SWITCH_INTERVAL_S)
-    gc.freeze()  # modules stay: no collection need walk over them while a request waits
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_run(make, announce, grace_s, leeway_s))
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Return uvloop's loop, a third faster under gRPC, where it runs."""
-    if sys.platform == "win32":
-        return None
-    import uvloop  # noqa: PLC0415  # it is not there on Windows
-
-    return uvloop.new_event_loop
+    event_loop.run(_run(make, announce, grace_s, leeway_s))
 
 
 async def _run(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import sys
 from pathlib import Path
 
 from sigrun.cli.flags import CommonFlags, GatewayFlags, ModelServerFlags
@@ -78,7 +79,18 @@ def server_config(flags: ModelServerFlags) -> ServerConfig:
         max_in_flight_bytes=flags.max_in_flight_bytes or share_in_flight(),
         max_concurrent_requests=flags.max_concurrent_requests,
         shutdown_grace_s=flags.shutdown_grace_seconds,
+        workers=_workers(flags),
     )
+
+
+def _workers(flags: ModelServerFlags) -> int:
+    number = _positive("workers", flags.workers)
+    if number > 1 and sys.platform == "win32":
+        raise InvalidArgument(
+            f"--workers={number} needs a system where processes hand sockets to each other; "
+            "on Windows one process serves"
+        )
+    return number
 
 
 def gateway_config(flags: GatewayFlags) -> GatewayConfig:

@@ -100,8 +100,8 @@ class AdminOptions:
 class ServerConfig:
     """Everything a server is built from.
 
-    Raises `InvalidArgument` if two ports are the same, administration has an address and is off, or
-    a share is not from 0 to 1.
+    Raises `InvalidArgument` if two ports are the same, administration has an address and is off,
+    a share is not from 0 to 1, or for workers that cannot be.
     """
 
     models: ModelSet
@@ -127,8 +127,16 @@ class ServerConfig:
     max_in_flight_bytes: int = 0  # of bodies and answers; 0: no limit
     max_concurrent_requests: int = 10_000  # 0: no limit
     shutdown_grace_s: float = 30.0
+    workers: int = 1  # processes that serve; 1: this one
 
     def __post_init__(self) -> None:
+        if self.workers < 1:
+            raise InvalidArgument(f"workers must be 1 or more; got {self.workers}")
+        if self.workers > 1 and (self.grpc.transport is not Transport.OWN or self.grpc.alts):
+            raise InvalidArgument(
+                f"--workers={self.workers} needs --grpc_transport={Transport.OWN.value} and no "
+                "ALTS: grpcio takes no connections that another process has accepted"
+            )
         if self.http.port and self.http.port == self.grpc.port:
             raise InvalidArgument(f"gRPC and HTTP cannot both have port {self.grpc.port}")
         if not 0 <= self.access_log_sampling_rate <= 1:

@@ -69,6 +69,10 @@ class RunningModels:
             if model.written_off_runs
         }
 
+    def refusals(self) -> Mapping[ServableId, str]:
+        """Return why models refuse requests, for those that do."""
+        return {model.id: model.refusal for model in self._in_order() if model.refusal}
+
     def _in_order(self) -> list[Running]:
         return sorted(self._models, key=lambda model: model.id)
 

@@ -7,9 +7,10 @@ a `SigrunError` whose code and text go to the caller as they are.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
+from sigrun.config.models import ModelConfig, ModelSet
 from sigrun.inference.calls import (
     ClassifyResult,
     ExamplesCall,
@@ -23,6 +24,7 @@ from sigrun.inference.calls import (
     StatusCall,
 )
 from sigrun.inference.context import CallContext
+from sigrun.inference.management import ManagedModel
 from sigrun.servables.state import ServableState
 
 
@@ -71,3 +73,34 @@ class Management(Protocol):
 
     async def troubles(self) -> Sequence[str]:
         """Return what is wrong with versions that are served, empty if nothing is known."""
+
+
+class Administration(Management, Protocol):
+    """Says, too, which models there are to be."""
+
+    async def reload(self, wanted: ModelSet, deadline: float | None = None) -> None:
+        """Serve `wanted` instead of the current set; see `ServedModels.reload`."""
+
+    async def listing(self, context: CallContext) -> Sequence[ManagedModel]:
+        """Return every model known, in the order of their names."""
+
+    async def load(self, model: ModelConfig, context: CallContext) -> ManagedModel:
+        """Serve `model`, in the place of the one of its name; see `ServedModels.change`."""
+
+    async def unload(self, name: str, context: CallContext) -> None:
+        """Serve a model no longer. Raises `NotFound` for one that there is not."""
+
+    async def load_again(self, name: str, context: CallContext) -> ManagedModel:
+        """Load the versions of a model again; see `ServedModels.load_again`."""
+
+    async def set_labels(
+        self,
+        name: str,
+        labels: Mapping[str, int],
+        removed: Collection[str],
+        context: CallContext,
+    ) -> ManagedModel:
+        """Add and move `labels` of a model, and take the `removed` ones away."""
+
+    async def close(self) -> None:
+        """Give up reloads that are under way; the set in force before them stays."""

@@ -148,7 +148,7 @@ class ServedModels:
         self._labels.check(
             {name: labels[name] for name in labels.keys() - failed}, self._monitor.is_available
         )
-        self._take_over(wanted)
+        self.take_over(wanted)
 
     async def reload(
         self, wanted: ModelSet, *, takes_over: bool = True, deadline: float | None = None
@@ -261,7 +261,7 @@ class ServedModels:
             except BaseException:
                 go_back()
                 raise
-            self._take_over(wanted)
+            self.take_over(wanted)
 
     async def _load_again(self, name: str) -> None:
         async with self._replacing:
@@ -282,7 +282,8 @@ class ServedModels:
                 if state is not None and state.state is State.END and state.error is not None:
                     raise error_for(state.error.code, f"{state.id} failed to load: {state.error}")
 
-    def _take_over(self, wanted: ModelSet) -> None:
+    def take_over(self, wanted: ModelSet) -> None:
+        """Put a set in force, with its labels, of which is known that it can be."""
         self._labels.replace(wanted.labels)
         self._current = wanted
         self._has_started = True

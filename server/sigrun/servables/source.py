@@ -6,7 +6,7 @@ and a finding that says why there are none, or not yet. `file_source` watches fo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -15,6 +15,7 @@ from sigrun.config.models import ModelSet
 from sigrun.errors import SigrunError
 from sigrun.servables.folders import Revision
 from sigrun.servables.servable import Loader, ServableId
+from sigrun.telemetry.metrics import Reading
 
 MakeLoader = Callable[[ServableId, Path, Revision], Loader]
 """Makes the loader of one version; a source has one for each platform."""
@@ -73,6 +74,9 @@ class Source(Protocol):
 
     def subscribe(self, listener: Callable[[], None]) -> None:
         """Call `listener` after every look."""
+
+    def readings(self) -> Iterable[Reading]:
+        """Yield what there is to count, as metrics."""
 
     async def close(self) -> None:
         """Watch nothing any more. Does not wait for what does not answer."""

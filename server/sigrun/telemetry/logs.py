@@ -34,10 +34,17 @@ class LogFormat(enum.Enum):
     JSON = "json"
 
 
-def configure_logs(log_format: LogFormat, level: int = logging.INFO) -> None:
-    """Send every log record of the process to stderr in `log_format`."""
+def configure_logs(
+    log_format: LogFormat, level: int = logging.INFO, worker: int | None = None
+) -> None:
+    """Send every log record of the process to stderr in `log_format`.
+
+    `worker` is the number of this process where several are one server.
+    """
     handler = _Handler()
-    handler.setFormatter(_JsonFormatter() if log_format is LogFormat.JSON else _TextFormatter())
+    handler.setFormatter(
+        _JsonFormatter(worker) if log_format is LogFormat.JSON else _TextFormatter(worker)
+    )
     logging.basicConfig(level=level, handlers=[handler], force=True)
     for name, quiet_level in _QUIET.items():
         logging.getLogger(name).setLevel(quiet_level)
@@ -90,11 +97,17 @@ def _timestamp(record: logging.LogRecord) -> str:
 class _TextFormatter(logging.Formatter):
     """`2026-01-01T12:00:00.000Z INFO sigrun.server: text`; a traceback follows on its lines.
 
-    What is said in the course of a request ends in `[request ID]`.
+    What a worker says has `[worker 1]` before the text. What is said in the course of a request
+    ends in `[request ID]`.
     """
 
+    def __init__(self, worker: int | None) -> None:
+        super().__init__()
+        self._worker = "" if worker is None else f" [worker {worker}]"
+
     def format(self, record: logging.LogRecord) -> str:
-        text = f"{_timestamp(record)} {record.levelname} {record.name}: {record.getMessage()}"
+        head = f"{_timestamp(record)} {record.levelname} {record.name}{self._worker}"
+        text = f"{head}: {record.getMessage()}"
         if request_id := REQUEST_ID.get():
             text += f" [request {request_id}]"
         if record.exc_info:
@@ -103,10 +116,14 @@ class _TextFormatter(logging.Formatter):
 
 
 class _JsonFormatter(logging.Formatter):
-    """One object per line: time, level, logger, message; request id and exception if any.
+    """One object per line: time, level, logger, message; worker, request id, exception if any.
 
     What a record has in `extra={FIELDS: {...}}` is in the object too.
     """
+
+    def __init__(self, worker: int | None) -> None:
+        super().__init__()
+        self._worker = worker
 
     def format(self, record: logging.LogRecord) -> str:
         entry = {
@@ -116,6 +133,8 @@ class _JsonFormatter(logging.Formatter):
             "message": _as_utf8(record.getMessage()),
             **getattr(record, FIELDS, {}),
         }
+        if self._worker is not None:
+            entry["worker"] = self._worker
         if request_id := REQUEST_ID.get():
             entry["request_id"] = request_id
         if record.exc_info:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -86,6 +86,13 @@ Source = Callable[[], Iterable[Reading]]
 F = TypeVar("F", GaugeMetricFamily, CounterMetricFamily, UnknownMetricFamily, HistogramMetricFamily)
 
 
+class Exposition(Protocol):
+    """Shows what was counted."""
+
+    async def page(self) -> bytes:
+        """Return everything in Prometheus' text format 0.0.4."""
+
+
 class Metrics:
     """Everything that can be looked at; sources are read at each look, on the event loop.
 
@@ -111,6 +118,11 @@ class Metrics:
         """Return everything in Prometheus' text format 0.0.4."""
         self._from_thread = await asyncio.to_thread(self._read_blocking)
         return self.text()
+
+    async def readings(self) -> list[Reading]:
+        """Return everything as readings."""
+        from_thread = await asyncio.to_thread(self._read_blocking)
+        return [*(reading for source in self._sources for reading in source()), *from_thread]
 
     def _read_blocking(self) -> list[Reading]:
         return [reading for source in self._blocking for reading in source()]

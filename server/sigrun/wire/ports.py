@@ -102,31 +102,60 @@ class Port(Protocol):
         """Take no new calls, let those in flight finish for up to `grace_s`, then cut them."""
 
 
+class MakesPorts(Protocol):
+    """Builds the ports of a server."""
+
+    def grpc(self, options: GrpcOptions, services: Services) -> Port:
+        """Return the port of gRPC."""
+
+    def http(
+        self,
+        options: HttpOptions,
+        rest: RestApi,
+        probes: Probes,
+        services: Services,
+        grpc: GrpcOptions | None = None,
+    ) -> Port:
+        """Return the port of everything else."""
+
+    def admin(
+        self,
+        admin: AdminOptions,
+        probes: Probes,
+        services: Services,
+        http: HttpOptions,
+        grpc: GrpcOptions,
+    ) -> Port:
+        """Return the port of administration."""
+
+
 class Ports:
     """Builds the ports of a process, which share their turns on the event loop and one budget.
 
     With `in_tasks` every request has a task of its own, as grpcio's client wants it; else only
-    those that wait for something.
+    those that wait for something. Where it does not `listen`, connections are given to it.
     """
 
     def __init__(
-        self, offload: Offload, *, budget: Budget | None = None, in_tasks: bool = False
+        self,
+        offload: Offload,
+        *,
+        budget: Budget | None = None,
+        in_tasks: bool = False,
+        listen: bool = True,
     ) -> None:
         self._offload = offload
         self._budget = budget or Budget()
         self._in_tasks = in_tasks
+        self._listen = listen
         self._turns = Turns()
 
     def grpc(self, options: GrpcOptions, services: Services) -> Port:
         """Return the port of gRPC."""
         if options.transport is Transport.GRPCIO or options.alts:
             return GrpcServer(options, services, budget=self._budget, spared=[health.NAME])
-        where: list[Address] = []
-        if options.port is not None:
-            where.append(Tcp(options.host, options.port))
-        if options.socket_path:
-            where.append(Unix(options.socket_path))
         application = GrpcPort(self._grpc(options, services))
+        where = grpc_addresses(options)
         return self._listener("gRPC", application, where, limits.of_grpc(options), options.tls)
 
     def http(
@@ -143,7 +172,7 @@ class Ports:
         """
         handlers = {"/v1/": rest.respond, **probes.handlers()}
         application = self._shared(handlers, services, options, grpc or GrpcOptions())
-        where = [Tcp(options.host, options.port or 0)]
+        where = http_addresses(options)
         return self._listener("HTTP", application, where, limits.of_http(options), options.tls)
 
     def admin(
@@ -159,10 +188,8 @@ class Ports:
         Its limits are those of the other ports.
         """
         application = self._shared(probes.handlers(), services, http, grpc)
-        path = admin.socket_path
-        where = Unix(path, is_private=True) if path else Tcp(admin.host, admin.port)
-        bounds = limits.of_http(http)
-        return self._listener("administration", application, [where], bounds, admin.tls)
+        where = admin_addresses(admin)
+        return self._listener("administration", application, where, limits.of_http(http), admin.tls)
 
     def _shared(
         self,
@@ -195,7 +222,7 @@ class Ports:
             application = AsTasks(application)
         return Listener(
             application,
-            where,
+            where if self._listen else (),
             door=door,
             turns=self._turns,
             limits=bounds,
@@ -203,6 +230,28 @@ class Ports:
             budget=self._budget,
             is_spared=is_a_look,
         )
+
+
+def grpc_addresses(options: GrpcOptions) -> list[Address]:
+    """Return where gRPC is to be served."""
+    where: list[Address] = []
+    if options.port is not None:
+        where.append(Tcp(options.host, options.port))
+    if options.socket_path:
+        where.append(Unix(options.socket_path))
+    return where
+
+
+def http_addresses(options: HttpOptions) -> list[Address]:
+    """Return where HTTP is to be served."""
+    return [Tcp(options.host, options.port or 0)]
+
+
+def admin_addresses(options: AdminOptions) -> list[Address]:
+    """Return where administration is to be served."""
+    if options.socket_path:
+        return [Unix(options.socket_path, is_private=True)]
+    return [Tcp(options.host, options.port)]
 
 
 def is_a_look(head: RequestHead) -> bool:

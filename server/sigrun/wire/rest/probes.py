@@ -7,7 +7,7 @@ import re
 from sigrun.errors import InvalidArgument
 from sigrun.inference.backend import Management
 from sigrun.inference.context import CallContext, Door
-from sigrun.telemetry.metrics import CONTENT_TYPE, Metrics
+from sigrun.telemetry.metrics import CONTENT_TYPE, Exposition
 from sigrun.wire.http.messages import (
     Handler,
     HttpRequest,
@@ -30,7 +30,7 @@ class Probes:
     def __init__(
         self,
         management: Management,
-        metrics: Metrics,
+        metrics: Exposition,
         *,
         metrics_path: str = "",
         interceptors: Interceptors = (),

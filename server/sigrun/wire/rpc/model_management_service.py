@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from sigrun._gen.sigrun.v1 import model_management_pb2 as pb
 from sigrun.errors import PermissionDenied
+from sigrun.inference.backend import Administration
 from sigrun.inference.context import CallContext
-from sigrun.inference.management import ModelManagement
 from sigrun.wire.protobuf import managed_models
 from sigrun.wire.rpc.message_rpc import MessageRpc
 from sigrun.wire.rpcs import Rpc
@@ -16,7 +16,7 @@ NAME = pb.DESCRIPTOR.services_by_name["ModelManagementService"].full_name
 class ModelManagementService:
     """The RPCs; with a `refusal` no change is made, and callers are told that text."""
 
-    def __init__(self, management: ModelManagement, *, refusal: str = "") -> None:
+    def __init__(self, management: Administration, *, refusal: str = "") -> None:
         self._management = management
         self._refusal = refusal
 

@@ -13,9 +13,9 @@ from sigrun._gen.tensorflow_serving.apis.model_management_pb2 import (
     ReloadConfigResponse,
 )
 from sigrun.errors import PermissionDenied
+from sigrun.inference.backend import Administration
 from sigrun.inference.calls import StatusCall
 from sigrun.inference.context import CallContext
-from sigrun.inference.management import ModelManagement
 from sigrun.wire.config_files import model_config
 from sigrun.wire.protobuf import codec
 from sigrun.wire.rpc.message_rpc import MessageRpc
@@ -27,7 +27,7 @@ NAME = model_service_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name
 class ModelService:
     """Status and reload; with a `refusal` no reload is made, and callers are told that text."""
 
-    def __init__(self, management: ModelManagement, *, refusal: str = "") -> None:
+    def __init__(self, management: Administration, *, refusal: str = "") -> None:
         self._management = management
         self._refusal = refusal
 

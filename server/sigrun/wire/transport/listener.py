@@ -96,6 +96,7 @@ class Listener:
         self._context: ssl.SSLContext | None = None
         self._sockets: list[socket.socket] = []
         self._connections: set[Connection] = set()
+        self._when_gone: dict[Connection, Callable[[], None]] = {}
         self._beginning: set[asyncio.Task[None]] = set()
         self._all_gone = asyncio.Event()
         self._tick: asyncio.TimerHandle | None = None
@@ -135,7 +136,7 @@ class Listener:
             if isinstance(error, SigrunError):
                 raise type(error)(f"{self._service.door.name} {error}") from None
             raise
-        self.port = _first_port(self._sockets)
+        self.port = first_port(self._sockets)
         self._watch()
         self._tick = self._loop.call_later(self._limits.tick_s, self._on_tick)
 
@@ -165,6 +166,19 @@ class Listener:
         self._tick.cancel()
         self._turns.remove_door(self._service.door)
 
+    def take(self, accepted: socket.socket, when_gone: Callable[[], None]) -> None:
+        """Serve a connection that somebody else has accepted; `when_gone` it has ended.
+
+        The listener has been started. It need not listen at any address itself.
+        """
+        try:
+            peer = addresses.peer_name(accepted.getpeername())
+        except OSError:  # it has left already
+            accepted.close()
+            when_gone()
+            return
+        self._begin(accepted, peer, when_gone)
+
     # Accepting.
 
     def _watch(self) -> None:
@@ -186,17 +200,23 @@ class Listener:
             self._begin(accepted, addresses.peer_name(address))
         return True
 
-    def _begin(self, accepted: socket.socket, peer: str) -> None:
+    def _begin(
+        self, accepted: socket.socket, peer: str, when_gone: Callable[[], None] | None = None
+    ) -> None:
         self._accepted += 1
         limit = self._limits.max_connections
         if len(self._connections) >= limit:
             self._refused += 1
             self._notice("%d connections are open: no further one is taken", limit)
             accepted.close()
+            if when_gone is not None:
+                when_gone()
             return
         accepted.setblocking(False)
         connection = Connection(self._service, peer, self._forget)
         self._connections.add(connection)
+        if when_gone is not None:
+            self._when_gone[connection] = when_gone
         if self._is_stopping:
             connection.drain(self._turns.clock())
         task = self._loop.create_task(self._make(connection, accepted), name="connection")
@@ -235,6 +255,8 @@ class Listener:
 
     def _forget(self, connection: Connection) -> None:
         self._connections.discard(connection)
+        if (when_gone := self._when_gone.pop(connection, None)) is not None:
+            when_gone()
         if not self._connections:
             self._all_gone.set()
 
@@ -298,7 +320,8 @@ class Listener:
         return not self._connections
 
 
-def _first_port(sockets: Sequence[socket.socket]) -> int | None:
+def first_port(sockets: Sequence[socket.socket]) -> int | None:
+    """Return the number of the first of some sockets that is of TCP."""
     for listening in sockets:
         if listening.family != socket.AF_UNIX:
             port: int = listening.getsockname()[1]
