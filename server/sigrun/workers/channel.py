@@ -83,22 +83,28 @@ class Channel:
         answer `within_s`. A caller that is cancelled, or late, cancels the work there.
         """
         self._last_id += 1
-        id, answer = self._last_id, asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        id, answer = self._last_id, loop.create_future()
         self._asked[id] = answer
+        # Not `asyncio.timeout`: requests ask before they have a task.
+        timer = None if within_s is None else loop.call_later(within_s, self._expire, id, name)
         try:
             self._send({"id": id, "call": name, "value": value})
-            async with asyncio.timeout(within_s):
-                return await answer
-        except TimeoutError:
-            self._cancel(id)
-            raise DeadlineExceeded(
-                f"{self._peer} has not answered {name!r} within {within_s:g} s"
-            ) from None
-        except asyncio.CancelledError:
+            return await answer
+        except (asyncio.CancelledError, DeadlineExceeded):
             self._cancel(id)
             raise
         finally:
             del self._asked[id]
+            if timer is not None:
+                timer.cancel()
+
+    def _expire(self, id: int, name: str) -> None:
+        answer = self._asked.get(id)
+        if answer is not None and not answer.done():
+            answer.set_exception(
+                DeadlineExceeded(f"{self._peer} has not answered {name!r} in time")
+            )
 
     def close(self) -> None:
         """End every call, here and there."""

@@ -181,18 +181,19 @@ class Fleet:
     async def load(self, order: Order) -> Mapping[str, Signature]:
         """Return when every worker has loaded a version.
 
-        Raises the error of one that cannot; then none has it. A worker that ends while it loads
-        may have been ended by the load: it is tried once more, and not again.
+        Raises the error of one that cannot; then none has it. One that ends is not waited for: what
+        comes in its place loads it before it joins. If all of them end, the load may be what ended
+        them: it is tried once more, and not again.
         """
         await self.up()
         try:
             return await self._load_everywhere(order)
-        except ChannelClosed as loss:
-            logger.warning("%s is loaded again, as %s", order.id, loss)
+        except ChannelClosed:
+            logger.warning("%s is loaded again, as all workers have ended meanwhile", order.id)
         try:
             return await self._load_everywhere(order)
-        except ChannelClosed as loss:
-            raise Unavailable(f"{loss} twice while it was loading {order.id}") from None
+        except ChannelClosed:
+            raise Unavailable(f"All workers have ended twice while loading {order.id}") from None
 
     async def unload(self, key: int) -> None:
         """Have every worker give back what it has loaded under this key."""
@@ -272,19 +273,18 @@ class Fleet:
     async def _started(self, number: int, backoff: Backoff) -> Worker:
         """Return a worker that serves; try until there is one."""
         while True:
-            began_at = self._loop.time()
+            began_at, worker = self._loop.time(), None
             try:
                 worker = await self._start(number)
-            except OSError as error:
-                logger.warning("worker %d cannot be started: %s", number, error)
-            else:
-                try:
-                    await self._bring_up(worker)
-                    return worker
-                except SigrunError as error:
-                    logger.warning("worker %d has not come up: %s", number, error)
-                    worker.kill()
-                    await worker.ended.wait()
+                await self._bring_up(worker)
+                return worker
+            except (SigrunError, OSError) as error:
+                logger.warning("worker %d has not come up: %s", number, error)
+            except Exception:
+                logger.exception("worker %d has not come up", number)
+            if worker is not None:
+                worker.kill()
+                await worker.ended.wait()
             if not self._has_been_complete:
                 self._first_failures += 1
                 self._notify()
@@ -344,10 +344,13 @@ class Fleet:
 
     async def _catch_up(self, worker: Worker, order: Order) -> None:
         try:
-            await self._load_into(worker, order)
+            loaded = await self._load_into(worker, order)
         except SigrunError:
             if order.key in self._wanted:  # else it has failed elsewhere, too, or is not wanted
                 raise
+        else:
+            if loaded is None:
+                raise ChannelClosed(f"it has ended while it was loading {order.id}")
 
     async def _until_unfit(self, worker: Worker) -> None:
         """Return when a worker has ended, or does not do what it is there for."""
@@ -449,7 +452,7 @@ class Fleet:
         return signatures
 
     async def _load_into(self, worker: Worker, order: Order) -> Mapping[str, Signature] | None:
-        """Return the signatures; None for a worker that has left in order meanwhile."""
+        """Return the signatures; None for a worker that has ended meanwhile."""
         plain = {
             "key": order.key,
             "name": order.id.name,
@@ -459,9 +462,7 @@ class Fleet:
         try:  # the worker bounds the time that it takes
             answer = await worker.channel.call("load", plain, within_s=None)
         except ChannelClosed:
-            if worker.reason == "stuck":
-                return None
-            raise
+            return None
         worker.loaded.add(order.key)
         return values.signatures_from_plain(answer)
 

@@ -13,7 +13,6 @@ ended. Until it is taken the supervisor keeps the connection open, too.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import logging
 import socket
@@ -148,6 +147,14 @@ class Taker:
         for given in early:
             self._take(given)
 
+    def close(self) -> None:
+        """Take no more. What is not confirmed by then goes to another worker."""
+        self._loop.remove_reader(self._end)
+        self._loop.remove_writer(self._end)
+        self._end.close()
+        for given in self._early:
+            given.accepted.close()
+
     def take_all(self) -> None:
         """Take what has been given so far."""
         while self._take_some():
@@ -182,8 +189,9 @@ class Taker:
         listener.take(given.accepted, partial(self._say, ENDED))
 
     def _say(self, what: bytes) -> None:
-        self._unsaid += what
-        self._say_more()
+        if self._end.fileno() >= 0:
+            self._unsaid += what
+            self._say_more()
 
     def _say_more(self) -> None:
         try:
@@ -195,8 +203,7 @@ class Taker:
         if self._unsaid:
             self._loop.add_writer(self._end, self._say_more)
         else:
-            with contextlib.suppress(OSError, ValueError):
-                self._loop.remove_writer(self._end)
+            self._loop.remove_writer(self._end)
 
 
 class Takers(Protocol):

@@ -46,6 +46,7 @@ class WorkerProcess:
 
 async def start(options: WorkerOptions, command: Sequence[str] = COMMAND) -> WorkerProcess:
     """Start a worker. Raises OSError if there can be no further process."""
+    told = dump(options)
     control, its_control = socket.socketpair()
     handover, its_handover = socket.socketpair()
     try:
@@ -62,7 +63,7 @@ async def start(options: WorkerOptions, command: Sequence[str] = COMMAND) -> Wor
         handover.close()
         raise
     if process.stdin is not None:  # it is a pipe
-        process.stdin.write(dump(options))
+        process.stdin.write(told)
         process.stdin.close()
     return WorkerProcess(process=process, control=control, handover=handover)
 
@@ -83,4 +84,8 @@ def load(file: BinaryIO) -> WorkerOptions:
 
 
 def _reduce_view(view: MappingProxyType[Any, Any]) -> tuple[Any, ...]:
-    return MappingProxyType, (dict(view),)
+    return _view, (dict(view),)
+
+
+def _view(values: dict[Any, Any]) -> MappingProxyType[Any, Any]:
+    return MappingProxyType(values)

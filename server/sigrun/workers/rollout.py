@@ -85,8 +85,3 @@ class Rollout(Generic[W, E]):
         """Note that a worker has made a step."""
         if (progress := self._progress.get(worker)) is not None:
             progress.done = step.number
-
-    def is_up_to_date(self, worker: W) -> bool:
-        """Return whether a worker has made every change there is."""
-        progress = self._progress.get(worker)
-        return progress is not None and progress.done == self._number

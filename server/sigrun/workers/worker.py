@@ -112,6 +112,7 @@ async def _run(
     grace_s = min(_ORPHANED_GRACE_S, options.config.shutdown_grace_s)
     taker.take_all()
     await server.stop(told.result() if told.done() else grace_s)
+    taker.close()
     with contextlib.suppress(SigrunError):
         last = {"process": os.getpid(), "readings": await readings(None)}
         await channel.call("farewell", last, within_s=_FAREWELL_WITHIN_S)
