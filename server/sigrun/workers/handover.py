@@ -233,10 +233,12 @@ class Dispatcher:
     async def close(self, listening: Iterable[socket.socket]) -> None:
         """Hand over who has connected to these sockets, as far as there is room, and close them."""
         for each in listening:
-            while each in self._listening and self._accept_some(each):  # noqa: ASYNC110
+            if each not in self._listening:
+                continue
+            while self._accept_some(each):  # noqa: ASYNC110
                 await asyncio.sleep(0)
             self._loop.remove_reader(each)
-            self._listening.pop(each, None)
+            del self._listening[each]
             each.close()
 
     def adopt(self, untaken: Iterable[Given]) -> None:

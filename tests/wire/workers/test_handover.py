@@ -93,8 +93,12 @@ async def rig() -> AsyncIterator[Rig]:
         for giver in made.giving:
             for given in giver.close():
                 given.accepted.close()
-        for each in (*made.taking, *made.served, *made.clients):
-            each.close()
+        for taker in made.taking:
+            taker.close()
+        for served in made.served:
+            served.close()
+        for client in made.clients:
+            client.close()
 
 
 async def test_connections_go_to_the_worker_that_has_the_fewest() -> None:
