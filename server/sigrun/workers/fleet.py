@@ -36,8 +36,8 @@ _STEP_WITHIN_S = 20.0  # for a worker to do what it is told, which needs no more
 _REPORT_EVERY_S = 2.0
 _REPORT_WITHIN_S = 20.0
 _READINGS_WITHIN_S = 3.0
-_NOTICE_WITHIN_S = 1.0
-_END_OVERTIME_S = 3.5  # beyond the grace, for a worker to end by itself
+_NOTICE_WITHIN_S = 0.5
+_END_OVERTIME_S = 2.2  # beyond the grace, for a worker to end by itself
 _EXIT_WITHIN_S = 2.0  # for a process whose socket is closed
 _MOST_FIRST_FAILURES = 3  # before any worker has come up: something is wrong with all of them
 
@@ -101,7 +101,7 @@ class Fleet:
         self._slots: list[asyncio.Task[None]] = []
         self._following: set[asyncio.Task[None]] = set()
         self._draining: asyncio.Task[None] | None = None
-        self._has_been_complete = False
+        self._has_been_complete = self._is_ending = False
         self._first_failures = 0
         self._replaced: Tally[str] = Tally()
         self._ended_readings: list[Reading] = []
@@ -142,6 +142,7 @@ class Fleet:
 
     async def close(self) -> None:
         """End whatever is left."""
+        self._is_ending = True
         for slot in self._slots:
             slot.cancel()
         for worker in self._workers:
@@ -153,6 +154,7 @@ class Fleet:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _drain(self, grace_s: float) -> None:
+        self._is_ending = True
         for slot in self._slots:
             slot.cancel()
         await asyncio.gather(*self._slots, return_exceptions=True)
@@ -386,7 +388,7 @@ class Fleet:
                 await worker.process.wait()
         worker.kill()
         status = await worker.process.wait()
-        if was is not Phase.LEAVING:
+        if was is not Phase.LEAVING and not self._is_ending:
             logger.error("worker %d has ended with status %d", worker.number, status)
         worker.ended.set()
 

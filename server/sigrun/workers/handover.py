@@ -6,8 +6,9 @@ workers get most of them. Nothing is lost with a worker either: whatever it had 
 died goes to another one, and the listening sockets are not its own.
 
 Each worker has a pair of stream sockets for it. The supervisor sends a byte, the port, with a
-descriptor; the worker answers `TAKEN` for each in order, and `ENDED` whenever a connection has
-ended. Until it is taken the supervisor keeps the connection open, too.
+descriptor; the worker sends the same byte back when it has taken it, for each port in order, and
+`ENDED` whenever a connection has ended. Until it is taken the supervisor keeps the connection
+open, too.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from sigrun.wire.transport.listener import Listener, first_port
 
 logger = logging.getLogger(__name__)
 
-TAKEN, ENDED = b"t", b"e"
+ENDED = b"e"
 
 MAX_UNTAKEN = 64
 """Connections that are given to one worker and not taken yet; others wait in the backlog."""
@@ -38,7 +39,7 @@ MAX_UNTAKEN = 64
 _AT_ONCE = 32
 _TICK_S = 0.5  # until connections are accepted again after the process was out of descriptors
 _NO_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
-_READ_BYTES = 4096
+_READ_BYTES = 65536
 
 
 class PortName(IntEnum):
@@ -73,7 +74,7 @@ class Giver:
         end.setblocking(False)
         self._end = end
         self._on_room = on_room
-        self._untaken: deque[Given] = deque()
+        self._untaken: dict[PortName, deque[Given]] = {port: deque() for port in PortName}
         self._is_closed = self._is_full = False
         self.connections = 0
         self._loop = asyncio.get_running_loop()
@@ -82,7 +83,8 @@ class Giver:
     @property
     def has_room(self) -> bool:
         """Whether the worker may be given a connection now."""
-        return not (self._is_closed or self._is_full) and len(self._untaken) < MAX_UNTAKEN
+        untaken = sum(map(len, self._untaken.values()))
+        return not (self._is_closed or self._is_full) and untaken < MAX_UNTAKEN
 
     def give(self, given: Given) -> bool:
         """Hand a connection over; return False where that cannot be now: it stays the caller's."""
@@ -91,7 +93,7 @@ class Giver:
         except OSError:  # its buffer is full, or it has just ended
             self._is_full = True  # until it says something
             return False
-        self._untaken.append(given)
+        self._untaken[given.port].append(given)
         self.connections += 1
         return True
 
@@ -103,8 +105,7 @@ class Giver:
         self._hear_what_is_there()
         self._loop.remove_reader(self._end)
         self._end.close()
-        untaken, self._untaken = list(self._untaken), deque()
-        return untaken
+        return [given for untaken in self._untaken.values() for given in untaken]
 
     def _hear(self) -> None:
         if not self._hear_what_is_there():
@@ -118,11 +119,11 @@ class Giver:
             return True
         except OSError:
             return False
-        taken = said.count(TAKEN)
-        for _ in range(taken):
-            self._untaken.popleft().accepted.close()
+        for port, untaken in self._untaken.items():
+            for _ in range(said.count(port)):
+                untaken.popleft().accepted.close()
         self.connections -= said.count(ENDED)
-        if taken:
+        if said:
             self._is_full = False
             self._on_room()
         return bool(said)
@@ -177,7 +178,7 @@ class Taker:
                 self._take(Given(PortName(said[0]), socket.socket(fileno=descriptor)))
             if not descriptors:  # this process is out of them; the client learns of it
                 logger.error("a connection is lost: no descriptor is free")
-                self._say(TAKEN + ENDED)
+                self._say(said + ENDED)
         return True
 
     def _take(self, given: Given) -> None:
@@ -185,7 +186,7 @@ class Taker:
         if listener is None:
             self._early.append(given)
             return
-        self._say(TAKEN)
+        self._say(bytes([given.port]))
         listener.take(given.accepted, partial(self._say, ENDED))
 
     def _say(self, what: bytes) -> None:
@@ -355,4 +356,6 @@ class DispatchedPort:
             if isinstance(address, Unix):
                 await asyncio.to_thread(addresses.remove, address)
         await self._dispatcher.close(self._listening)
+        for listening in self._listening:  # those that were never opened
+            listening.close()
         self._listening = []

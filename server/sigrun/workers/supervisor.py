@@ -8,6 +8,7 @@ told to every worker as one step, and nobody hears of it from this server before
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import functools
 import itertools
@@ -98,12 +99,18 @@ class Supervisor:
         Raises a `SigrunError` if a port cannot be had, the models cannot be served or the workers
         do not start; what had been started is stopped then.
         """
+        self._fleet.start()
+        starting = [
+            asyncio.create_task(self.server.start(), name="start"),
+            asyncio.create_task(self._fleet.up(), name="workers"),
+        ]
         try:
-            self._fleet.start()
-            await self.server.start()
-            await self._fleet.up()
+            await asyncio.gather(*starting)
             await self._part.settled()
         except BaseException:
+            for each in starting:
+                each.cancel()
+            await asyncio.gather(*starting, return_exceptions=True)
             await self.stop(grace_s=0)
             raise
 

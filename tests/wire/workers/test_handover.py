@@ -170,6 +170,25 @@ async def test_what_came_before_a_port_is_open_is_served_when_it_is() -> None:
         await made.until(lambda: len(made.served[0].taken) == 2)
 
 
+async def test_what_waits_for_one_port_holds_up_nobody_at_another() -> None:
+    async with rig() as made:
+        made.add_worker(is_open=False)
+        http = addresses.listen(Tcp(HOST, 0), 128)
+        made.dispatcher.open(PortName.HTTP, [http])
+        made.taking[0].open(PortName.HTTP, cast("Listener", made.served[0]))
+        await made.connect()
+        await made.until(lambda: made.giving[0].connections == 1)
+        client = socket.create_connection(http.getsockname())
+        await made.until(lambda: len(made.served[0].taken) == 1)
+
+        made.served[0].end_one()
+
+        await made.until(lambda: made.giving[0].connections == 1)
+        assert await asyncio.to_thread(client.recv, 1) == b""  # no other process holds it open
+        client.close()
+        await made.dispatcher.close([http])
+
+
 async def test_closing_a_port_hands_over_who_has_connected_before() -> None:
     async with rig() as made:
         served = made.add_worker()
