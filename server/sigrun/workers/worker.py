@@ -61,62 +61,87 @@ async def _run(
     handover: socket.socket,
     make_loader: MakeLoader | None,
 ) -> None:
-    taker = Taker(handover)
-    following = Following(taker)
-    tracer = tracer_from_environment(service="sigrun")
-    server = ModelServer(options.config, make_loader, tracer=tracer, part=following)
-    told: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+    worker = _Worker(options, handover, make_loader)
+    await worker.connect(control)
+    await worker.run()
 
-    async def drain(grace_s: Plain) -> None:
-        if not told.done():
-            told.set_result(grace_s)
 
-    async def draining(_: Plain) -> None:
-        server.readiness.draining()
+class _Worker:
+    """A model server and the two sockets that lead it."""
 
-    async def report(_: Plain) -> Plain:
+    def __init__(
+        self, options: WorkerOptions, handover: socket.socket, make_loader: MakeLoader | None
+    ) -> None:
+        self._grace_s = options.config.shutdown_grace_s
+        self._taker = Taker(handover)
+        self._following = Following(self._taker)
+        tracer = tracer_from_environment(service="sigrun")
+        self._server = ModelServer(options.config, make_loader, tracer=tracer, part=self._following)
+        self._drain_within: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+
+    async def connect(self, control: socket.socket) -> None:
+        """Answer the supervisor at this socket."""
+        handlers = {
+            **self._following.handlers(),
+            "drain": self._drain,
+            "draining": self._draining,
+            "report": self._report,
+            "troubles": self._troubles,
+            "readings": self._readings,
+        }
+        self._channel = await Channel.over(control, handlers, peer="the supervisor")
+        self._following.connect(self._channel)
+
+    async def run(self) -> None:
+        """Serve until the supervisor says that this is the end, or is gone."""
+        led = asyncio.create_task(self._channel.run(), name="supervisor")
+        starting = asyncio.create_task(self._server.start(), name="start")
+        ends: list[asyncio.Future[Any]] = [led, self._drain_within]
+        await asyncio.wait([*ends, starting], return_when=asyncio.FIRST_COMPLETED)
+        if starting.done() and (error := starting.exception()) is not None:
+            logger.error("this worker cannot start: %s", error)
+            return
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            starting.cancel()  # which stops what has been started
+            await asyncio.wait([starting])
+            return
+        await self._stop()
+        self._channel.close()
+
+    async def _stop(self) -> None:
+        """Drain; tell the supervisor what was counted by the end."""
+        if self._drain_within.done():
+            grace_s = self._drain_within.result()
+        else:
+            logger.error("the supervisor has ended, and so does this worker")
+            grace_s = min(_ORPHANED_GRACE_S, self._grace_s)
+        self._taker.take_all()
+        await self._server.stop(grace_s)
+        self._taker.close()
+        with contextlib.suppress(SigrunError):
+            last = {"process": os.getpid(), "readings": await self._readings(None)}
+            await self._channel.call("farewell", last, within_s=_FAREWELL_WITHIN_S)
+
+    # What the supervisor says and asks.
+
+    async def _drain(self, grace_s: Plain) -> None:
+        if not self._drain_within.done():
+            self._drain_within.set_result(grace_s)
+
+    async def _draining(self, _: Plain) -> None:
+        self._server.readiness.draining()
+
+    async def _report(self, _: Plain) -> Plain:
         """Answer what is wrong with this process that only another one can mend."""
-        return [f"{id}: {refusal}" for id, refusal in server.running.refusals().items()]
+        return [f"{id}: {refusal}" for id, refusal in self._server.running.refusals().items()]
 
-    async def troubles(_: Plain) -> Plain:
+    async def _troubles(self, _: Plain) -> Plain:
         """Answer what is wrong with versions here, be it as bad as that or not."""
-        return [f"{id}: {trouble}" for id, trouble in server.running.troubles().items()]
+        return [f"{id}: {trouble}" for id, trouble in self._server.running.troubles().items()]
 
-    async def readings(_: Plain) -> Plain:
-        return values.readings_to_plain(await following.metrics.readings())
-
-    handlers = {
-        **following.handlers(),
-        "drain": drain,
-        "draining": draining,
-        "report": report,
-        "troubles": troubles,
-        "readings": readings,
-    }
-    channel = await Channel.over(control, handlers, peer="the supervisor")
-    following.connect(channel)
-    following_on = asyncio.create_task(channel.run(), name="supervisor")
-    starting = asyncio.create_task(server.start(), name="start")
-    ends: list[asyncio.Future[Any]] = [following_on, told]
-    await asyncio.wait([*ends, starting], return_when=asyncio.FIRST_COMPLETED)
-    if starting.done() and not starting.cancelled() and starting.exception() is not None:
-        logger.error("this worker cannot start: %s", starting.exception())
-        return
-    await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-    if not starting.done():
-        starting.cancel()  # which stops what has been started
-        await asyncio.wait([starting])
-        return
-    if not told.done():
-        logger.error("the supervisor has ended, and so does this worker")
-    grace_s = min(_ORPHANED_GRACE_S, options.config.shutdown_grace_s)
-    taker.take_all()
-    await server.stop(told.result() if told.done() else grace_s)
-    taker.close()
-    with contextlib.suppress(SigrunError):
-        last = {"process": os.getpid(), "readings": await readings(None)}
-        await channel.call("farewell", last, within_s=_FAREWELL_WITHIN_S)
-    channel.close()
+    async def _readings(self, _: Plain) -> Plain:
+        return values.readings_to_plain(await self._following.metrics.readings())
 
 
 def _end_without_supervisor(control: socket.socket) -> None:

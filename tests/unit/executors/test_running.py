@@ -39,6 +39,7 @@ def test_models_in_trouble_are_named() -> None:
         ServableId("m", 2): "1 run goes on long after being given up",
         ServableId("m", 3): "4 runs do not end",
     }
+    assert running.refusals() == {ServableId("m", 3): "4 runs do not end"}
 
 
 def test_a_model_that_is_gone_is_forgotten() -> None:
