@@ -104,7 +104,7 @@ test-js: $(READY) $(JS_BUILT) chromium ## Run the JavaScript client's tests, in 
 	cd $(JS) && npm test --silent
 
 .PHONY: check
-check: $(READY) $(JS_BUILT) breaking ## Lint, check types, generated code and the contract
+check: $(READY) $(JS_BUILT) breaking docs ## Lint, check types, generated code, the contract and the documentation
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
@@ -141,6 +141,15 @@ format: $(READY) $(JS_READY) ## Format the code
 .PHONY: generate
 generate: $(READY) $(JS_READY) ## Generate the code of server and clients from proto/
 	$(BIN)/python proto/generate.py
+
+.PHONY: docs
+docs: $(READY) ## Build the documentation into .cache/site, and check its links
+	$(BIN)/python -m docs.generate --check
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+.PHONY: reference
+reference: $(READY) ## Write the pages of docs/reference that say what the code says
+	$(BIN)/python -m docs.generate
 
 .PHONY: manifests
 manifests: $(READY) ## Render deploy/kubernetes/sigrun.yaml from the chart

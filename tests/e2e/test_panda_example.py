@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -25,6 +27,7 @@ from tests.e2e.process import (
     run_module,
     running_server,
 )
+from tests.e2e.reader import Reader
 from tests.e2e.test_grpcurl import GRPCURL
 
 PANDA = "giant panda, panda, panda bear, coon bear, Ailuropoda melanoleuca"
@@ -185,3 +188,12 @@ def test_the_client_says_what_is_wrong_with_a_picture(server: RunningServer) -> 
 
     assert done.returncode == 1
     assert "Unknown image file format" in done.stderr
+
+
+@pytest.mark.timeout(300)
+def test_the_tutorial_does_what_it_says(server: RunningServer, tmp_path: Path) -> None:
+    with contextlib.ExitStack() as stack:
+        reader = Reader(tmp_path, stack, server)
+        reader.read("docs/tutorials/image_classifier.md")
+
+    assert reader.answers

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from examples.spam.paths import BASE_PATH, CONFIG
-from tests.e2e.process import ROOT, RunningServer, run_line, run_module, running_server
+from tests.e2e.process import RunningServer, run_line, run_module, running_server
+from tests.e2e.reader import Reader
 
 
 @pytest.fixture(scope="module")
@@ -53,17 +56,22 @@ def test_an_unknown_version_is_not_found(curl_lines: list[str]) -> None:
     assert status == "HTTP 404"
 
 
-def test_the_curl_lines_of_the_readme_work_as_they_stand(server: RunningServer) -> None:
-    text = (ROOT / "README.md").read_text().replace("\\\n", "")
-    lines = [line.strip() for line in text.splitlines() if line.startswith("    curl")]
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    "page",
+    [
+        "README.md",
+        "docs/how_to/manage.md",
+        "docs/how_to/watching.md",
+        "docs/tutorials/versions_and_labels.md",
+    ],
+)
+def test_a_page_does_what_it_says(page: str, server: RunningServer, tmp_path: Path) -> None:
+    with contextlib.ExitStack() as stack:
+        reader = Reader(tmp_path, stack, server)
+        reader.read(page)
 
-    answers = [
-        json.loads(run_line(line.replace("localhost:8501", f"localhost:{server.http_port}")))
-        for line in lines
-    ]
-
-    assert len(answers) >= 4
-    assert not [answer for answer in answers if "error" in answer]
+    assert reader.answers
 
 
 def test_a_label_and_its_version_give_the_same_answer(server: RunningServer) -> None:

@@ -1,9 +1,10 @@
-"""Every block of every README is run here, or is said to be run elsewhere, or says why it is not.
+"""Every block of every README and page of docs/ is run here or elsewhere, or says why it is not.
 
-A block is what stands in a fence or is indented. It falls into paragraphs, at its empty lines, and
-these are checked by the word that they begin with: code is run against clients that have all of the
-real ones' methods and none of their connections, command lines are read by the commands' own
-parsers, and files, modules, targets and options that are named must be there.
+Blocks are checked by their language, or by the word that they begin with: code is run against
+clients that have all of the real ones' methods and none of their connections, command lines are
+read by the commands' own parsers, configuration by the server's own readers, and files, modules,
+targets and options that are named must be there. A `text` block is what nobody runs: a listing, or
+what is printed.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ import shlex
 import tempfile
 import tomllib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock, create_autospec
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -28,93 +29,82 @@ from sigrun.cli.token import make_token
 from sigrun.errors import InvalidArgument
 from sigrun.inference.context import INTERNAL
 from sigrun.wire import warm_up_files
+from sigrun.wire.config_files import batching_config, options, tokens
+from sigrun.wire.http.messages import HttpRequest
+from sigrun.wire.rest.routes import route
 from sigrun_client._cli.arguments import parse as parse_client_words
 from sigrun_client._requests import server_config
+from tests.documentation import ROOT, RUN_WITH_A_SERVER, Block, blocks, is_same, pages, steps
 
-ROOT = Path(__file__).resolve().parents[2]
-READMES = sorted(
-    path.relative_to(ROOT)
-    for pattern in ("README.md", "*/README.md", "*/*/README.md")
-    for path in ROOT.glob(pattern)
-    if not path.relative_to(ROOT).parts[0].startswith(".")
-)
-
-# What another test runs: the README, how a line or the fence begins, and that test.
+# What another test runs: the page, how a line or the fence begins, and that test.
 RUN_ELSEWHERE = {
-    ("README.md", "curl "): "tests/e2e/test_spam_example.py",
     ("clients/js/README.md", "```js"): "clients/js/test/readme.test.ts",
 }
-# What cannot be run, or is nothing to run: the README, how a paragraph begins, and why.
+# What cannot be run, or is nothing to run: the page, how a block begins, and why.
 NOT_RUN = {
-    ("README.md", "panda.jpg: "): "is printed",
-    ("README.md", "/models/email_model"): "a tree of files",
-    ("README.md", "bytes ──▶"): "a drawing",
     ("clients/js/README.md", "```html"): "a page; what it loads is checked below",
     ("examples/spam/README.md", '{"predictions"'): "is printed",
     ("examples/spam/README.md", '{"error"'): "is printed",
     ("benchmarks/README.md", "B=$PWD"): "docker, which fetches TensorFlow Serving",
+    ("docs/migration/fastapi.md", "```py"): "the script that is left behind",
+    (
+        "docs/how_to/gpu.md",
+        '```python title="profile.py"',
+    ): "tests/tensorflow/test_profiler.py traces",
+    ("docs/tutorials/image_classifier.md", "```js"): "tests/e2e/test_web_app.py drives the page",
+    ("docs/how_to/tls_and_tokens.md", "sigrun-client status"): "needs a client's certificate; "
+    "tests/wire/test_tls.py has one",
 }
-# Commands that fetch something, or are not ours.
-FETCHING = {"apt-get", "docker", "git"}
+# Commands that are not ours, and what is known of them: that they are not run here.
+FOREIGN = {
+    ".": "a shell's own",
+    "apt-get": "changes the machine",
+    "cp": "files of the reader",
+    "docker": "needs a container engine; tests/deploy/test_image.py runs the steps of the image",
+    "git": "fetches",
+    "mkdir": "files of the reader",
+}
+# Packages of others that pages install.
+FOREIGN_PACKAGES = {"tensorflow[and-cuda]"}
+PROBES = {"/livez", "/readyz", "/metrics"}
 
 
-@dataclass(frozen=True, slots=True)
-class Paragraph:
-    """Some lines of a README without an empty one, with the fence that they stand in, if any."""
-
-    readme: str
-    line: int
-    fence: str
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.readme}:{self.line}"
-
-    def is_one_of(self, named: Any) -> bool:
-        """Return whether a table names this paragraph."""
-        return any(
-            self.readme == readme and (self.text.startswith(start) or self.fence == start)
-            for readme, start in named
-        )
+def is_one_of(block: Block, named: Any) -> bool:
+    """Return whether a table names this block."""
+    return any(
+        block.page == page and (block.text.startswith(start) or block.fence == start)
+        for page, start in named
+    )
 
 
-def paragraphs(readme: Path) -> Iterator[Paragraph]:
-    """Yield the paragraphs of all blocks; those of a fence stay in one piece."""
-    fence = ""
-    lines: list[str] = []
-    for number, line in enumerate([*(ROOT / readme).read_text().splitlines(), ""], 1):
-        is_mark = line.startswith("```")
-        is_inside = bool(fence) or line.startswith("    ")
-        if lines and (is_mark or not is_inside):
-            text = "\n".join(lines)
-            yield Paragraph(str(readme), number - len(lines), fence, text)
-            lines = []
-        if is_mark:
-            fence = "" if fence else line.rstrip()
-        elif is_inside:
-            lines.append(line if fence else line.removeprefix("    "))
+def is_run_with_a_server(block: Block) -> bool:
+    return block.page in RUN_WITH_A_SERVER and block.language in ("console", "python")
 
 
 def commands(text: str) -> Iterator[list[str]]:
-    """Yield the words of each command line, without its comment."""
+    """Yield the words of each command line, without its comment and its variables."""
     for line in text.replace("\\\n", " ").splitlines():
-        if words := shlex.split(line, comments=True):
+        words = shlex.split(line, comments=True)
+        while words and re.match(r"[A-Z_]+=", words[0]):
+            words.pop(0)
+        if words:
             yield words
 
 
-ALL = [paragraph for readme in READMES for paragraph in paragraphs(readme)]
+ALL = [block for page in pages() for block in blocks(page)]
 RUN_HERE = [
-    one
-    for one in ALL
-    if not one.is_one_of(NOT_RUN) and (one.readme, one.fence) not in RUN_ELSEWHERE
+    block
+    for block in ALL
+    if not is_one_of(block, NOT_RUN)
+    and not is_one_of(block, RUN_ELSEWHERE)
+    and not is_run_with_a_server(block)
+    and block.language != "text"
 ]
 
 
-@pytest.mark.parametrize("paragraph", RUN_HERE, ids=str)
-def test_what_stands_in_a_readme_works(
-    paragraph: Paragraph, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    check(paragraph, monkeypatch)
+@pytest.mark.parametrize("block", RUN_HERE, ids=str)
+def test_what_stands_on_a_page_works(block: Block, monkeypatch: pytest.MonkeyPatch) -> None:
+    check(block, monkeypatch)
 
 
 @pytest.mark.parametrize(
@@ -123,13 +113,21 @@ def test_what_stands_in_a_readme_works(
 )
 def test_what_would_not_work_is_found(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises((AssertionError, InvalidArgument)):
-        check(Paragraph("README.md", 1, "", text), monkeypatch)
+        check(Block("README.md", 1, "", text), monkeypatch)
 
 
 def test_all_that_is_excused_is_there() -> None:
     """A table that names what is gone would excuse what comes later."""
     for named in (*RUN_ELSEWHERE, *NOT_RUN):
-        assert any(one.is_one_of([named]) for one in ALL), named
+        assert any(is_one_of(block, [named]) for block in ALL), named
+
+
+@pytest.mark.parametrize(("page", "test"), RUN_WITH_A_SERVER.items(), ids=str)
+def test_a_page_that_is_run_with_a_server_is_read_there(page: str, test: str) -> None:
+    source = (ROOT / test).read_text()
+
+    assert "Reader(" in source
+    assert page in source
 
 
 @pytest.mark.parametrize(("named", "test"), RUN_ELSEWHERE.items(), ids=str)
@@ -144,21 +142,68 @@ def test_the_page_of_the_javascript_client_loads_what_is_built() -> None:
     assert f"dist/{file}" in (ROOT / "clients/js/package.json").read_text()
 
 
-def check(paragraph: Paragraph, monkeypatch: pytest.MonkeyPatch) -> None:
-    if is_python(paragraph):
-        run_python(paragraph.text, monkeypatch)
+@pytest.mark.parametrize(
+    ("printed", "shown", "same"),
+    [
+        ('{"a":[2.5,3.0]}', '{"a": [2.51, 3.0]}', True),
+        ('{"a":[2.5,3.0]}', '{"a": [2.7, 3.0]}', False),
+        ('{"version":"2"}', '{"version": "3"}', False),
+        (
+            "panda.jpg: version 2\n0.96 panda\n0.01 cat",
+            "panda.jpg: version 2\n0.97 panda\n...",
+            True,
+        ),
+        ("panda.jpg: version 2\n0.96 cat", "panda.jpg: version 2\n0.97 panda\n...", False),
+        ("anything", "...", True),
+        ("", "something", False),
+    ],
+)
+def test_an_answer_is_compared_with_what_a_page_shows(printed: str, shown: str, same: bool) -> None:
+    assert is_same(printed, shown) is same
+
+
+def test_a_console_is_commands_with_their_answers() -> None:
+    found = [(step.command, step.answer) for step in steps("$ a \\\n  b\nc\nd\n$ e")]
+
+    assert found == [("a \\\n  b", "c\nd"), ("e", "")]
+
+
+def check(block: Block, monkeypatch: pytest.MonkeyPatch) -> None:
+    if is_python(block):
+        run_python(block.text, monkeypatch)
         return
-    if paragraph.text.startswith('{"'):
-        read_as_warm_up(paragraph.text)
+    if block.text.startswith('{"'):
+        read_as_warm_up(block.text)
         return
-    if paragraph.text.startswith("model_config_list"):
-        server_config(paragraph.text)
-        return
-    for words in commands(paragraph.text):
-        if (paragraph.readme, f"{words[0]} ") in RUN_ELSEWHERE:
+    for start, read in READERS.items():
+        if block.text.startswith(start):
+            read(block.text)
+            return
+    for words in commands(block.text):
+        if words[0] in FOREIGN:
             continue
         assert words[0] in CHECKS, f"nobody runs {shlex.join(words)!r}: see the tables above"
         CHECKS[words[0]](words[1:])
+
+
+def read_file(read: Callable[[Path], Any]) -> Callable[[str], None]:
+    """Return what writes text to a file, and has the server's own reader read it."""
+
+    def write_and_read(text: str) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "file"
+            file.write_text(text)
+            assert read(file)
+
+    return write_and_read
+
+
+READERS: dict[str, Callable[[str], Any]] = {
+    "[[token]]": read_file(tokens.from_file),
+    "model_config_list": server_config,
+    "max_batch_size": read_file(batching_config.from_file),
+    "prometheus_config": read_file(options.metrics_path),
+}
 
 
 def read_as_warm_up(lines: str) -> None:
@@ -169,8 +214,8 @@ def read_as_warm_up(lines: str) -> None:
         assert list(warm_up_files.read_calls(Path(version), INTERNAL))
 
 
-def is_python(paragraph: Paragraph) -> bool:
-    return paragraph.fence == "```python" or paragraph.text.startswith(("from ", "import "))
+def is_python(block: Block) -> bool:
+    return block.language == "python" or block.text.startswith(("from ", "import "))
 
 
 def run_python(code: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,12 +256,18 @@ def check_sigrun(words: list[str]) -> None:
         parse(words[1:], flags.GatewayFlags)
 
 
+def check_model_server(words: list[str]) -> None:
+    parse(words, flags.ModelServerFlags)
+
+
 def check_client(words: list[str]) -> None:
     parse_client_words(words)
 
 
 def check_python(words: list[str]) -> None:
     """Check that module or script exists, and that its package knows the options."""
+    if words[:2] == ["-m", "venv"]:
+        return
     name, *options = words[1:] if words[0] == "-m" else words
     if name == "pytest":
         assert all((ROOT / word).exists() for word in options)
@@ -238,8 +289,18 @@ def check_pip(words: list[str]) -> None:
         projects[project["name"]] = set(project.get("optional-dependencies", {}))
     for word in (word for word in words if word not in ("install", "pip", "-r", "--python")):
         name, _, extra = word.rstrip("]").partition("[")
+        if word in FOREIGN_PACKAGES:
+            continue
         is_ours = name in projects and (not extra or extra in projects[name])
         assert is_ours or (ROOT / name).exists() or name == ".venv", word
+
+
+def check_curl(words: list[str]) -> None:
+    """Check that what is asked is served: a path of the REST API, or a probe."""
+    (url,) = [word for word in words if word.startswith("http")]
+    path = urlsplit(url).path
+    method = "POST" if "-d" in words else "GET"
+    assert path in PROBES or route(HttpRequest(method=method, target=path))
 
 
 def check_grpcurl(words: list[str]) -> None:
@@ -251,7 +312,7 @@ def check_grpcurl(words: list[str]) -> None:
 def check_deployment(words: list[str]) -> None:
     """Check that the files of this repository that a tool is given are there."""
     files = [word for word in words if word.startswith("deploy/")]
-    assert files
+    assert files or words[0] in ("port-forward", "rollout")
     assert [file for file in files if not (ROOT / file).exists()] == []
 
 
@@ -259,12 +320,14 @@ CHECKS: dict[str, Callable[[list[str]], None]] = {
     "make": check_make,
     "sigrun": check_sigrun,
     "sigrun-client": check_client,
+    "tensorflow_model_server": check_model_server,
+    "curl": check_curl,
     "python": check_python,
+    "python3": check_python,
     ".venv/bin/python": check_python,
     ".venv/bin/uv": check_pip,
     "pip": check_pip,
     "grpcurl": check_grpcurl,
     "helm": check_deployment,
     "kubectl": check_deployment,
-    **dict.fromkeys(FETCHING, lambda _: None),
 }

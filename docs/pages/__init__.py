@@ -1,0 +1,1 @@
+"""What the code says, as pages of the reference; `docs.generate` writes them."""
