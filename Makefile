@@ -120,11 +120,22 @@ check: $(READY) $(JS_BUILT) breaking ## Lint, check types, generated code and th
 	$(BIN)/buf lint
 	$(BIN)/buf format --diff --exit-code
 	$(BIN)/uv lock --check
+	$(BIN)/python release/version.py --check
 	cd $(JS) && npm run --silent check
 
 .PHONY: wheel-check
 wheel-check: $(READY) ## Install the wheel with the newest and the lowest dependencies, serve, ask
 	tests/packaging/check_wheel
+
+.PHONY: release-check
+release-check: $(READY) $(JS_BUILT) ## Build what a release publishes, check it, call a server with it
+	tests/packaging/check_release
+
+.PHONY: version
+version: $(READY) ## Write the version in pyproject.toml wherever else it stands
+	$(BIN)/python release/version.py
+	$(BIN)/uv lock
+	$(MAKE) manifests
 
 .PHONY: breaking
 breaking: $(READY) ## Compare the contract with the last commit on main
