@@ -18,6 +18,8 @@ JS := clients/js
 JS_READY := $(JS)/node_modules/.ready
 JS_BUILT := $(JS)/dist/.built
 JS_BIN := $(JS)/node_modules/.bin
+WEBAPP := examples/webapp
+WEBAPP_BUILT := $(WEBAPP)/build/app.js
 
 .PHONY: help
 help: ## Show this list
@@ -47,6 +49,9 @@ $(JS_BUILT): $(JS_READY) $(shell find $(JS)/src -type f)
 	cd $(JS) && rm -rf dist && npm run --silent build
 	@touch $@
 
+$(WEBAPP_BUILT): $(JS_BUILT) $(WEBAPP)/bundle $(shell find $(WEBAPP)/page -name '*.js')
+	$(WEBAPP)/bundle
+
 .PHONY: serve
 serve: $(READY) ## Train the e-mail classifier once, serve three versions of it
 	@$(BIN)/python -m examples.spam.prepare
@@ -60,7 +65,7 @@ panda: $(READY) ## Make the image classifiers once, serve two versions of each
 	  exec $(BIN)/sigrun serve --model_config_file=$(PANDA)/build/models.config
 
 .PHONY: webapp
-webapp: $(READY) $(JS_BUILT) ## The same with a web page that asks them
+webapp: $(READY) $(WEBAPP_BUILT) ## The same with a web page that asks them
 	@$(BIN)/python -m examples.panda.prepare
 	@$(BIN)/python -m examples.webapp.serve & \
 	  exec $(BIN)/sigrun serve --model_config_file=$(PANDA)/build/models.config \
@@ -79,7 +84,7 @@ test-unit: $(READY) ## Run the tests that need no TensorFlow and no network
 	$(PYTEST) tests/unit $(IN_PARALLEL)
 
 .PHONY: test-real
-test-real: $(READY) $(JS_BUILT) chromium ## Run the tests with sockets, real models and real clients
+test-real: $(READY) $(WEBAPP_BUILT) chromium ## Run the tests with sockets, real models and real clients
 	@$(BIN)/python -m examples.spam.prepare
 	@$(BIN)/python -m examples.panda.prepare
 	$(PYTEST) tests --ignore=tests/unit --numprocesses=auto --dist=loadfile
@@ -115,11 +120,22 @@ check: $(READY) $(JS_BUILT) breaking docs ## Lint, check types, generated code, 
 	$(BIN)/buf lint
 	$(BIN)/buf format --diff --exit-code
 	$(BIN)/uv lock --check
+	$(BIN)/python release/version.py --check
 	cd $(JS) && npm run --silent check
 
 .PHONY: wheel-check
 wheel-check: $(READY) ## Install the wheel with the newest and the lowest dependencies, serve, ask
 	tests/packaging/check_wheel
+
+.PHONY: release-check
+release-check: $(READY) $(JS_BUILT) ## Build what a release publishes, check it, call a server with it
+	tests/packaging/check_release
+
+.PHONY: version
+version: $(READY) ## Write the version in pyproject.toml wherever else it stands
+	$(BIN)/python release/version.py
+	$(BIN)/uv lock
+	$(MAKE) manifests
 
 .PHONY: breaking
 breaking: $(READY) ## Compare the contract with the last commit on main
@@ -158,4 +174,4 @@ manifests: $(READY) ## Render deploy/kubernetes/sigrun.yaml from the chart
 .PHONY: clean
 clean: ## Remove everything that is not in git
 	rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache dist $(SPAM)/build \
-	  $(PANDA)/build $(JS)/node_modules $(JS)/dist $(JS)/build
+	  $(PANDA)/build $(WEBAPP)/build $(JS)/node_modules $(JS)/dist $(JS)/build

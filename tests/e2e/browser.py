@@ -31,6 +31,7 @@ needs_chromium = pytest.mark.skipif(
     not (CHROMIUM and NODE and (JS_CLIENT / "dist" / "index.js").exists()),
     reason="needs Chromium, Node and the JavaScript client (make js)",
 )
+AXE = JS_CLIENT / "node_modules" / "axe-core" / "axe.min.js"
 
 
 class BrowserError(Exception):
@@ -62,6 +63,16 @@ class Page:
     def wait_for_text(self, selector: str, text: str) -> None:
         """Return when an element that people see has `text` in it."""
         self.call("waitForSelector", f"{selector}:visible:has-text({json.dumps(text)})")
+
+    def accessibility_problems(self) -> list[str]:
+        """Return what axe finds on the page as it is now: the rule and the elements."""
+        self.call("addScriptTag", {"path": str(AXE)})
+        problems: list[str] = self.call(
+            "evaluate",
+            """axe.run().then(({ violations }) =>
+              violations.map(({ id, nodes }) => `${id}: ${nodes.map((n) => n.html).join(" ")}`))""",
+        )
+        return problems
 
 
 @contextlib.contextmanager

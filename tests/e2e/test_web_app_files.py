@@ -1,8 +1,7 @@
-"""What a browser loads of the web app, followed from file to file without one."""
+"""What a browser loads of the web app, read without one."""
 
 from __future__ import annotations
 
-import json
 import re
 import threading
 import urllib.request
@@ -11,18 +10,17 @@ from urllib.parse import urljoin
 
 import pytest
 
-from examples.webapp.serve import JS_CLIENT, PageServer
+from examples.webapp.serve import BUNDLE, PageServer
 
-pytestmark = pytest.mark.skipif(
-    not (JS_CLIENT / "dist" / "index.js").exists(), reason="`make js` has not been run"
-)
+pytestmark = pytest.mark.skipif(not BUNDLE.exists(), reason="needs examples/webapp/bundle")
 
-_IMPORT = re.compile(r"""\b(?:from|import)\s*["']([^"']+)["']""")
+_LOADED = re.compile(r"""<(?:link|script|img)\b[^>]* (?:src|href)="([^"]+)\"""")
+_IMPORT = re.compile(r"""\b(?:from|import)\s*["'][^"']+["']""")
 
 
 @pytest.fixture
 def url() -> Iterator[str]:
-    with PageServer("localhost", 0, model_port=8501) as server:
+    with PageServer("localhost", 0, model_port=18501) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         yield server.url
@@ -36,21 +34,13 @@ def read(url: str) -> str:
         return text
 
 
-def test_the_page_is_a_handful_of_modules_and_the_client_is_one(url: str) -> None:
-    page = read(url)
-    (import_map,) = re.findall(r"(?s)<script type=.importmap.>(.*?)</script>", page)
-    names = json.loads(import_map)["imports"]
-    waiting = [urljoin(url, src) for src in re.findall(r"<script[^>]* src=.([^\"']+)", page)]
-    loaded: set[str] = set()
-    while waiting:
-        module = waiting.pop()
-        if module in loaded:
-            continue
-        loaded.add(module)
-        waiting += [
-            urljoin(url if name in names else module, names.get(name, name))
-            for name in _IMPORT.findall(read(module))
-        ]
+def test_all_that_the_page_names_is_there_and_its_javascript_is_one_file(url: str) -> None:
+    named = sorted(set(_LOADED.findall(read(url))))
 
-    assert len(loaded) < 10, sorted(loaded)
-    assert sum("sigrun-client" in module for module in loaded) == 1
+    assert named == ["app.js", "icon.svg", "style.css"]
+    texts = {name: read(urljoin(url, name)) for name in named}
+    assert not _IMPORT.search(texts["app.js"])
+
+
+def test_the_page_is_told_the_port_of_the_model_server(url: str) -> None:
+    assert '<meta name="model-server-port" content="18501">' in read(url)

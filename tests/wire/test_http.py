@@ -306,6 +306,22 @@ class TestBeyondTensorFlowServing:
         assert then.json() == {"predictions": [2.5]}
         assert {a.headers["access-control-allow-origin"] for a in (first, then)} == {"*"}
 
+    async def test_a_page_is_told_how_long_the_server_took_and_others_are_not(
+        self, rig: Rig
+    ) -> None:
+        http = await start(rig, http=dataclasses.replace(HTTP, enable_cors=True))
+
+        page = await http.post(
+            PREDICT, json={"instances": [1]}, headers={"origin": "https://pages.example"}
+        )
+        other = await http.post(PREDICT, json={"instances": [1]})
+
+        name, _, duration_ms = page.headers["server-timing"].partition(";dur=")
+        assert name == "server"
+        assert float(duration_ms) >= 0
+        assert "server-timing" in page.headers["access-control-expose-headers"].lower()
+        assert "server-timing" not in other.headers
+
     @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="there is no IPv6 here")
     async def test_it_listens_to_both_versions_of_ip(self, rig: Rig) -> None:
         await rig.start(http=HttpOptions(port=0))

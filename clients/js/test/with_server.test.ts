@@ -134,7 +134,10 @@ describe("in a page, from another origin and without a bundler", () => {
       const [got] = await answerInPage(page as Page, name, nowhere, "status", [request]);
 
       assert.equal(got.error.code, "UNAVAILABLE");
-      assert.match(got.error.message, /^The server at http:\/\/127\.0\.0\.1:9\S* cannot be reached: /);
+      assert.match(
+        got.error.message,
+        /^The server at http:\/\/127\.0\.0\.1:9\S* cannot be reached: /,
+      );
     }
   });
 });

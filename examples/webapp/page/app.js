@@ -1,14 +1,25 @@
 // Take a photo, ask the model server, show what it says; ask again when a choice changes.
+//
+// Two versions are asked one after the other, so that neither's time has the other's in it.
 
 import { createClassifier, isAway } from "./classifier.js";
-import { LABELS, MODELS } from "./models.js";
+import { LABEL_CHOICES, labelsOf, MODELS, SAMPLES } from "./models.js";
 import { readPhoto } from "./photo.js";
-import { HTTP_PORT } from "./settings.js";
-import { showAnswer, showAsking, showChoices, showError, showPhoto, showReady } from "./view.js";
+import {
+  linkToServer,
+  showAnswers,
+  showAsking,
+  showChoices,
+  showError,
+  showPhoto,
+  showReady,
+  showSamples,
+} from "./view.js";
 
 const PROBE_INTERVAL_MS = 2_000;
 
-const serverUrl = `${location.protocol}//${location.hostname}:${HTTP_PORT}`;
+const port = /** @type {HTMLMetaElement} */ (document.querySelector("[name=model-server-port]"));
+const serverUrl = `${location.protocol}//${location.hostname}:${port.content}`;
 const classifier = createClassifier(serverUrl);
 
 /** @type {import("./photo.js").Photo | undefined} */
@@ -31,19 +42,26 @@ async function ask() {
     return;
   }
   const { jpeg } = photo;
-  const question = { model: chosen("models"), label: chosen("labels"), signal };
-  showAsking();
+  const model = chosen("models");
+  const labels = labelsOf(chosen("labels"));
+  /** @type {import("./view.js").LabelledAnswer[]} */
+  const answers = [];
+  showAsking(labels);
   try {
-    const answer = await classifier.classify(jpeg, question);
-    if (!signal.aborted) {
-      showAnswer(answer, { label: question.label, sentBytes: jpeg.length });
+    for (const label of labels) {
+      const answer = await classifier.classify(jpeg, { model, label, signal });
+      if (signal.aborted) {
+        return;
+      }
+      answers.push({ label, ...answer });
+      showAnswers(answers, { isLast: answers.length === labels.length, sentBytes: jpeg.length });
     }
   } catch (error) {
     if (signal.aborted) {
       return;
     }
     if (!isAway(error)) {
-      showError("The model server refused", textOf(error), { canRetry: true });
+      showError("The model server refused the request", textOf(error), { canRetry: true });
       return;
     }
     showAway();
@@ -71,8 +89,8 @@ async function waitForServer(/** @type {AbortSignal} */ signal) {
 }
 
 function showAway() {
-  const text = `No answer from ${serverUrl}. It is looked for every other second; this page goes on when it is there.`;
-  showError("The model server is away", text, { canRetry: true });
+  const text = `There is no answer from ${serverUrl}. This page tries again every two seconds and carries on as soon as the server is back.`;
+  showError("The model server cannot be reached", text, { canRetry: true });
 }
 
 /** @param {Blob | undefined | null} file */
@@ -90,7 +108,7 @@ async function take(file) {
     photo?.release();
     photo = read;
   } catch (error) {
-    showError("No photo", textOf(error), { canRetry: false });
+    showError("This file is not a photo", textOf(error), { canRetry: false });
     return;
   }
   showPhoto(photo.url);
@@ -112,7 +130,22 @@ function fileOf(data) {
   return data?.files[0];
 }
 
-showChoices("labels", LABELS);
+/** @param {import("./models.js").Sample} sample */
+async function takeSample({ file }) {
+  try {
+    const reply = await fetch(file);
+    if (!reply.ok) {
+      throw new Error(`HTTP ${reply.status} from ${reply.url}`);
+    }
+    await take(await reply.blob());
+  } catch (error) {
+    showError("The sample photo cannot be loaded", textOf(error), { canRetry: false });
+  }
+}
+
+linkToServer(serverUrl);
+showSamples(SAMPLES, takeSample);
+showChoices("labels", LABEL_CHOICES);
 showChoices("models", MODELS);
 
 const form = /** @type {HTMLFormElement} */ (document.getElementById("choices"));
@@ -124,9 +157,6 @@ picker.addEventListener("change", async () => {
   picker.value = ""; // so that the same file can be chosen again
 });
 document.getElementById("retry")?.addEventListener("click", ask);
-document.getElementById("sample")?.addEventListener("click", async () => {
-  await take(await (await fetch("panda.jpg")).blob());
-});
 document.addEventListener("paste", (event) => take(fileOf(event.clipboardData)));
 document.addEventListener("dragover", (event) => {
   event.preventDefault();

@@ -17,9 +17,10 @@ const PROBE_TIMEOUT_MS = 2_000;
  * @property {string} model
  * @property {bigint | undefined} version
  * @property {number} elapsedMs From the call to its answer, the network included.
+ * @property {number | undefined} serverMs What of it the server took; undefined if it does not say.
  *
  * @typedef {object} Classifier
- * @property {(jpeg: Uint8Array, choice: Question) => Promise<Answer>} classify
+ * @property {(jpeg: Uint8Array, question: Question) => Promise<Answer>} classify
  * @property {() => Promise<boolean>} isServing
  *
  * @typedef {object} Question
@@ -36,10 +37,21 @@ const PROBE_TIMEOUT_MS = 2_000;
  * @returns {Classifier}
  */
 export function createClassifier(baseUrl) {
-  const client = createClient({ transport: connectTransport({ baseUrl }), timeoutMs: TIMEOUT_MS });
+  const prober = createClient({ transport: connectTransport({ baseUrl }) });
 
   return {
     async classify(jpeg, { model, label, signal }) {
+      /** @type {number | undefined} */
+      let serverMs;
+      const transport = connectTransport({
+        baseUrl,
+        async fetch(url, options) {
+          const response = await fetch(url, options);
+          serverMs = serverTiming(response.headers);
+          return response;
+        },
+      });
+      const client = createClient({ transport, timeoutMs: TIMEOUT_MS });
       const startedAt = performance.now();
       const answer = await client.predict(model, { images: [jpeg] }, { label, signal });
       const elapsedMs = performance.now() - startedAt;
@@ -47,12 +59,12 @@ export function createClassifier(baseUrl) {
       const guesses = strings(classes).map((names, place) =>
         guess(names, Number(scores.data[place])),
       );
-      return { guesses, model: answer.model, version: answer.version, elapsedMs };
+      return { guesses, model: answer.model, version: answer.version, elapsedMs, serverMs };
     },
 
     async isServing() {
       try {
-        const versions = await client.status(MODELS[0].name, { timeoutMs: PROBE_TIMEOUT_MS });
+        const versions = await prober.status(MODELS[0].name, { timeoutMs: PROBE_TIMEOUT_MS });
         return versions.some(({ state }) => state === "AVAILABLE");
       } catch (error) {
         if (error instanceof SigrunError) {
@@ -74,6 +86,16 @@ export function isAway(error) {
     error instanceof SigrunError &&
     (error.code === "UNAVAILABLE" || error.code === "DEADLINE_EXCEEDED")
   );
+}
+
+/**
+ * Return the milliseconds of the metric "server" in the header `Server-Timing`.
+ *
+ * @param {Headers} headers
+ */
+function serverTiming(headers) {
+  const duration = /(?:^|,\s*)server;dur=([\d.]+)/.exec(headers.get("server-timing") ?? "")?.[1];
+  return duration === undefined ? undefined : Number(duration);
 }
 
 /**

@@ -40,7 +40,7 @@ async function decode(file) {
   try {
     return await createImageBitmap(file);
   } catch (cause) {
-    throw new TypeError("This file is no picture that your browser can read.", { cause });
+    throw new TypeError("Your browser cannot read a picture in it.", { cause });
   }
 }
 
@@ -55,7 +55,7 @@ async function encode(picture) {
   canvas.height = height;
   const context = canvas.getContext("2d", { alpha: false });
   if (context === null) {
-    throw new TypeError("This browser gave no canvas to draw the photo on.");
+    throw new TypeError("Your browser has no canvas to draw the photo on.");
   }
   context.fillStyle = "white"; // behind what is transparent
   context.fillRect(0, 0, width, height);

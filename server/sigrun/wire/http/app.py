@@ -79,6 +79,7 @@ class HttpApp:
 
     async def respond(self, request: HttpRequest) -> HttpResponse:
         """Return the answer to one request whose body is there, errors included."""
+        began = time.perf_counter()
         id = _begin(request.headers)
         request.id = id
         try:
@@ -89,7 +90,11 @@ class HttpApp:
             logger.exception("%s %s failed unexpectedly", request.method, request.target)
             internal = Internal(f"{type(error).__name__}: {error}")
             response = self._error(internal, request.target, request.headers)
-        return self._headed(response, id)
+        headed = self._headed(response, id)
+        if self._cors_headers and b"origin" in request.headers:
+            timing = cors.server_timing(time.perf_counter() - began)
+            headed.headers = (*headed.headers, timing)
+        return headed
 
     def refuse(self, head: RequestHead | None, problem: Problem, text: str) -> Response:
         """Return what is said to a client whose request the transport refuses."""
