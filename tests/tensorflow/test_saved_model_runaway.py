@@ -142,8 +142,9 @@ async def test_a_model_refuses_while_too_many_of_its_runs_cannot_be_ended(
         with pytest.raises(Unavailable, match="2 runs of model:1 do not end"):
             await model.run("sleep", milliseconds=np.array([1]))
         assert servable.refusal is not None
-        written_off, refuses = [*servable.readings()][-2:]
-        assert (written_off.value, refuses.value) == (2, True)
+        readings = {reading.name: reading.value for reading in servable.readings()}
+        assert readings["sigrun_model_written_off_runs"] == 2
+        assert readings["sigrun_model_refuses"] is True
 
         await until(lambda: servable.written_off_runs < 2)
         await model.run("sleep", milliseconds=np.array([1]))

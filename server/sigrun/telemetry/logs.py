@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import enum
+import functools
 import logging
 from collections.abc import Iterable
 
@@ -45,6 +46,8 @@ def configure_logs(
     handler.setFormatter(
         _JsonFormatter(worker) if log_format is LogFormat.JSON else _TextFormatter(worker)
     )
+    # No line shows these, and to find them out for each costs as much as to write it.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging.basicConfig(level=level, handlers=[handler], force=True)
     for name, quiet_level in _QUIET.items():
         logging.getLogger(name).setLevel(quiet_level)
@@ -90,8 +93,13 @@ class _Handler(logging.Handler):
 
 
 def _timestamp(record: logging.LogRecord) -> str:
-    moment = datetime.datetime.fromtimestamp(record.created, datetime.UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    second, rest = divmod(record.created, 1)
+    return f"{_to_the_second(int(second))}.{int(rest * 1000):03}Z"
+
+
+@functools.lru_cache(maxsize=4)  # of lines that come quickly most are of one second
+def _to_the_second(second: int) -> str:
+    return datetime.datetime.fromtimestamp(second, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 class _TextFormatter(logging.Formatter):

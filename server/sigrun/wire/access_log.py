@@ -59,6 +59,8 @@ def _log(
     sizes: tuple[int, int],
     span: tuple[float, float],
 ) -> None:
+    if not logger.isEnabledFor(logging.INFO):
+        return
     outcome = context.outcome or Outcome()
     began, ended = span
     fields: dict[str, object] = {
@@ -74,28 +76,22 @@ def _log(
     answered = ""
     if outcome.target is not None:
         name, version, signature = outcome.target
-        fields |= {"model": name, "version": version, "signature": signature}
-        answered = f" by {name}:{version}" + (f" {signature}" if signature else "")
+        fields["model"], fields["version"], fields["signature"] = name, version, signature
+        answered = f" by {name}:{version} {signature}" if signature else f" by {name}:{version}"
     times = ""
     if outcome.inference_ended:
-        fields |= {
-            "read_ms": _ms(began, outcome.inference_began),
-            "inference_ms": _ms(outcome.inference_began, outcome.inference_ended),
-            "write_ms": _ms(outcome.inference_ended, ended),
-        }
-        times = " (read {read_ms}, inference {inference_ms}, write {write_ms})".format_map(fields)
-    logger.info(
-        "%s %s %s%s from %s: %d bytes in, %d bytes out, %s ms%s",
-        fields["door"],
-        method,
-        code.name,
-        answered,
-        fields["peer"],
-        *sizes,
-        fields["duration_ms"],
-        times,
-        extra={FIELDS: fields},
+        fields["read_ms"] = read = _ms(began, outcome.inference_began)
+        fields["inference_ms"] = run = _ms(outcome.inference_began, outcome.inference_ended)
+        fields["write_ms"] = write = _ms(outcome.inference_ended, ended)
+        times = f" (read {read}, inference {run}, write {write})"
+    text = (
+        f"{fields['door']} {method} {fields['code']}{answered} from {fields['peer']}: "
+        f"{sizes[0]} bytes in, {sizes[1]} bytes out, {fields['duration_ms']} ms{times}"
     )
+    # `logger.info` would look for its caller's line on the stack first, for every request.
+    record = logging.LogRecord(logger.name, logging.INFO, __file__, 0, text, None, None)
+    setattr(record, FIELDS, fields)
+    logger.handle(record)
 
 
 def _ms(began: float, ended: float) -> float:

@@ -33,6 +33,21 @@ def test_what_is_put_is_written_in_its_order() -> None:
     assert reader.got == [(2, b"one"), (1, b"two \\udcff")]
 
 
+def test_lines_that_come_quickly_are_written_together() -> None:
+    reader = Reader()
+    reader.is_reading.set()
+    output = Output(reader, pause_s=60)
+
+    output.put(STDERR, "alone")
+    assert output.flush(10)
+    for text in "abc":
+        output.put(STDERR, text)
+    output.put(STDOUT, "d")
+
+    assert output.flush(10)
+    assert reader.got == [(2, b"alone"), (2, b"abc"), (1, b"d")]
+
+
 def test_a_reader_that_does_not_read_makes_nobody_wait_and_drops_are_counted() -> None:
     reader = Reader()
     told: list[int] = []
