@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -20,12 +21,16 @@ def test_two_workers_are_one_server(make_base_path: MakeBasePath) -> None:
 
         answers = [server.post("/v1/models/half:predict", {"instances": [1.0]}) for _ in range(4)]
         states = server.states("half")
+        with urllib.request.urlopen(server.url("/metrics"), timeout=30) as answer:
+            metrics = answer.read().decode()
         maps = Path(f"/proc/{server.process.pid}/maps").read_text()
         server.signal(signal.SIGTERM)
         exit_status = server.wait()
 
         assert answers == [(200, {"predictions": [2.5]})] * 4
         assert states == {1: "AVAILABLE"}
+        assert "sigrun_workers_serving 2.0" in metrics
+        assert "# TYPE sigrun_workers_replaced_total counter" in metrics
         assert "libtensorflow" not in maps
         assert exit_status == 0, server.log_text()
         log = server.log_text()
