@@ -1,7 +1,7 @@
 """A server that hangs when it is told to stop: `python -m tests.e2e.hanging_stop HOW`.
 
 HOW is what it hangs in: `task`, `sleep` (of the event loop's thread) `native` code that keeps the
-interpreter's lock, or a `thread` that the end of the interpreter waits for. It says `serves`.
+GIL, or a `thread` that the end of the interpreter waits for. It says `serves`.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 In: how long the orderly end may take. Out: nothing, if the process ends by then. If not, a line of
 the log says what hangs, and the process exits. A thread does that; should it not come to run,
-because native code keeps the interpreter's lock, the system's own timer ends the process.
+because native code keeps the GIL, the system's own timer ends the process.
 """
 
 from __future__ import annotations

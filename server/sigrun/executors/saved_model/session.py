@@ -236,7 +236,7 @@ def _read(variable: Any) -> Any:
 
 
 def _copy(value: Any) -> Any:
-    """Copy a value inside the run, where the interpreter's lock is not held.
+    """Copy a value inside the run, where the GIL is not held.
 
     Else what shares a variable's memory is copied when it is handed to Python, under the lock;
     and a variable that shares an array's memory keeps it until the next run after its own end.
