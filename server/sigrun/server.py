@@ -11,50 +11,37 @@ import asyncio
 import contextlib
 import functools
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from pathlib import Path
 
-from sigrun.batching.runners import BatchRunners
-from sigrun.batching.servable import BatchingLoader
-from sigrun.batching.statistics import BatchingInstruments
 from sigrun.concurrency.aside import run_aside
 from sigrun.concurrency.budget import Budget
-from sigrun.concurrency.cpus import available_cpus
 from sigrun.concurrency.offload import Offload
-from sigrun.concurrency.threads import Limits, Threads
-from sigrun.config.batching import BatchingOptions
 from sigrun.config.lifecycle import LifecycleOptions, VersionTransition
 from sigrun.config.models import PLATFORM_TENSORFLOW
-from sigrun.config.object_store import ObjectStoreOptions
 from sigrun.config.server import ServerConfig
-from sigrun.config.warm_up import WarmUpOptions
 from sigrun.executors.profiler import Profiler, TraceOptions
 from sigrun.executors.running import RunningModels
-from sigrun.executors.saved_model import SavedModelLoader
 from sigrun.inference.backend import Administration, Inference
 from sigrun.inference.management import ModelManagement
 from sigrun.inference.observed import Observed
 from sigrun.inference.router import Router
 from sigrun.inference.service import InferenceService
-from sigrun.inference.warm_up import WarmingLoader, WarmUps
+from sigrun.loaders import Loaders
 from sigrun.servables.config_poller import ConfigFilePoller
-from sigrun.servables.fetching import FetchingLoader
 from sigrun.servables.file_source import FileSystemSource
-from sigrun.servables.folders import Revision
 from sigrun.servables.labels import VersionLabels
 from sigrun.servables.load_metrics import LoadMetrics, ReloadMetrics, VersionMetrics
 from sigrun.servables.manager import AspiredVersionsManager
-from sigrun.servables.model_cache import ModelCache
 from sigrun.servables.models import ServedModels
 from sigrun.servables.monitor import ServableStateMonitor
-from sigrun.servables.object_store import ObjectStore, StoredRevision
+from sigrun.servables.object_store import ObjectStore
 from sigrun.servables.policy import (
     AspiredVersionPolicy,
     AvailabilityPreservingPolicy,
     ResourcePreservingPolicy,
 )
 from sigrun.servables.readiness import Readiness
-from sigrun.servables.servable import Loader, ServableId
 from sigrun.servables.source import MakeLoader, Source
 from sigrun.servables.state import ServableState, State, StateStream
 from sigrun.telemetry import logs
@@ -62,10 +49,9 @@ from sigrun.telemetry.loop_lag import LoopLag
 from sigrun.telemetry.metrics import Exposition, Metrics
 from sigrun.telemetry.process import ProcessMetrics
 from sigrun.telemetry.tracing import Tracer
-from sigrun.wire import warm_up_files
 from sigrun.wire.access_log import AccessLog
 from sigrun.wire.authentication import Authentication
-from sigrun.wire.config_files import batching_config, model_config, saved_model_config
+from sigrun.wire.config_files import model_config
 from sigrun.wire.interceptors import Interceptor, Interceptors, intercepted_services
 from sigrun.wire.ports import MakesPorts, Port, Ports
 from sigrun.wire.reloading import followed_certificates, followed_tokens
@@ -89,9 +75,6 @@ from sigrun.wire.tracing import Tracing
 
 logger = logging.getLogger(__name__)
 
-_MAX_WAITING_LOADS = 100_000
-_LOAD_PATIENCE_S = 60.0  # a load that waits longer for others gets a thread beside them
-_LOAD_OVERTIME_S = 1.0
 # Whoever watches our health sends requests elsewhere from now on. Those that are on their way
 # are still taken: gRPC would cut them off.
 _NOTICE_S = 0.2
@@ -189,7 +172,6 @@ class ModelServer:
         self._config = config
         self._part = part or Alone()
         self._tasks: list[asyncio.Task[None]] = []
-        self._threads: list[Threads] = []
         self.running = RunningModels()
         self._loop_lag = LoopLag()
         self._metrics = Metrics()
@@ -199,122 +181,15 @@ class ModelServer:
         self._reloads = ReloadMetrics()
         self._metrics.add(self._reloads.readings)
         self._offload = Offload()
-        make_loader = self._part.loaders(functools.partial(self._loaders, make_loader))
         self._store = ObjectStore()
-        make_loader = self._fetching_loaders(make_loader, config.object_store)
+        self._loaders = Loaders(config, self._metrics, self._offload, self.running)
+        make_own = functools.partial(self._loaders.own, make_loader)
+        make_loader = self._loaders.fetching(self._part.loaders(make_own), self._store)
         loads = LoadMetrics()
         self._metrics.add(loads.readings)
         self._build_servables(loads.around(make_loader))
         self._build_wire()
         self._poller = self._config_poller()
-        for threads in self._threads:
-            self._metrics.add(threads.readings)
-
-    def _loaders(self, make_loader: MakeLoader | None) -> MakeLoader:
-        """Return what loads into this process, for the versions to be batched and warmed up."""
-        make_loader = make_loader or self._saved_model_loaders()
-        if self._config.batching is not None:
-            make_loader = self._batching_loaders(make_loader, self._config.batching)
-        return self._warming_loaders(make_loader, self._config.warm_up)
-
-    def _saved_model_loaders(self) -> MakeLoader:
-        options = self._config.execution
-        cpus = available_cpus()
-        runners = Threads(
-            name="runner",
-            count=options.choose_runner_threads(cpus),
-            max_waiting=options.max_queued_runs_per_model,
-            limits=Limits(
-                longest_s=options.max_run_s,
-                longest_wait_s=options.max_queue_s,
-                overtime_s=options.max_run_overtime_s,
-            ),
-        )
-        loading = Threads(
-            name="load",
-            count=options.choose_load_threads(cpus),
-            max_waiting=_MAX_WAITING_LOADS,
-            limits=Limits(longest_s=options.max_load_s, overtime_s=_LOAD_OVERTIME_S),
-            patience_s=_LOAD_PATIENCE_S,
-        )
-        self._threads += [runners, loading]
-        self._metrics.add(self.running.readings)
-
-        def make_loader(id: ServableId, path: Path, revision: Revision) -> SavedModelLoader:
-            return SavedModelLoader(
-                id,
-                str(path),
-                revision,
-                options=options,
-                runners=runners,
-                load_threads=loading,
-                running=self.running,
-                options_of_version=saved_model_config.options_of_version,
-            )
-
-        return make_loader
-
-    def _batching_loaders(self, make_loader: MakeLoader, options: BatchingOptions) -> MakeLoader:
-        runners = BatchRunners(
-            options.choose_num_batch_threads(available_cpus()),
-            longest_wait_s=self._config.execution.max_queue_s,
-        )
-        instruments = BatchingInstruments()
-        self._metrics.add(instruments.readings)
-
-        def make_batching_loader(id: ServableId, path: Path, revision: Revision) -> Loader:
-            return BatchingLoader(
-                make_loader(id, path, revision),
-                read_options=functools.partial(self._batching_of, path),
-                runners=runners,
-                instruments=instruments,
-            )
-
-        return make_batching_loader
-
-    def _batching_of(self, path: Path) -> BatchingOptions | None:
-        """Read how the version in `path` is batched; None: it is not. Blocks."""
-        is_own = self._config.batching is not None and self._config.has_batching_per_model
-        return batching_config.from_version(path) if is_own else self._config.batching
-
-    def _warming_loaders(self, make_loader: MakeLoader, options: WarmUpOptions) -> MakeLoader:
-        warm_ups = WarmUps()
-        self._metrics.add(warm_ups.readings)
-
-        def batch_rows_of(path: Path) -> Sequence[int]:
-            batching = self._batching_of(path)
-            return batching.allowed_batch_rows if batching is not None else ()
-
-        def make_warming_loader(id: ServableId, path: Path, revision: Revision) -> Loader:
-            return WarmingLoader(
-                make_loader(id, path, revision),
-                model_path=str(path),
-                read_calls=functools.partial(warm_up_files.read_calls, path),
-                read_batch_rows=functools.partial(batch_rows_of, path),
-                options=options,
-                offload=self._offload,
-                warm_ups=warm_ups,
-                check_method_names=self._config.check_method_names,
-            )
-
-        return make_warming_loader
-
-    def _fetching_loaders(self, make_loader: MakeLoader, options: ObjectStoreOptions) -> MakeLoader:
-        cache = ModelCache(options, self._store)
-        self._metrics.add(cache.readings)
-
-        def make_fetching_loader(id: ServableId, path: Path, revision: Revision) -> Loader:
-            if not isinstance(revision, StoredRevision):
-                return make_loader(id, path, revision)
-            return FetchingLoader(
-                id,
-                revision,
-                cache=cache,
-                make_loader=lambda copy: make_loader(id, copy, revision),
-                max_fetch_s=options.max_fetch_s,
-            )
-
-        return make_fetching_loader
 
     def _build_servables(self, make_loader: MakeLoader) -> None:
         options = self._config.lifecycle
@@ -494,8 +369,7 @@ class ModelServer:
         if self._tracer is not None:
             with contextlib.suppress(TimeoutError):
                 await run_aside(self._tracer.close, name="traces", wait_s=_TRACES_WITHIN_S)
-        for threads in self._threads:
-            await asyncio.to_thread(threads.close)
+        await asyncio.to_thread(self._loaders.close)
 
     async def look_at_files(self) -> None:
         """Put in force at once what is new in the files of certificates and tokens."""
