@@ -87,7 +87,7 @@ test-unit: $(READY) ## Run the tests that need no TensorFlow and no network
 test-real: $(READY) $(WEBAPP_BUILT) chromium ## Run the tests with sockets, real models and real clients
 	@$(BIN)/python -m examples.spam.prepare
 	@$(BIN)/python -m examples.panda.prepare
-	$(PYTEST) tests --ignore=tests/unit --numprocesses=auto --dist=loadfile
+	$(PYTEST) tests --ignore=tests/unit --numprocesses=auto --dist=loadfile --durations=30
 
 .PHONY: reliability
 reliability: $(READY) ## The long form of tests/reliability, which prints figures

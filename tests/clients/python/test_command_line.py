@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import json
 import signal
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -396,14 +398,19 @@ async def test_a_signal_ends_a_bench_with_what_it_has(rig: Rig) -> None:
         *(sys.executable, "-m", "sigrun_client", "bench", NAME, "[1, 2]", "--json"),
         *("--duration", "60", "--server", f"{HOST}:{rig.server.grpc.port}"),
         stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
     )
-    while len(rig.servable().runs) < 100:  # noqa: ASYNC110  # the other process is at it by then
+    deadline = time.monotonic() + 45
+    while len(rig.servable().runs) < 100 and process.returncode is None:
+        if time.monotonic() > deadline:
+            break
         await asyncio.sleep(0.01)
 
-    process.send_signal(signal.SIGINT)
-    out, _ = await process.communicate()
+    with contextlib.suppress(ProcessLookupError):
+        process.send_signal(signal.SIGINT)
+    out, err = await process.communicate()
 
-    assert process.returncode == 130
+    assert process.returncode == 130, (out, err)
     measured = json.loads(out)
     assert measured["interrupted"]
     assert measured["requests"] > 10
