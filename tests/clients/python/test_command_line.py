@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import io
 import json
 import signal
@@ -399,6 +400,8 @@ async def test_a_signal_ends_a_bench_with_what_it_has(rig: Rig) -> None:
         *("--duration", "60", "--server", f"{HOST}:{rig.server.grpc.port}"),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
+        # Whoever runs the tests in the background has SIGINT ignored, and children inherit that.
+        preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 45
     while len(rig.servable().runs) < 100 and process.returncode is None:
