@@ -233,7 +233,7 @@ def their_files() -> dict[str, FileDescriptor]:
 
 
 @pytest.mark.tensorflow
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("name", SHIPPED_MESSAGES)
 def test_a_message_agrees_with_the_one_that_python_packages_carry(
     name: str, their_files: dict[str, FileDescriptor]
@@ -247,7 +247,7 @@ def test_a_message_agrees_with_the_one_that_python_packages_carry(
 
 
 @pytest.mark.tensorflow
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("name", OUR_ENUMS)
 def test_an_enum_agrees_with_the_one_that_python_packages_carry(
     name: str, their_files: dict[str, FileDescriptor]
@@ -260,7 +260,7 @@ def test_an_enum_agrees_with_the_one_that_python_packages_carry(
 
 
 @pytest.mark.tensorflow
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize(
     "name", [n for n, service in OUR_SERVICES.items() if service.file.name not in UNSHIPPED_FILES]
 )
@@ -274,7 +274,7 @@ def test_a_service_agrees_with_the_one_that_python_packages_carry(
 
 
 @pytest.mark.tensorflow
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_nothing_of_tensorflow_serving_is_missing(their_files: dict[str, FileDescriptor]) -> None:
     serving = {n: f for n, f in their_files.items() if n.startswith("tensorflow_serving/")}
 
@@ -285,7 +285,7 @@ def test_nothing_of_tensorflow_serving_is_missing(their_files: dict[str, FileDes
 
 
 @pytest.mark.tensorflow
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("name", [n for n in OUR_FILES if n not in UNSHIPPED_FILES])
 def test_a_file_has_the_package_and_options_that_python_packages_carry(
     name: str, their_files: dict[str, FileDescriptor]

@@ -9,7 +9,7 @@ import pytest
 from tests.contract.processes import REPOSITORY, run_python
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(180)
 def test_generating_again_would_change_nothing() -> None:
     result = run_python("proto/generate.py", "--check")
 

@@ -10,7 +10,7 @@ SERVER, CLIENT, PYPI = "sigrun._gen", "sigrun_client._gen", ""
 
 
 @pytest.mark.tensorflow
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize(
     "copies",
     [

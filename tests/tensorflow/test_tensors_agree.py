@@ -14,7 +14,7 @@ from sigrun.tensors.signature import Array, DType
 from sigrun.wire.protobuf import tensors
 from tests.arrays import assert_same
 
-pytestmark = [pytest.mark.tensorflow, pytest.mark.timeout(60)]  # importing it takes seconds
+pytestmark = [pytest.mark.tensorflow, pytest.mark.timeout(180)]  # importing it takes seconds
 
 VALUES: dict[DType, list[Any]] = {
     DType.FLOAT: [0.1, -np.inf, np.nan, 0, 3.4e38, 1],
