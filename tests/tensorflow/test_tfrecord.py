@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sigrun.wire.protobuf import tfrecord
+from sigrun.wire.tfrecord import framed
 
 pytestmark = pytest.mark.tensorflow
 
@@ -16,6 +16,6 @@ def test_tensorflow_reads_the_records(tmp_path: Path) -> None:
 
     records = [b"", b"a record", bytes(range(256)) * 5]
     file = tmp_path / "records"
-    file.write_bytes(b"".join(map(tfrecord.frame, records)))
+    file.write_bytes(b"".join(map(framed, records)))
 
     assert [record.numpy() for record in tf.data.TFRecordDataset(str(file))] == records

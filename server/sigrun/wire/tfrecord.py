@@ -1,8 +1,8 @@
-"""TFRecord: the records of a file, each checked against its checksum.
+"""TFRecord: the records of a file, written, and read one at a time with their checksums checked.
 
-In: a file. Out: its records, one at a time, so that one is in memory and not all. A record is a
-length (8 bytes, little endian), a checksum of that, the data, and a checksum of the data; a
-checksum is a masked CRC-32C.
+A record is a
+length (8 bytes, little endian), a checksum of that, the data, and a checksum of the data. A
+checksum is a CRC-32C, rotated and shifted, so that those of data that hold checksums are no weaker.
 """
 
 from __future__ import annotations

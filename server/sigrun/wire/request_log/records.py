@@ -37,7 +37,8 @@ from sigrun.inference.calls import (
     ResolvedSpec,
 )
 from sigrun.tensors.signature import Array
-from sigrun.wire.protobuf import client_codec, codec, predict_writer, tensors, tfrecord, wire_format
+from sigrun.wire.protobuf import client_codec, codec, predict_writer, tensors, wire_format
+from sigrun.wire.tfrecord import framed
 
 LoggedCall = PredictCall | ExamplesCall | MultiInferenceCall
 LoggedResult = PredictResult | ClassifyResult | RegressResult | MultiInferenceResult
@@ -77,7 +78,7 @@ def encode(entry: Entry, logging: RequestLogging) -> bytes:
     is_text = logging.kind is LogKind.JSON_LINES
     log = _metadata(entry, logging) + _log(entry, is_text=is_text)
     if not is_text:
-        return tfrecord.frame(log)
+        return framed(log)
     line = json_format.MessageToJson(
         PredictionLog.FromString(log),
         preserving_proto_field_name=True,
