@@ -14,11 +14,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from sigrun.batching.queue import BatchQueue
+from sigrun.telemetry.metrics import (
+    LATENCY_BOUNDS_S,
+    LATENCY_BOUNDS_US,
+    Distribution,
+    Gauge,
+    Histogram,
+    Reading,
+    Untyped,
+)
 from sigrun.telemetry.metrics import Counter as Count
-from sigrun.telemetry.metrics import Distribution, Gauge, Histogram, Reading, Untyped
 
-QUEUE_WAIT_BUCKETS_US: tuple[float, ...] = tuple(10 * 1.8**exponent for exponent in range(33))
-_QUEUE_WAIT_BUCKETS_S = tuple(bound / 1e6 for bound in QUEUE_WAIT_BUCKETS_US)
 ROW_BUCKETS: tuple[float, ...] = tuple(2.0**exponent for exponent in range(14))
 
 
@@ -53,7 +59,7 @@ class BatchRecorder:
         self.split_requests = 0
         self.shared_batches = 0
         self.retried_batches = 0
-        self._queue_wait_us = [0] * (len(QUEUE_WAIT_BUCKETS_US) + 1)
+        self._queue_wait_us = [0] * (len(LATENCY_BOUNDS_US) + 1)
         self._queue_wait_sum_us = 0.0
         # No more keys than a batch can have rows.
         self._requests: Counter[int] = Counter()  # by rows
@@ -77,7 +83,7 @@ class BatchRecorder:
         """Count how long the requests or pieces of a batch had waited when it left."""
         for wait_s in waits_s:
             wait_us = wait_s * 1e6
-            self._queue_wait_us[bisect_left(QUEUE_WAIT_BUCKETS_US, wait_us)] += 1
+            self._queue_wait_us[bisect_left(LATENCY_BOUNDS_US, wait_us)] += 1
             self._queue_wait_sum_us += wait_us
 
     def run(self, rows: int, processed_rows: int) -> None:
@@ -105,7 +111,7 @@ class BatchRecorder:
             retried_batches=self.retried_batches,
             runs=runs.total(),
             queue_wait_us=Histogram(
-                bounds=QUEUE_WAIT_BUCKETS_US,
+                bounds=LATENCY_BOUNDS_US,
                 counts=tuple(waits_us),
                 sum=self._queue_wait_sum_us,
             ),
@@ -216,7 +222,7 @@ def _sum(histograms: Sequence[Histogram]) -> Histogram:
 
 def _seconds(microseconds: Histogram) -> Histogram:
     return Histogram(
-        bounds=_QUEUE_WAIT_BUCKETS_S, counts=microseconds.counts, sum=microseconds.sum / 1e6
+        bounds=LATENCY_BOUNDS_S, counts=microseconds.counts, sum=microseconds.sum / 1e6
     )
 
 

@@ -6,47 +6,20 @@ versions, what TensorFlow Serving calls runtime latency.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 
 from sigrun.servables.servable import ServableId
-from sigrun.telemetry.metrics import Distribution, Histogram, Reading
+from sigrun.telemetry.metrics import (
+    LATENCY_BOUNDS_S,
+    Buckets,
+    Distribution,
+    Reading,
+    in_microseconds,
+)
 from sigrun.tensors.signature import CLASSIFY_METHOD, REGRESS_METHOD, Signature
-
-# TensorFlow Serving's buckets: 33 of them, from 10 us, each 1.8 times the last.
-_BOUNDS_US = tuple(10.0 * 1.8**power for power in range(33))
-_BOUNDS_S = tuple(bound / 1e6 for bound in _BOUNDS_US)
 
 _APIS = {CLASSIFY_METHOD: "Classify", REGRESS_METHOD: "Regress"}
 _JOINED = "(joined)"  # several signatures in one run, as a MultiInference has them
-
-
-class Durations:
-    """A histogram that is added to."""
-
-    __slots__ = ("_counts", "_sum_s")
-
-    def __init__(self) -> None:
-        self._counts = [0] * (len(_BOUNDS_S) + 1)
-        self._sum_s = 0.0
-
-    def add(self, duration_s: float) -> None:
-        """Count one."""
-        self._counts[bisect_left(_BOUNDS_S, duration_s)] += 1
-        self._sum_s += duration_s
-
-    def add_all(self, other: Durations) -> None:
-        """Count all that `other` has counted."""
-        self._counts = [a + b for a, b in zip(self._counts, other._counts, strict=True)]
-        self._sum_s += other._sum_s
-
-    def in_seconds(self) -> Histogram:
-        """Return what was counted, in seconds."""
-        return Histogram(bounds=_BOUNDS_S, counts=tuple(self._counts), sum=self._sum_s)
-
-    def in_microseconds(self) -> Histogram:
-        """Return what was counted, in microseconds."""
-        return Histogram(bounds=_BOUNDS_US, counts=tuple(self._counts), sum=self._sum_s * 1e6)
 
 
 class RunStatistics:
@@ -54,17 +27,17 @@ class RunStatistics:
 
     def __init__(self, id: ServableId, signatures: Mapping[str, Signature]) -> None:
         self._labels = {"model": id.name, "version": str(id.version)}
-        self._by_signature = {name: Durations() for name in (*signatures, _JOINED)}
+        self._by_signature = {name: Buckets(LATENCY_BOUNDS_S) for name in (*signatures, _JOINED)}
         self._apis = {
             name: _APIS.get(one.method_name, "Predict") for name, one in signatures.items()
         }
-        self.waits = Durations()
+        self.waits = Buckets(LATENCY_BOUNDS_S)
 
-    def of(self, signature: Signature) -> Durations:
+    def of(self, signature: Signature) -> Buckets:
         """Return what counts the runs of a signature; one of several joined counts as such."""
         return self._by_signature.get(signature.name) or self._by_signature[_JOINED]
 
-    def by_api(self) -> Iterator[tuple[str, Durations]]:
+    def by_api(self) -> Iterator[tuple[str, Buckets]]:
         """Yield what TensorFlow Serving's methods ran, by the kind of their signatures."""
         for name, durations in self._by_signature.items():
             yield self._apis.get(name, "MultiInference"), durations
@@ -72,7 +45,7 @@ class RunStatistics:
     def readings(self) -> Iterator[Reading]:
         """Yield what was counted, as metrics."""
         for name, durations in self._by_signature.items():
-            value = durations.in_seconds()
+            value = durations.histogram
             if value.count:
                 yield Distribution(
                     name="sigrun_run_duration_seconds",
@@ -83,7 +56,7 @@ class RunStatistics:
         yield Distribution(
             name="sigrun_run_wait_seconds",
             help="How long runs waited for a thread, and their results for the event loop",
-            value=self.waits.in_seconds(),
+            value=self.waits.histogram,
             labels=self._labels,
         )
 
@@ -92,7 +65,7 @@ class RuntimeLatency:
     """Sums over versions, of those that are loaded and those that were."""
 
     def __init__(self) -> None:
-        self._gone: dict[tuple[str, str], Durations] = {}
+        self._gone: dict[tuple[str, str], Buckets] = {}
 
     def retire(self, model: str, runs: RunStatistics) -> None:
         """Keep what a version has counted that is unloaded."""
@@ -100,13 +73,13 @@ class RuntimeLatency:
 
     def readings(self, loaded: Iterable[tuple[str, RunStatistics]]) -> Iterator[Reading]:
         """Yield the metric of TensorFlow Serving."""
-        totals: dict[tuple[str, str], Durations] = {}
+        totals: dict[tuple[str, str], Buckets] = {}
         for key, gone in self._gone.items():
-            totals.setdefault(key, Durations()).add_all(gone)
+            totals.setdefault(key, Buckets(LATENCY_BOUNDS_S)).add_all(gone)
         for model, runs in loaded:
             _sum(totals, model, runs)
         for (model, api), total in sorted(totals.items(), key=lambda entry: entry[0]):
-            value = total.in_microseconds()
+            value = in_microseconds(total.histogram)
             if value.count:
                 yield Distribution(
                     name=":tensorflow:serving:runtime_latency",
@@ -116,6 +89,6 @@ class RuntimeLatency:
                 )
 
 
-def _sum(totals: dict[tuple[str, str], Durations], model: str, runs: RunStatistics) -> None:
+def _sum(totals: dict[tuple[str, str], Buckets], model: str, runs: RunStatistics) -> None:
     for api, durations in runs.by_api():
-        totals.setdefault((model, api), Durations()).add_all(durations)
+        totals.setdefault((model, api), Buckets(LATENCY_BOUNDS_S)).add_all(durations)

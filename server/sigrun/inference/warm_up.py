@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from bisect import bisect_left
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import assert_never
@@ -30,14 +29,12 @@ from sigrun.inference.context import INTERNAL, CallContext
 from sigrun.inference.service import InferenceService
 from sigrun.servables.handle import LoadedVersion, ServableHandle
 from sigrun.servables.servable import Loader, Servable, ServableId
-from sigrun.telemetry.metrics import Distribution, Histogram, Reading, Untyped
+from sigrun.telemetry.metrics import LATENCY_BOUNDS_US, Buckets, Distribution, Reading, Untyped
 from sigrun.tensors.made_up import has_open_batch, made_up_inputs
 from sigrun.tensors.signature import Array, Signature
 
 logger = logging.getLogger(__name__)
 
-# TensorFlow Serving's buckets for latencies: 33 of them, from 10 us, each 1.8 times the last.
-_BOUNDS_US = tuple(10.0 * 1.8**power for power in range(33))
 _MAX_SERIES = 1000  # of models and codes; the oldest are forgotten
 _MADE_UP_ELEMENTS = 2**24  # of one request: the largest of the allowed sizes may be left out
 
@@ -75,8 +72,7 @@ class WarmUps:
         """Count one warm-up of the version in `model_path`."""
         series = self._series.setdefault((model_path, code), _Series())
         series.records += records
-        series.counts[bisect_left(_BOUNDS_US, run_s * 1e6)] += 1
-        series.sum_us += run_s * 1e6
+        series.latencies_us.add(run_s * 1e6)
         if len(self._series) > _MAX_SERIES:
             del self._series[next(iter(self._series))]
 
@@ -87,7 +83,7 @@ class WarmUps:
             yield Distribution(
                 name=":tensorflow:serving:model_warmup_latency",
                 help="Time of a warm-up in microseconds",
-                value=Histogram(bounds=_BOUNDS_US, counts=tuple(series.counts), sum=series.sum_us),
+                value=series.latencies_us.histogram,
                 labels=labels,
             )
             yield Untyped(
@@ -101,12 +97,11 @@ class WarmUps:
 class _Series:
     """The warm-ups of one model that ended alike."""
 
-    __slots__ = ("counts", "records", "sum_us")
+    __slots__ = ("latencies_us", "records")
 
     def __init__(self) -> None:
         self.records = 0
-        self.counts = [0] * (len(_BOUNDS_US) + 1)
-        self.sum_us = 0.0
+        self.latencies_us = Buckets(LATENCY_BOUNDS_US)
 
 
 class WarmingLoader:

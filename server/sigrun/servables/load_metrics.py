@@ -7,7 +7,6 @@ one event loop.
 from __future__ import annotations
 
 import time
-from bisect import bisect_left
 from collections import Counter as Counts
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from pathlib import Path
@@ -20,25 +19,9 @@ from sigrun.servables.monitor import ServableStateMonitor
 from sigrun.servables.servable import Loader, Servable, ServableId
 from sigrun.servables.source import MakeLoader
 from sigrun.servables.state import State
-from sigrun.telemetry.metrics import Counter, Distribution, Gauge, Histogram, Reading
+from sigrun.telemetry.metrics import Buckets, Counter, Distribution, Gauge, Reading
 
 _BOUNDS_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 60.0, 120.0, 300.0, 600.0, 1800.0)
-
-
-class _Durations:
-    """A histogram of seconds."""
-
-    def __init__(self) -> None:
-        self._counts = [0] * (len(_BOUNDS_S) + 1)
-        self._sum_s = 0.0
-
-    def add(self, duration_s: float) -> None:
-        self._counts[bisect_left(_BOUNDS_S, duration_s)] += 1
-        self._sum_s += duration_s
-
-    @property
-    def histogram(self) -> Histogram:
-        return Histogram(bounds=_BOUNDS_S, counts=tuple(self._counts), sum=self._sum_s)
 
 
 class LoadMetrics:
@@ -46,7 +29,7 @@ class LoadMetrics:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._loads: dict[tuple[str, Code], _Durations] = {}
+        self._loads: dict[tuple[str, Code], Buckets] = {}
 
     def around(self, make_loader: MakeLoader) -> MakeLoader:
         """Return `make_loader`, whose loads are timed."""
@@ -66,7 +49,7 @@ class LoadMetrics:
             code = code_of(error)
             raise
         finally:
-            durations = self._loads.setdefault((loader.id.name, code), _Durations())
+            durations = self._loads.setdefault((loader.id.name, code), Buckets(_BOUNDS_S))
             durations.add(self._clock() - began)
 
     def readings(self) -> Iterable[Reading]:
@@ -124,7 +107,7 @@ class VersionMetrics:
         self._manager = manager
         self._clock = clock
         self._settling: dict[ServableId, float] = {}  # since when
-        self._settled: dict[str, _Durations] = {}
+        self._settled: dict[str, Buckets] = {}
 
     def look(self) -> None:
         """Take note of which versions settle, and which have settled."""
@@ -137,7 +120,7 @@ class VersionMetrics:
         for id in self._settling.keys() - settling:
             began = self._settling.pop(id)
             if id in chosen:
-                self._settled.setdefault(id.name, _Durations()).add(now - began)
+                self._settled.setdefault(id.name, Buckets(_BOUNDS_S)).add(now - began)
         for id in settling:
             self._settling.setdefault(id, now)
 

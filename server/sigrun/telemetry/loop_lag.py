@@ -8,10 +8,9 @@ count in milliseconds, so that nothing below them is seen.
 from __future__ import annotations
 
 import asyncio
-from bisect import bisect_left
 from collections.abc import Iterable
 
-from sigrun.telemetry.metrics import Distribution, Histogram
+from sigrun.telemetry.metrics import Buckets, Distribution
 
 LAG_BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
@@ -22,8 +21,7 @@ class LoopLag:
     """Watches the event loop on which `watch` runs."""
 
     def __init__(self) -> None:
-        self._counts = [0] * (len(LAG_BUCKETS_S) + 1)
-        self._sum_s = 0.0
+        self._lags_s = Buckets(LAG_BUCKETS_S)
 
     async def watch(self) -> None:
         """Measure until cancelled."""
@@ -35,13 +33,12 @@ class LoopLag:
 
     def record(self, lag_s: float) -> None:
         """Take note of one measurement."""
-        self._counts[bisect_left(LAG_BUCKETS_S, lag_s)] += 1
-        self._sum_s += lag_s
+        self._lags_s.add(lag_s)
 
     def readings(self) -> Iterable[Distribution]:
         """Return what was measured."""
         yield Distribution(
             name="sigrun_event_loop_lag_seconds",
             help="How late timers of the event loop were",
-            value=Histogram(bounds=LAG_BUCKETS_S, counts=tuple(self._counts), sum=self._sum_s),
+            value=self._lags_s.histogram,
         )

@@ -8,6 +8,7 @@ looks.
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
@@ -24,6 +25,10 @@ from prometheus_client.registry import CollectorRegistry
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4.encode()
 
+# TensorFlow Serving's buckets for latencies: 33 of them, from 10 us, each 1.8 times the last.
+LATENCY_BOUNDS_US = tuple(10.0 * 1.8**power for power in range(33))
+LATENCY_BOUNDS_S = tuple(bound / 1e6 for bound in LATENCY_BOUNDS_US)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Histogram:
@@ -37,6 +42,37 @@ class Histogram:
     def count(self) -> int:
         """How many values there were."""
         return sum(self.counts)
+
+
+class Buckets:
+    """A histogram that is added to."""
+
+    __slots__ = ("_bounds", "_counts", "_sum")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self._bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self._sum = 0.0
+
+    def add(self, value: float) -> None:
+        """Count one."""
+        self._counts[bisect_left(self._bounds, value)] += 1
+        self._sum += value
+
+    def add_all(self, other: Buckets) -> None:
+        """Count all that `other`, which has the same bounds, has counted."""
+        self._counts = [a + b for a, b in zip(self._counts, other._counts, strict=True)]
+        self._sum += other._sum
+
+    @property
+    def histogram(self) -> Histogram:
+        """What was counted."""
+        return Histogram(bounds=self._bounds, counts=tuple(self._counts), sum=self._sum)
+
+
+def in_microseconds(seconds: Histogram) -> Histogram:
+    """Return a histogram of `LATENCY_BOUNDS_S` with the bounds that TensorFlow Serving has."""
+    return Histogram(bounds=LATENCY_BOUNDS_US, counts=seconds.counts, sum=seconds.sum * 1e6)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

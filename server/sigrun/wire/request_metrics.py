@@ -19,14 +19,20 @@ from typing import Final, NamedTuple
 from sigrun.errors import Code, code_of
 from sigrun.inference.calls import ResolvedSpec
 from sigrun.inference.context import CallContext, Door
-from sigrun.telemetry.metrics import Counter, Distribution, Histogram, Reading, Untyped
+from sigrun.telemetry.metrics import (
+    LATENCY_BOUNDS_S,
+    Counter,
+    Distribution,
+    Histogram,
+    Reading,
+    Untyped,
+    in_microseconds,
+)
 from sigrun.wire.interceptors import Answer, Reply, Request
 
 MAX_VERSIONS = 16
 
-# TensorFlow Serving's buckets: for latencies 33 of them, from 10 us, each 1.8 times the last.
-_BOUNDS_US = tuple(10.0 * 1.8**power for power in range(33))
-_BOUNDS_S = tuple(bound / 1e6 for bound in _BOUNDS_US)
+# TensorFlow Serving's buckets.
 _EXAMPLE_BOUNDS = tuple(2.0**power for power in range(15))
 
 # In Python 3.11, to look up the member of an enum costs as much as to call a function.
@@ -59,7 +65,7 @@ class _Series:
     __slots__ = ("counts", "examples", "request_bytes", "response_bytes", "sum_s")
 
     def __init__(self) -> None:
-        self.counts = [0] * (len(_BOUNDS_S) + 1)
+        self.counts = [0] * (len(LATENCY_BOUNDS_S) + 1)
         self.sum_s = 0.0
         self.request_bytes = self.response_bytes = 0
         self.examples: list[int] = []  # how many requests had so many; empty where none has any
@@ -77,8 +83,9 @@ class _Series:
             mine = self.examples or [0] * len(other.examples)
             self.examples = [a + b for a, b in zip(mine, other.examples, strict=True)]
 
-    def histogram(self, bounds: tuple[float, ...], unit_s: float) -> Histogram:
-        return Histogram(bounds=bounds, counts=tuple(self.counts), sum=self.sum_s / unit_s)
+    @property
+    def durations(self) -> Histogram:
+        return Histogram(bounds=LATENCY_BOUNDS_S, counts=tuple(self.counts), sum=self.sum_s)
 
 
 class RequestMetrics:
@@ -104,7 +111,7 @@ class RequestMetrics:
                 self._make_room(target)
                 series = of_method[key] = _Series()
             duration_s = clock() - began
-            series.counts[bisect_left(_BOUNDS_S, duration_s)] += 1
+            series.counts[bisect_left(LATENCY_BOUNDS_S, duration_s)] += 1
             series.sum_s += duration_s
             series.request_bytes += sizes[0]
             series.response_bytes += sizes[1]
@@ -192,7 +199,7 @@ def _own(method: str, key: _Key, series: _Series) -> Iterable[Reading]:
     yield Distribution(
         name="sigrun_request_duration_seconds",
         help="From the whole request to the answer, reading and writing included",
-        value=series.histogram(_BOUNDS_S, 1.0),
+        value=series.durations,
         labels=labels,
     )
     for name, help, value in (
@@ -218,7 +225,7 @@ def _request_latencies(latencies: dict[tuple[str, str, str], _Series]) -> Iterab
         yield Distribution(
             name=":tensorflow:serving:request_latency",
             help="Microseconds of requests that succeeded, as TensorFlow Serving measures them",
-            value=total.histogram(_BOUNDS_US, 1e-6),
+            value=in_microseconds(total.durations),
             labels={"model_name": model, "API": api, "entrypoint": entrypoint},
         )
 

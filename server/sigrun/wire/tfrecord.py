@@ -1,8 +1,8 @@
 """TFRecord: the records of a file, written, and read one at a time with their checksums checked.
 
-A record is a
-length (8 bytes, little endian), a checksum of that, the data, and a checksum of the data. A
-checksum is a CRC-32C, rotated and shifted, so that those of data that hold checksums are no weaker.
+A record is a length (8 bytes, little endian), a checksum of that, the data, and a checksum of the
+data. A checksum is a CRC-32C, rotated and shifted, so that those of data that hold checksums are
+no weaker.
 """
 
 from __future__ import annotations

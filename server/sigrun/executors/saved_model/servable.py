@@ -36,10 +36,10 @@ from sigrun.executors.prepared import (
     input_bytes,
     tensor_names,
 )
-from sigrun.executors.run_statistics import Durations, RunStatistics
+from sigrun.executors.run_statistics import RunStatistics
 from sigrun.executors.saved_model.model import LoadedModel
 from sigrun.servables.servable import ServableId
-from sigrun.telemetry.metrics import Counter, Gauge, Reading
+from sigrun.telemetry.metrics import Buckets, Counter, Gauge, Reading
 from sigrun.telemetry.steps import CURRENT
 from sigrun.tensors.signature import Array, DType, Signature
 
@@ -64,7 +64,7 @@ class _Route:
     outputs: tuple[str, ...]
     has_strings: bool
     prepared: PreparedCall
-    durations: Durations
+    durations: Buckets
 
 
 class _Timed(NamedTuple):
