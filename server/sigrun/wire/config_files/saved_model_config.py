@@ -14,6 +14,7 @@ from sigrun._gen.tensorflow_serving.servables.tensorflow.saved_model_config_pb2 
 )
 from sigrun.config.execution import ExecutionOptions
 from sigrun.errors import InvalidArgument, NotFound
+from sigrun.wire.config_files.bounded import read_bounded
 from sigrun.wire.config_files.session_config import without_rewriting
 
 logger = logging.getLogger(__name__)
@@ -44,12 +45,9 @@ def options_of_version(directory: Path, options: ExecutionOptions) -> ExecutionO
 
 def _read(path: Path) -> SavedModelConfig:
     try:
-        with path.open("rb") as file:
-            content = file.read(_MAX_BYTES + 1)
+        content = read_bounded(path, _MAX_BYTES)
     except OSError as error:
         raise NotFound(f"Cannot read {path}: {error.strerror}") from None
-    if len(content) > _MAX_BYTES:
-        raise InvalidArgument(f"{path} is larger than {_MAX_BYTES} bytes")
     try:
         return SavedModelConfig.FromString(content)
     except DecodeError:

@@ -10,8 +10,9 @@ from google.protobuf.message import Message
 
 from sigrun._gen import POOL
 from sigrun.errors import InvalidArgument, NotFound
+from sigrun.wire.config_files.bounded import read_bounded
 
-_MAX_BYTES = 64 * 1024 * 1024  # of a file; a device would be read for ever
+_MAX_BYTES = 64 * 1024 * 1024
 
 MessageT = TypeVar("MessageT", bound=Message)
 
@@ -23,11 +24,7 @@ def read_message(path: Path, kind: type[MessageT]) -> MessageT:
     parse.
     """
     try:
-        with path.open("rb") as file:
-            content = file.read(_MAX_BYTES + 1)
-        if len(content) > _MAX_BYTES:
-            raise InvalidArgument(f"{path} is larger than {_MAX_BYTES} bytes")
-        text = content.decode()
+        text = read_bounded(path, _MAX_BYTES).decode()
     except OSError as error:
         raise NotFound(f"{path}; {error.strerror}") from None
     except UnicodeDecodeError as error:

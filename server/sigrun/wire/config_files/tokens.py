@@ -17,8 +17,9 @@ from typing import Any
 
 from sigrun.config.access import Right, Token, Tokens, rights
 from sigrun.errors import InvalidArgument, NotFound
+from sigrun.wire.config_files.bounded import read_bounded
 
-_MAX_BYTES = 8 * 1024 * 1024  # of a file; a device would be read for ever
+_MAX_BYTES = 8 * 1024 * 1024
 _FIELDS = {"name", "sha256", "rights", "expires"}
 
 
@@ -28,12 +29,9 @@ def from_file(path: Path) -> Tokens:
     Raises `NotFound` if it cannot be opened, `InvalidArgument` for what is wrong in it.
     """
     try:
-        with path.open("rb") as file:
-            content = file.read(_MAX_BYTES + 1)
+        content = read_bounded(path, _MAX_BYTES)
     except OSError as error:
         raise NotFound(f"{path}; {error.strerror}") from None
-    if len(content) > _MAX_BYTES:
-        raise InvalidArgument(f"{path} is larger than {_MAX_BYTES} bytes")
     try:
         document = tomllib.loads(content.decode())
         return Tokens(_tokens(document))
