@@ -19,7 +19,7 @@ from sigrun.batching.runs import Route, Runs
 from sigrun.batching.scheduler import BatchScheduler
 from sigrun.batching.statistics import BatchingInstruments
 from sigrun.config.batching import BatchingOptions
-from sigrun.servables.servable import Loader, Servable, ServableId
+from sigrun.servables.servable import Loader, LoaderAround, Servable, ServableId
 from sigrun.tensors.signature import Array, Signature, TensorSpec
 
 logger = logging.getLogger(__name__)
@@ -175,7 +175,7 @@ class BatchedServable:
         return f"signature {signature} of {self._id}"
 
 
-class BatchingLoader:
+class BatchingLoader(LoaderAround):
     """Loads what `loader` does and batches it; implements `Loader`."""
 
     def __init__(
@@ -186,21 +186,11 @@ class BatchingLoader:
         runners: BatchRunners,
         instruments: BatchingInstruments,
     ) -> None:
-        self._loader = loader
+        super().__init__(loader)
         self._read_options = read_options
         self._runners = runners
         self._instruments = instruments
         self._batched: BatchedServable | None = None
-
-    @property
-    def id(self) -> ServableId:
-        """The servable that this loads."""
-        return self._loader.id
-
-    @property
-    def revision(self) -> Hashable:
-        """What is on disk, as seen when the loader was made."""
-        return self._loader.revision
 
     async def load(self) -> Servable:
         """Load the version. Raises a `SigrunError`, also for bad batching parameters of it."""

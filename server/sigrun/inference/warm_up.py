@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -28,7 +28,7 @@ from sigrun.inference.calls import ExamplesCall, ModelSpec, MultiInferenceCall, 
 from sigrun.inference.context import INTERNAL, CallContext
 from sigrun.inference.service import InferenceService
 from sigrun.servables.handle import LoadedVersion, ServableHandle
-from sigrun.servables.servable import Loader, Servable, ServableId
+from sigrun.servables.servable import Loader, LoaderAround, Servable, ServableId
 from sigrun.telemetry.metrics import LATENCY_BOUNDS_US, Buckets, Distribution, Reading, Untyped
 from sigrun.tensors.made_up import has_open_batch, made_up_inputs
 from sigrun.tensors.signature import Array, Signature
@@ -104,7 +104,7 @@ class _Series:
         self.latencies_us = Buckets(LATENCY_BOUNDS_US)
 
 
-class WarmingLoader:
+class WarmingLoader(LoaderAround):
     """Loads what `loader` does and warms it up; implements `Loader`."""
 
     def __init__(
@@ -120,7 +120,7 @@ class WarmingLoader:
         check_method_names: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._loader = loader
+        super().__init__(loader)
         self._model_path = model_path
         self._read_calls = read_calls
         self._read_batch_rows = read_batch_rows
@@ -129,16 +129,6 @@ class WarmingLoader:
         self._warm_ups = warm_ups
         self._check_method_names = check_method_names
         self._clock = clock
-
-    @property
-    def id(self) -> ServableId:
-        """The servable that this loads."""
-        return self._loader.id
-
-    @property
-    def revision(self) -> Hashable:
-        """What is on disk, as seen when the loader was made."""
-        return self._loader.revision
 
     async def load(self) -> Servable:
         """Load the version and warm it up.
@@ -153,10 +143,6 @@ class WarmingLoader:
             await self._loader.unload()
             raise
         return servable
-
-    async def unload(self) -> None:
-        """Give back everything that `load` took."""
-        await self._loader.unload()
 
     async def _warm_up(self, servable: Servable) -> None:
         deadline = self._clock() + self._options.limit_s

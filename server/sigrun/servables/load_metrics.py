@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter as Counts
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from sigrun.errors import Code, code_of
@@ -16,7 +16,7 @@ from sigrun.servables.folders import Revision
 from sigrun.servables.manager import AspiredVersionsManager
 from sigrun.servables.models import ServedModels
 from sigrun.servables.monitor import ServableStateMonitor
-from sigrun.servables.servable import Loader, Servable, ServableId
+from sigrun.servables.servable import Loader, LoaderAround, Servable, ServableId
 from sigrun.servables.source import MakeLoader
 from sigrun.servables.state import State
 from sigrun.telemetry.metrics import Buckets, Counter, Distribution, Gauge, Reading
@@ -63,30 +63,16 @@ class LoadMetrics:
             )
 
 
-class ObservedLoader:
+class ObservedLoader(LoaderAround):
     """A `Loader` around another one, for `LoadMetrics`."""
 
     def __init__(self, loader: Loader, metrics: LoadMetrics) -> None:
-        self._loader = loader
+        super().__init__(loader)
         self._metrics = metrics
-
-    @property
-    def id(self) -> ServableId:
-        """The servable that this loads."""
-        return self._loader.id
-
-    @property
-    def revision(self) -> Hashable:
-        """What is on disk, as seen when the loader was made."""
-        return self._loader.revision
 
     async def load(self) -> Servable:
         """Load the version. Raises a `SigrunError` that says why it cannot be served."""
         return await self._metrics.load(self._loader)
-
-    async def unload(self) -> None:
-        """Give back everything that `load` took."""
-        await self._loader.unload()
 
 
 class VersionMetrics:

@@ -1,4 +1,4 @@
-"""The three contracts of the lifecycle: servable id, loader, servable.
+"""The three contracts of the lifecycle: servable id, loader, servable; and what loaders share.
 
 A source makes loaders (cheap), the manager loads them and pins the servables that come
 of it, executors and batching implement both. Everything runs on the event loop; what
@@ -95,3 +95,24 @@ class Loader(Protocol):
 
     async def unload(self) -> None:
         """Give back everything that `load` took."""
+
+
+class LoaderAround:
+    """What loaders have in common that add something to the load of another one."""
+
+    def __init__(self, loader: Loader) -> None:
+        self._loader = loader
+
+    @property
+    def id(self) -> ServableId:
+        """The servable that this loads."""
+        return self._loader.id
+
+    @property
+    def revision(self) -> Hashable:
+        """What is on disk, as seen when the loader was made."""
+        return self._loader.revision
+
+    async def unload(self) -> None:
+        """Give back everything that `load` took."""
+        await self._loader.unload()
