@@ -76,13 +76,19 @@ def victim(
     max_requests: int = 0,
 ) -> Iterator[Victim]:
     """Run a server; it is killed at the end if it is still there."""
+    words = [f"--transport={transport.value}", f"--grace_s={grace_s}"]
+    words += [f"--max_requests={max_requests}"]
+    words += ["--batching"] if batching else []
+    with running("tests.reliability.server", *words) as one:
+        yield one
+
+
+@contextlib.contextmanager
+def running(module: str, *words: str) -> Iterator[Victim]:
+    """Run a module that prints its ports; it is killed at the end if it is still there."""
     path = os.pathsep.join([str(REPOSITORY / "server"), str(REPOSITORY)])
-    command = [sys.executable, "-m", "tests.reliability.server"]
-    command += [f"--transport={transport.value}", f"--grace_s={grace_s}"]
-    command += [f"--max_requests={max_requests}"]
-    command += ["--batching"] if batching else []
     with subprocess.Popen(
-        command,
+        [sys.executable, "-m", module, *words],
         cwd=REPOSITORY,
         env=os.environ | {"PYTHONPATH": path},
         stdout=subprocess.PIPE,

@@ -8,9 +8,6 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
-import threading
 import time
 import urllib.request
 from collections import Counter
@@ -31,7 +28,7 @@ from sigrun._gen.tensorflow_serving.apis.model_management_pb2 import (
 )
 from sigrun._gen.tensorflow_serving.apis.predict_pb2 import PredictResponse
 from tests.reliability.callers import PREDICT, Predict
-from tests.reliability.conftest import IS_LONG, REPOSITORY, Victim
+from tests.reliability.conftest import IS_LONG, Victim, running
 from tests.reliability.supervisor import GRACE_S, MODEL
 from tests.wire.clients import predict_request
 
@@ -69,27 +66,8 @@ _RETRYING = json.dumps(
 @contextlib.contextmanager
 def supervised(base_path: Path, workers: int = 2) -> Iterator[Victim]:
     """Run a supervisor and its workers; it is killed at the end if it is still there."""
-    path = os.pathsep.join([str(REPOSITORY / "server"), str(REPOSITORY)])
-    with subprocess.Popen(
-        [sys.executable, "-m", "tests.reliability.supervisor", str(base_path), str(workers)],
-        cwd=REPOSITORY,
-        env=os.environ | {"PYTHONPATH": path},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        log: list[str] = []
-        reader = threading.Thread(target=log.extend, args=[process.stderr])
-        reader.start()
-        try:
-            ports = json.loads(process.stdout.readline())
-            yield Victim(process, ports["grpc"], ports["http"], log)
-        finally:
-            process.kill()
-            process.wait()
-            reader.join()
+    with running("tests.reliability.supervisor", str(base_path), str(workers)) as one:
+        yield one
 
 
 @dataclass

@@ -35,6 +35,13 @@ async def gateway_to(
     config = GatewayConfig(
         upstream=options, http=http, max_concurrent_requests=max_concurrent_requests
     )
+    async with client_of(config) as client:
+        yield client
+
+
+@asynccontextmanager
+async def client_of(config: GatewayConfig) -> AsyncIterator[httpx.AsyncClient]:
+    """Run a gateway, and yield a client of it."""
     gateway = Gateway(config)
     await gateway.start()
     try:

@@ -22,11 +22,10 @@ from sigrun.config.access import Right, Token, sha256
 from sigrun.config.gateway import GatewayConfig, UpstreamOptions
 from sigrun.config.server import GrpcOptions, Transport
 from sigrun.errors import Code
-from sigrun.gateway import Gateway
 from sigrun.wire.config_files import tokens
 from sigrun.wire.status import HTTP_STATUS
 from tests.wire.clients import NAME, PATIENCE_S, GrpcClient
-from tests.wire.gateways import address_of, url_of
+from tests.wire.gateways import address_of, client_of
 from tests.wire.rig import HOST, HTTP, Rig
 
 pytestmark = pytest.mark.asyncio
@@ -141,13 +140,8 @@ def by_grpc_web(http: httpx.AsyncClient) -> Ask:
 async def gateway_to(rig: Rig, file: Path | None, token: str) -> AsyncIterator[httpx.AsyncClient]:
     options = UpstreamOptions(addresses=(address_of(rig),), token=token)
     config = GatewayConfig(upstream=options, http=HTTP, **(await asking(file) if file else {}))
-    gateway = Gateway(config)
-    await gateway.start()
-    try:
-        async with httpx.AsyncClient(base_url=url_of(gateway), timeout=PATIENCE_S) as client:
-            yield client
-    finally:
-        await gateway.stop(grace_s=0)
+    async with client_of(config) as client:
+        yield client
 
 
 def bearer(secret: str) -> dict[str, str]:
