@@ -76,10 +76,6 @@ class Placement:
         """Return whether a run with inputs of this size is to go inline."""
         return self.of(input_bytes).is_inline
 
-    def is_suspect(self, input_bytes: int) -> bool:
-        """Return whether one more slow run would take it to the threads: be sure of that one."""
-        return self.of(input_bytes).state is State.SUSPECT
-
     def measured(self, input_bytes: int, run_s: float) -> None:
         """Learn how long a run takes at best."""
         self.of(input_bytes).judged(run_s)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from sigrun.executors.placement import INLINE_S, SLOW_S, Placement
+from sigrun.executors.placement import INLINE_S, SLOW_S, Placement, State
 
 FAST_S = INLINE_S / 2
 LONG_S = INLINE_S * 2
@@ -132,14 +132,14 @@ def test_a_call_that_disappoints_again_stays_away_for_longer() -> None:
 
 def test_a_call_is_suspect_after_a_slow_run_until_it_was_fast_for_long() -> None:
     placement = measured(FAST_S)
-    assert not placement.is_suspect(SMALL)
+    assert placement.of(SMALL).state is not State.SUSPECT
 
     placement.ran_inline(SMALL, 2 * SLOW_S)
-    assert placement.is_suspect(SMALL)
+    assert placement.of(SMALL).state is State.SUSPECT
 
     for _ in range(100):
         placement.ran_inline(SMALL, FAST_S)
-    assert not placement.is_suspect(SMALL)
+    assert placement.of(SMALL).state is not State.SUSPECT
     assert placement.is_inline(SMALL)
 
 
@@ -153,7 +153,7 @@ def test_a_second_slow_run_counts_within_a_hundred_of_the_first(fast_runs: int) 
     placement.ran_inline(SMALL, 2 * SLOW_S)
 
     assert placement.is_inline(SMALL) is (fast_runs == 99)
-    assert placement.is_suspect(SMALL) is (fast_runs == 99)
+    assert (placement.of(SMALL).state is State.SUSPECT) is (fast_runs == 99)
 
 
 def test_what_is_on_its_way_to_a_thread_when_a_call_goes_inline_does_not_count() -> None:

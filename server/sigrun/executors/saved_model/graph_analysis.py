@@ -173,11 +173,6 @@ def state_changes(operations: Collection[str]) -> list[str]:
     return sorted(filter(_changes_state, operations))
 
 
-def keeps_tables(operations: Collection[str]) -> bool:
-    """Return whether there are tables, which have to be filled."""
-    return any("HashTable" in operation for operation in operations)
-
-
 def is_random(operations: Collection[str]) -> bool:
     """Return whether two runs with the same inputs may answer differently."""
     return any(_draws(operation) for operation in operations)

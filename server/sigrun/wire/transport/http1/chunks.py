@@ -54,11 +54,6 @@ class Chunks:
         """Whether the end of the body has come."""
         return self._part is _Part.DONE
 
-    @property
-    def data_bytes(self) -> int:
-        """How much data has come so far."""
-        return self._announced_bytes - self._left
-
     def read(self, text: bytes, at: int, pieces: list[bytes]) -> int:
         """Read on from `at`, add the data to `pieces`, return where to go on with more text.
 
