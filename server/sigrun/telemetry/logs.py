@@ -1,7 +1,7 @@
 """Logs: to stderr, one line per event, as text or as JSON.
 
-A record becomes a line where it is made, and is written by the thread of `Output`: nobody who
-logs ever waits for whoever reads.
+A record becomes a line where it is made, an event of a request where it is written, which is the
+thread of `Output`: nobody who logs ever waits for whoever reads.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ import datetime
 import enum
 import functools
 import logging
+import time
 from collections.abc import Iterable
+from typing import Protocol
 
 import orjson
 
@@ -42,10 +44,8 @@ def configure_logs(
 
     `worker` is the number of this process where several are one server.
     """
-    handler = _Handler()
-    handler.setFormatter(
-        _JsonFormatter(worker) if log_format is LogFormat.JSON else _TextFormatter(worker)
-    )
+    is_json = log_format is LogFormat.JSON
+    handler = _Handler(_JsonFormatter(worker) if is_json else _TextFormatter(worker))
     # No line shows these, and to find them out for each costs as much as to write it.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging.basicConfig(level=level, handlers=[handler], force=True)
@@ -79,8 +79,40 @@ def _tell_drops(dropped: int) -> None:
 _OUTPUT = Output(on_drop=_tell_drops)  # one for the process, as the descriptors are
 
 
+class Event(Protocol):
+    """What is logged for every request: its text, and what a line of JSON says beside it."""
+
+    def text(self) -> str:
+        """Return the message."""
+
+    def fields(self) -> dict[str, object]:
+        """Return what a line of JSON has beside the message."""
+
+
+def log_event(to: logging.Logger, event: Event) -> None:
+    """Log `event` at INFO.
+
+    A `LogRecord` and its way through `logging` cost several times what the line does. So none is
+    made where nobody but this module's own handler would see it; the event must not change then.
+    """
+    if not to.isEnabledFor(logging.INFO):
+        return
+    handlers = logging.root.handlers
+    if len(handlers) == 1 and type(handlers[0]) is _Handler:
+        handlers[0].emit_event(to.name, event)
+        return
+    record = logging.LogRecord(to.name, logging.INFO, __file__, 0, event.text(), None, None)
+    setattr(record, FIELDS, event.fields())
+    to.handle(record)
+
+
 class _Handler(logging.Handler):
     """Hands lines to the process's output."""
+
+    def __init__(self, formatter: _TextFormatter | _JsonFormatter) -> None:
+        super().__init__()
+        self.setFormatter(formatter)
+        self._event_line = formatter.event_line
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -88,13 +120,18 @@ class _Handler(logging.Handler):
         except Exception:
             self.handleError(record)
 
+    def emit_event(self, name: str, event: Event) -> None:
+        """Write an event of the logger of this name; its line is made where it is written."""
+        created, request_id, line = time.time(), REQUEST_ID.get(), self._event_line
+        _OUTPUT.put_later(STDERR, lambda: line(created, name, request_id, event) + "\n")
+
     def flush(self) -> None:
         flush()
 
 
-def _timestamp(record: logging.LogRecord) -> str:
-    second, rest = divmod(record.created, 1)
-    return f"{_to_the_second(int(second))}.{int(rest * 1000):03}Z"
+def _timestamp(created: float) -> str:
+    second = int(created)
+    return f"{_to_the_second(second)}.{int((created - second) * 1000):03}Z"
 
 
 @functools.lru_cache(maxsize=4)  # of lines that come quickly most are of one second
@@ -114,13 +151,18 @@ class _TextFormatter(logging.Formatter):
         self._worker = "" if worker is None else f" [worker {worker}]"
 
     def format(self, record: logging.LogRecord) -> str:
-        head = f"{_timestamp(record)} {record.levelname} {record.name}{self._worker}"
-        text = f"{head}: {record.getMessage()}"
-        if request_id := REQUEST_ID.get():
-            text += f" [request {request_id}]"
+        head = record.created, record.levelname, record.name
+        text = self._line(*head, REQUEST_ID.get(), record.getMessage())
         if record.exc_info:
             text += "\n" + self.formatException(record.exc_info)
         return text
+
+    def event_line(self, created: float, name: str, request_id: str, event: Event) -> str:
+        return self._line(created, "INFO", name, request_id, event.text())
+
+    def _line(self, created: float, level: str, name: str, request_id: str, message: str) -> str:
+        line = f"{_timestamp(created)} {level} {name}{self._worker}: {message}"
+        return f"{line} [request {request_id}]" if request_id else line
 
 
 class _JsonFormatter(logging.Formatter):
@@ -134,20 +176,31 @@ class _JsonFormatter(logging.Formatter):
         self._worker = worker
 
     def format(self, record: logging.LogRecord) -> str:
-        entry = {
-            "time": _timestamp(record),
-            "level": record.levelname,
-            "logger": record.name,
-            "message": _as_utf8(record.getMessage()),
-            **getattr(record, FIELDS, {}),
-        }
-        if self._worker is not None:
-            entry["worker"] = self._worker
-        if request_id := REQUEST_ID.get():
-            entry["request_id"] = request_id
+        head = record.created, record.levelname, record.name
+        entry = self._entry(*head, REQUEST_ID.get(), record.getMessage())
+        entry |= getattr(record, FIELDS, {})
         if record.exc_info:
             entry["exception"] = _as_utf8(self.formatException(record.exc_info))
         return orjson.dumps(entry).decode()
+
+    def event_line(self, created: float, name: str, request_id: str, event: Event) -> str:
+        entry = self._entry(created, "INFO", name, request_id, event.text())
+        return orjson.dumps(entry | event.fields()).decode()
+
+    def _entry(
+        self, created: float, level: str, name: str, request_id: str, message: str
+    ) -> dict[str, object]:
+        entry: dict[str, object] = {
+            "time": _timestamp(created),
+            "level": level,
+            "logger": name,
+            "message": _as_utf8(message),
+        }
+        if self._worker is not None:
+            entry["worker"] = self._worker
+        if request_id:
+            entry["request_id"] = request_id
+        return entry
 
 
 def _as_utf8(text: str) -> str:

@@ -61,9 +61,10 @@ def tracer_from_environment(
     ):
         resource = resource.merge(Resource({"service.name": service}))
     provider = TracerProvider(resource=resource)
+    tracer = Tracer(provider)
     provider.add_span_processor(BatchSpanProcessor(_exporter(exporter, environment)))
     logger.info("tracing is on, to %s", exporter)
-    return Tracer(provider)
+    return tracer
 
 
 def _exporter(name: str, environment: Mapping[str, str]) -> SpanExporter:
@@ -94,14 +95,22 @@ def _exporter(name: str, environment: Mapping[str, str]) -> SpanExporter:
 
 
 class Tracer:
-    """Begins and ends the spans of requests and batches; a `Recorder`. Used on one event loop."""
+    """Begins and ends the spans of requests and batches; a `Recorder`. Used on one event loop.
+
+    Takes over the sampler and the ids of `provider`.
+    """
 
     def __init__(self, provider: TracerProvider) -> None:
         from opentelemetry import trace  # noqa: PLC0415
+        from opentelemetry.context import Context  # noqa: PLC0415
         from opentelemetry.trace.propagation import tracecontext  # noqa: PLC0415
 
+        from sigrun.telemetry.sampling import HeadSampling  # noqa: PLC0415
+
         self._api = trace
+        self._no_parent = Context()
         self._provider = provider
+        self._sampling = HeadSampling(provider)
         self._tracer = provider.get_tracer("sigrun", __version__)
         self._propagator = tracecontext.TraceContextTextMapPropagator()
         self._perf_to_ns = time.time_ns() - time.perf_counter_ns()
@@ -114,15 +123,15 @@ class Tracer:
         Returns the trace, None if it is not sampled, and the headers for those who are asked
         on the way.
         """
-        span = self._tracer.start_span(
-            name,
-            context=self._propagator.extract(headers),
-            kind=self._api.SpanKind.SERVER,
-            attributes=dict(attributes),
-        )
-        onwards: dict[str, str] = {}
+        parent = self._propagator.extract(headers) if headers else self._no_parent
+        kind = self._api.SpanKind.SERVER
+        onwards = self._sampling.unsampled(parent, name, kind, attributes)
+        if onwards is not None:
+            return None, onwards
+        span = self._tracer.start_span(name, parent, kind, dict(attributes))
+        onwards = {}
         self._propagator.inject(onwards, self._api.set_span_in_context(span))
-        return (Trace(self, span) if span.is_recording() else None), onwards
+        return Trace(self, span), onwards
 
     def describe(self, trace: Trace, attributes: Attributes, *, failure: str | None = None) -> None:
         """Add what is known at the end of a request; `failure` says that it is the server's."""

@@ -9,10 +9,11 @@ import logging
 import random
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 from sigrun.errors import Code, code_of
 from sigrun.inference.context import CallContext, Outcome
-from sigrun.telemetry.logs import FIELDS
+from sigrun.telemetry.logs import log_event
 from sigrun.wire.interceptors import Answer, Reply, Request
 
 logger = logging.getLogger(__name__)
@@ -43,55 +44,68 @@ class AccessLog:
             try:
                 reply = await answer(request, context)
             except BaseException as error:
-                _log(method, context, code_of(error), (len(request), 0), (began, clock()))
+                code = code_of(error)
+                log_event(logger, _Access(method, context, code, len(request), 0, began, clock()))
                 raise
             if draw() < share:
-                _log(method, context, Code.OK, (len(request), len(reply)), (began, clock()))
+                sizes = len(request), len(reply)
+                log_event(logger, _Access(method, context, Code.OK, *sizes, began, clock()))
             return reply
 
         return logged
 
 
-def _log(
-    method: str,
-    context: CallContext,
-    code: Code,
-    sizes: tuple[int, int],
-    span: tuple[float, float],
-) -> None:
-    if not logger.isEnabledFor(logging.INFO):
-        return
-    outcome = context.outcome or Outcome()
-    began, ended = span
-    fields: dict[str, object] = {
-        "request_id": context.request_id,
-        "door": context.door.value,
-        "method": method,
-        "code": code.name,
-        "peer": context.peer or "unknown",
-        "request_bytes": sizes[0],
-        "response_bytes": sizes[1],
-        "duration_ms": _ms(began, ended),
-    }
-    answered = ""
-    if outcome.target is not None:
-        name, version, signature = outcome.target
-        fields["model"], fields["version"], fields["signature"] = name, version, signature
-        answered = f" by {name}:{version} {signature}" if signature else f" by {name}:{version}"
-    times = ""
-    if outcome.inference_ended:
-        fields["read_ms"] = read = _ms(began, outcome.inference_began)
-        fields["inference_ms"] = run = _ms(outcome.inference_began, outcome.inference_ended)
-        fields["write_ms"] = write = _ms(outcome.inference_ended, ended)
-        times = f" (read {read}, inference {run}, write {write})"
-    text = (
-        f"{fields['door']} {method} {fields['code']}{answered} from {fields['peer']}: "
-        f"{sizes[0]} bytes in, {sizes[1]} bytes out, {fields['duration_ms']} ms{times}"
-    )
-    # `logger.info` would look for its caller's line on the stack first, for every request.
-    record = logging.LogRecord(logger.name, logging.INFO, __file__, 0, text, None, None)
-    setattr(record, FIELDS, fields)
-    logger.handle(record)
+class _Access(NamedTuple):
+    """One request and how it ended: a line of the log. Times are in seconds of the clock."""
+
+    method: str
+    context: CallContext
+    code: Code
+    request_bytes: int
+    response_bytes: int
+    began: float
+    ended: float
+
+    def text(self) -> str:
+        method, context, code, request_bytes, response_bytes, began, ended = self
+        outcome = context.outcome or Outcome()
+        answered = times = ""
+        if (target := outcome.target) is not None:
+            name, version, signature = target
+            answered = f" by {name}:{version} {signature}" if signature else f" by {name}:{version}"
+        if outcome.inference_ended:
+            first, last = outcome.inference_began, outcome.inference_ended
+            times = (
+                f" (read {(first - began) * 1e3:.3f}, inference {(last - first) * 1e3:.3f}, "
+                f"write {(ended - last) * 1e3:.3f})"
+            )
+        return (
+            f"{context.door} {method} {code.name}{answered} from {context.peer or 'unknown'}: "
+            f"{request_bytes} bytes in, {response_bytes} bytes out, "
+            f"{(ended - began) * 1e3:.3f} ms{times}"
+        )
+
+    def fields(self) -> dict[str, object]:
+        context = self.context
+        outcome = context.outcome or Outcome()
+        fields: dict[str, object] = {
+            "request_id": context.request_id,
+            "door": context.door.value,
+            "method": self.method,
+            "code": self.code.name,
+            "peer": context.peer or "unknown",
+            "request_bytes": self.request_bytes,
+            "response_bytes": self.response_bytes,
+            "duration_ms": _ms(self.began, self.ended),
+        }
+        if outcome.target is not None:
+            fields["model"], fields["version"], fields["signature"] = outcome.target
+        if outcome.inference_ended:
+            first, last = outcome.inference_began, outcome.inference_ended
+            fields["read_ms"] = _ms(self.began, first)
+            fields["inference_ms"] = _ms(first, last)
+            fields["write_ms"] = _ms(last, self.ended)
+        return fields
 
 
 def _ms(began: float, ended: float) -> float:

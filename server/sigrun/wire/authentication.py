@@ -88,7 +88,7 @@ class Authentication:
         token = self.tokens.find(secret)
         if token is None:
             raise Unauthenticated("The token is not one of those that are taken here")
-        if token.has_expired(self._clock()):
+        if token.expires is not None and token.has_expired(self._clock()):
             raise Unauthenticated(f"Token {token.name} has expired")
         return token
 

@@ -7,17 +7,18 @@ waiting in a queue, runs. The context goes on to a server upstream in the place 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from sigrun.errors import Code, code_of
 from sigrun.inference.context import CallContext, Door
-from sigrun.telemetry.steps import CURRENT, Attributes, Trace
+from sigrun.telemetry.steps import CURRENT, Trace
 from sigrun.telemetry.tracing import Tracer
 from sigrun.wire.interceptors import Answer, Reply, Request
 from sigrun.wire.rest.api import RestCall
 from sigrun.wire.status import HTTP_STATUS
 
 _TRACE_PARENT, _TRACE_STATE = "traceparent", "tracestate"
+_NO_HEADERS: Mapping[str, str] = {}
 
 # By the conventions, these are errors of a server; the others are answers that a caller asked for.
 _FAILURES = frozenset(
@@ -55,12 +56,9 @@ class Tracing:
 
         async def traced(request: Request, context: CallContext) -> Reply:
             began = clock()
-            attributes = {**always, **_of_request(request, context)}
+            attributes = _of_request(request, context) | always
             trace, onwards = tracer.begin(name, _headers(context), attributes)
-            context = context._replace(
-                trace_parent=onwards.get(_TRACE_PARENT, ""),
-                trace_state=onwards.get(_TRACE_STATE, ""),
-            )
+            context = context.in_trace(onwards[_TRACE_PARENT], onwards.get(_TRACE_STATE, ""))
             if trace is None:
                 return await answer(request, context)
             CURRENT.set(trace)  # every request has a context of its own
@@ -76,17 +74,17 @@ class Tracing:
         return traced
 
 
-def _headers(context: CallContext) -> dict[str, str]:
+def _headers(context: CallContext) -> Mapping[str, str]:
     """Return what the caller says of the trace that the request is part of."""
     if not context.trace_parent:
-        return {}
+        return _NO_HEADERS
     headers = {_TRACE_PARENT: context.trace_parent}
     if state := context.metadata.get(_TRACE_STATE):
         headers[_TRACE_STATE] = str(state)
     return headers
 
 
-def _name_and_attributes(method: str) -> tuple[str, Attributes]:
+def _name_and_attributes(method: str) -> tuple[str, dict[str, str]]:
     """Return what the span of a method is called, and what is true of all its spans."""
     action = method.rpartition(":")[2]
     if method.startswith("/") and action in _ROUTES:
@@ -96,7 +94,7 @@ def _name_and_attributes(method: str) -> tuple[str, Attributes]:
     return method, {"rpc.service": service, "rpc.method": name}
 
 
-def _of_request(request: object, context: CallContext) -> Attributes:
+def _of_request(request: object, context: CallContext) -> dict[str, str]:
     attributes: dict[str, str] = {"sigrun.request_id": context.request_id}
     if context.peer:
         attributes["client.address"] = context.peer

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sigrun.telemetry import request_id
-from sigrun.telemetry.logs import LogFormat, configure_logs, flush
+from sigrun.telemetry.logs import FIELDS, LogFormat, configure_logs, flush, log_event
 
 logger = logging.getLogger("sigrun.test")
 
@@ -167,3 +167,79 @@ def test_without_an_id_one_is_made(given: str) -> None:
 
     assert all(made)
     assert made[0] != made[1]
+
+
+class Asked:
+    """An event as the access log has them."""
+
+    def text(self) -> str:
+        return "asked"
+
+    def fields(self) -> dict[str, object]:
+        return {"door": "grpc"}
+
+
+@pytest.mark.parametrize(
+    ("log_format", "line"),
+    [
+        (LogFormat.TEXT, "2026-01-01T00:00:00.250Z INFO sigrun.test [worker 2]: asked\n"),
+        (
+            LogFormat.JSON,
+            (
+                '{"time":"2026-01-01T00:00:00.250Z","level":"INFO","logger":"sigrun.test",'
+                '"message":"asked","worker":2,"door":"grpc"}\n'
+            ),
+        ),
+    ],
+)
+def test_an_event_is_a_line_as_a_record_is(
+    log_format: LogFormat,
+    line: str,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("time.time", lambda: 1767225600.25)
+    configure_logs(log_format, worker=2)
+
+    log_event(logger, Asked())
+
+    assert written(capfd).err == line
+
+
+def test_an_event_has_the_id_of_the_request_it_was_logged_in(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    configure_logs(LogFormat.TEXT)
+
+    def ask() -> None:
+        request_id.begin("of-the-caller")
+        log_event(logger, Asked())
+
+    contextvars.copy_context().run(ask)
+
+    assert written(capfd).err.endswith("asked [request of-the-caller]\n")
+
+
+def test_an_event_below_the_level_is_left_out(capfd: pytest.CaptureFixture[str]) -> None:
+    configure_logs(LogFormat.TEXT, logging.WARNING)
+
+    log_event(logger, Asked())
+
+    assert written(capfd).err == ""
+
+
+def test_another_handler_beside_ours_gets_events_as_records(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    configure_logs(LogFormat.TEXT)
+    records: list[logging.LogRecord] = []
+    other = logging.Handler()
+    monkey: Any = other
+    monkey.emit = records.append
+    logging.root.addHandler(other)
+
+    log_event(logger, Asked())
+
+    assert [record.getMessage() for record in records] == ["asked"]
+    assert getattr(records[0], FIELDS) == {"door": "grpc"}
+    assert written(capfd).err.endswith("INFO sigrun.test: asked\n")

@@ -96,8 +96,8 @@ async def test_the_access_log_says_what_answered_in_fields_too(
 
     (record,) = caplog.records
     assert record.getMessage().endswith(
-        "OK by mnist:3 serving_default from 10.0.0.1:5: 3 bytes in, 3 bytes out, 4.5 ms "
-        "(read 1.0, inference 3.0, write 0.5)"
+        "OK by mnist:3 serving_default from 10.0.0.1:5: 3 bytes in, 3 bytes out, 4.500 ms "
+        "(read 1.000, inference 3.000, write 0.500)"
     )
     assert getattr(record, FIELDS) == {
         "request_id": "id-7",
