@@ -59,8 +59,8 @@ class CallContext(NamedTuple):
 
     `deadline` is in `time.monotonic` seconds, None for a caller who waits for ever. `peer` is
     the caller's address as text, `trace_parent` the W3C header of that name, and `trace_state`
-    the other one where tracing has read it. `outcome` is filled in on the way, None where nobody
-    will look at it.
+    the other one where tracing has read it. `outcome` is filled in on the way; None for a call that
+    nobody looks at.
     """
 
     door: Door
@@ -72,14 +72,9 @@ class CallContext(NamedTuple):
     trace_state: str = ""
     outcome: Outcome | None = None
 
-    # `_replace` takes several times longer than these two, which are on the path of every request.
-
-    def with_outcome(self, outcome: Outcome) -> CallContext:
-        """Return the same with an outcome to be filled in."""
-        return tuple.__new__(CallContext, (*self[:7], outcome))
-
     def in_trace(self, trace_parent: str, trace_state: str) -> CallContext:
         """Return the same for those who are asked on the way."""
+        # `_replace` takes several times longer, and this is on the path of every traced request.
         return tuple.__new__(CallContext, (*self[:5], trace_parent, trace_state, self[7]))
 
 

@@ -1,8 +1,9 @@
 """What surrounds every request, on bytes: the same chain for gRPC, gRPC-Web, Connect and REST.
 
 An interceptor wraps what answers a method when the server is built. It sees the body, the
-context and the answer or the error, and knows nothing of what is in them. A new concern is an
-interceptor in a file of its own and one line in the list that `server.py` hands to the doors.
+context and the answer or the error, and knows nothing of what is in them; the outcome in the
+context says what answered. A new concern is an interceptor in a file of its own and one line in
+the list that `server.py` hands to the doors.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence, Sized
 from typing import Protocol, TypeVar
 
-from sigrun.inference.context import CallContext, Outcome
+from sigrun.inference.context import CallContext
 from sigrun.wire.rpcs import Rpc, Services, StreamRpc
 
 Request = TypeVar("Request", bound=Sized)
@@ -34,22 +35,10 @@ Interceptors = Sequence[Interceptor]
 def intercepted(
     method: str, answer: Answer[Request, Reply], interceptors: Interceptors
 ) -> Answer[Request, Reply]:
-    """Return `answer` with every interceptor around it.
-
-    They find in the context of each call an outcome, which is filled in by what they surround.
-    """
-    if not interceptors:
-        return answer
+    """Return `answer` with every interceptor around it."""
     for interceptor in reversed(interceptors):
         answer = interceptor.intercept(method, answer)
-    return _with_outcome(answer)
-
-
-def _with_outcome(answer: Answer[Request, Reply]) -> Answer[Request, Reply]:
-    def noted(request: Request, context: CallContext) -> Awaitable[Reply]:
-        return answer(request, context.with_outcome(Outcome()))
-
-    return noted
+    return answer
 
 
 def intercepted_services(services: Services, interceptors: Interceptors) -> Services:

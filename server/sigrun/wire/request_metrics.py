@@ -70,6 +70,12 @@ class _Series:
         self.request_bytes = self.response_bytes = 0
         self.examples: list[int] = []  # how many requests had so many; empty where none has any
 
+    def count(self, duration_s: float, request_bytes: int, response_bytes: int) -> None:
+        self.counts[bisect_left(LATENCY_BOUNDS_S, duration_s)] += 1
+        self.sum_s += duration_s
+        self.request_bytes += request_bytes
+        self.response_bytes += response_bytes
+
     def count_examples(self, examples: int) -> None:
         if not self.examples:
             self.examples = [0] * (len(_EXAMPLE_BOUNDS) + 2)  # the last one is the sum
@@ -102,33 +108,37 @@ class RequestMetrics:
         name = _METHODS.get(method) or method.rpartition("/")[2]
         of_method = self._series.setdefault(name, {})
 
-        def count(context: CallContext, code: Code, began: float, sizes: tuple[int, int]) -> None:
-            outcome = context.outcome
-            target = _NOBODY if outcome is None else outcome.target or _NOBODY
-            key = target, context.door, code
-            series = of_method.get(key)
-            if series is None:
-                self._make_room(target)
-                series = of_method[key] = _Series()
-            duration_s = clock() - began
-            series.counts[bisect_left(LATENCY_BOUNDS_S, duration_s)] += 1
-            series.sum_s += duration_s
-            series.request_bytes += sizes[0]
-            series.response_bytes += sizes[1]
-            if outcome is not None and outcome.examples and code is Code.OK:
-                series.count_examples(outcome.examples)
-
         async def counted(request: Request, context: CallContext) -> Reply:
             began = clock()
             try:
                 reply = await answer(request, context)
             except BaseException as error:
-                count(context, code_of(error), began, (len(request), 0))
+                series = self._of(of_method, context, code_of(error))
+                series.count(clock() - began, len(request), 0)
                 raise
-            count(context, _OK, began, (len(request), len(reply)))
+            outcome = context.outcome
+            series = self._of(of_method, context, _OK)
+            series.count(clock() - began, len(request), len(reply))
+            if outcome is not None and outcome.examples:
+                series.count_examples(outcome.examples)
             return reply
 
         return counted
+
+    def _of(
+        self,
+        of_method: dict[tuple[ResolvedSpec, Door, Code], _Series],
+        context: CallContext,
+        code: Code,
+    ) -> _Series:
+        outcome = context.outcome
+        target = _NOBODY if outcome is None else outcome.target or _NOBODY
+        key = target, context.door, code
+        series = of_method.get(key)
+        if series is None:
+            self._make_room(target)
+            series = of_method[key] = _Series()
+        return series
 
     def _make_room(self, target: ResolvedSpec) -> None:
         """Drop the lowest version of the model of `target` if there is one too many."""

@@ -8,7 +8,7 @@ import pytest
 
 from sigrun.errors import Unavailable
 from sigrun.inference.calls import ResolvedSpec
-from sigrun.inference.context import INTERNAL, CallContext, Door
+from sigrun.inference.context import INTERNAL, CallContext, Door, Outcome
 from sigrun.telemetry.logs import FIELDS
 from sigrun.wire.access_log import AccessLog
 from sigrun.wire.interceptors import Answer, Reply, Request, intercepted, intercepted_services
@@ -92,7 +92,8 @@ async def test_the_access_log_says_what_answered_in_fields_too(
 
     caplog.set_level(logging.INFO)
     ticks = iter((10.0, 10.0045))
-    await intercepted("S/M", answer, [AccessLog(clock=ticks.__next__)])(b"abc", CONTEXT)
+    context = CONTEXT._replace(outcome=Outcome())
+    await intercepted("S/M", answer, [AccessLog(clock=ticks.__next__)])(b"abc", context)
 
     (record,) = caplog.records
     assert record.getMessage().endswith(

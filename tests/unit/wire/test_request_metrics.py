@@ -9,7 +9,7 @@ import pytest
 
 from sigrun.errors import NotFound, SigrunError
 from sigrun.inference.calls import ResolvedSpec
-from sigrun.inference.context import CallContext, Door
+from sigrun.inference.context import CallContext, Door, Outcome
 from sigrun.telemetry.metrics import Counter, Distribution, Reading, Untyped
 from sigrun.wire.interceptors import intercepted
 from sigrun.wire.request_metrics import MAX_VERSIONS, RequestMetrics
@@ -31,7 +31,8 @@ class Server:
         self.error: SigrunError | None = None
 
     async def ask(self, method: str = RPC, door: Door = Door.GRPC) -> None:
-        await intercepted(method, self._answer, [self.metrics])(b"abc", CallContext(door))
+        context = CallContext(door, outcome=Outcome())
+        await intercepted(method, self._answer, [self.metrics])(b"abc", context)
 
     async def _answer(self, request: bytes, context: CallContext) -> bytes:
         assert context.outcome is not None

@@ -19,7 +19,7 @@ from sigrun.errors import (
     Unavailable,
     Unimplemented,
 )
-from sigrun.inference.context import CallContext, Door
+from sigrun.inference.context import CallContext, Door, Outcome
 from sigrun.wire.body import Body
 from sigrun.wire.status import HTTP_STATUS
 from sigrun.wire.transport.events import Problem
@@ -60,6 +60,7 @@ class HttpRequest:
             self.peer,
             HeaderMetadata(self.headers),
             self.headers.get(b"traceparent", b"").decode("latin-1"),
+            outcome=Outcome(),
         )
 
 

@@ -24,7 +24,7 @@ from sigrun.errors import (
     SigrunError,
     Unimplemented,
 )
-from sigrun.inference.context import CallContext, Door, Metadata
+from sigrun.inference.context import CallContext, Door, Metadata, Outcome
 from sigrun.telemetry import request_id
 from sigrun.wire.http.messages import HeaderMetadata, refusal
 from sigrun.wire.rpc import compression, framing
@@ -230,6 +230,7 @@ def _context(head: RequestHead, peer: str, id: str) -> CallContext:
         peer,
         metadata,
         headers.get(b"traceparent", b"").decode("latin-1"),
+        outcome=Outcome(),
     )
 
 

@@ -11,7 +11,7 @@ import grpc
 
 from sigrun.concurrency.budget import Budget
 from sigrun.errors import Internal, SigrunError
-from sigrun.inference.context import CallContext, Door, Metadata
+from sigrun.inference.context import CallContext, Door, Metadata, Outcome
 from sigrun.telemetry import request_id
 from sigrun.telemetry.request_id import METADATA_KEY
 from sigrun.wire.rpcs import Rpc, StreamRpc, UnaryRpc
@@ -81,6 +81,7 @@ def _begin(servicer: ServicerContext) -> CallContext:
         peer=servicer.peer(),
         metadata=metadata,
         trace_parent=str(metadata.get("traceparent", "")),
+        outcome=Outcome(),
     )
 
 
