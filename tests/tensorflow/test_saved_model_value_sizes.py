@@ -74,6 +74,26 @@ SIZED: dict[str, Compute] = {
     ),
     "matrix diagonal": lambda n, x: tf().linalg.diag(x, num_rows=n),
     "fourier": lambda n, x: tf().signal.rfft(x, n[None]),
+    "parse tensor": lambda n, x: tf().io.parse_tensor(text(x), tf().float32),
+    "histogram": lambda n, x: tf().histogram_fixed_width(x, [0.0, 1.0], nbins=n),
+    "sobol": lambda n, x: tf().math.sobol_sample(n, 2),
+    "gradient of a pooling": lambda n, x: tf().raw_ops.AvgPoolGrad(
+        orig_input_shape=tf().stack([1, n, n, 1]),
+        grad=x[None, :, :, None],
+        ksize=[1, 1, 1, 1],
+        strides=[1, 1, 1, 1],
+        padding="SAME",
+    ),
+    "gradient of a filter": lambda n, x: tf().raw_ops.Conv2DBackpropFilter(
+        input=x[None, :, :, None],
+        filter_sizes=tf().stack([n, n, 1, 1]),
+        out_backprop=x[None, :, :, None],
+        strides=[1, 1, 1, 1],
+        padding="SAME",
+    ),
+    "gradient of segments": lambda n, x: tf().raw_ops.SparseSegmentSumGrad(
+        grad=x[:1], indices=[0], segment_ids=[0], output_dim0=n
+    ),
     "ragged to dense": lambda n, x: tf().RaggedTensor.from_row_lengths(x[0], n[None]).to_tensor(),
 }
 

@@ -10,23 +10,23 @@ them, into functions too; a shape ends the trail.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from sigrun.executors.saved_model.graph_analysis import Reached, functions_of, node_of
 from sigrun.executors.saved_model.tensorflow_imports import op_def_registry
 
-# What the arguments of operations are called that say how large an output is.
-_SIZES = frozenset(
-    {"dims", "shape", "size", "multiples", "depth", "num", "start", "limit", "delta", "paddings"}
-    | {"output_shape", "dense_shape", "input_shape", "a_shape", "new_shape", "element_shape"}
-    | {"num_segments", "segment_ids", "num_rows", "num_cols", "num_elements", "max_num_elements"}
-    | {"num_samples", "num_results", "crop_size", "fixed_length", "fft_length", "input_sizes"}
-    | {"max_output_size", "max_output_size_per_class", "max_total_size", "nrows", "image_size"}
+# What the arguments of operations are called that say how large an output is. A pattern, as there
+# are more of them than anybody lists; one too many costs a hand-over to a thread and no more.
+_SIZE = re.compile(
+    r"shape|size|dim|num|nbins|nrows|depth|multiples|padding|length|segment_ids"
+    r"|^(start|limit|delta)$"
 )
 # These have such an argument, and make nothing that is larger than what they are given.
 _NOT_SIZED = frozenset(
     {"Reshape", "QuantizedReshape", "Slice", "Reverse", "AdjustHue", "ConcatOffset"}
+    | {"ExpandDims", "Squeeze", "Split", "SplitV", "Concat", "ArgMax", "ArgMin", "ReverseSequence"}
     | {"TensorListGetItem", "TensorListStack", "TensorListGather", "TensorListFromTensor"}
 )
 # What these make hangs on all the values that they are given.
@@ -37,6 +37,7 @@ _UNPACK = frozenset(
     | {"DynamicPartition", "DynamicStitch", "ParallelDynamicStitch", "MatrixDiagV2"}
     | {"MatrixDiagV3", "RaggedTensorToTensor", "RaggedRange", "RaggedCross", "SparseCross"}
     | {"SparseCrossV2", "SparseCrossHashed", "SparseToDense", "EditDistance", "ScatterNd"}
+    | {"ParseTensor"}
 )
 _ENDS_TRAIL = frozenset({"Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike"})
 _BEFORE_ARGUMENTS = {"If": 1, "StatelessIf": 1, "Case": 1, "StatelessCase": 1}  # inputs of a call
@@ -117,7 +118,7 @@ def _size_inputs(node: Any) -> set[int]:
     index = 0
     for argument in definition.input_arg:
         count = _count(node, argument)
-        if argument.name in _SIZES:
+        if _SIZE.search(argument.name):
             found.update(range(index, index + count))
         index += count
     return found
