@@ -163,6 +163,13 @@ class ServableNotFound(NotFound):
         super().__init__(f"Servable not found for request: {target}")
 
 
+def listed(things: Iterable[object], most: int = 10) -> str:
+    """Return things for a text, with commas; of more than `most` the first, and how many more."""
+    named = [str(thing) for thing in things]
+    more = len(named) - most
+    return ", ".join(named[:most]) + (f" and {more} more" if more > 0 else "")
+
+
 def code_of(error: BaseException) -> Code:
     """Return the code under which whatever ended a call is counted and told."""
     if isinstance(error, SigrunError):

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from sigrun import errors
-from sigrun.errors import Code, NotFound, ServableNotFound, SigrunError, Unknown, error_for
+from sigrun.errors import Code, NotFound, ServableNotFound, SigrunError, Unknown, error_for, listed
 
 
 def every_error() -> Iterator[type[SigrunError]]:
@@ -79,3 +79,16 @@ def test_every_error_of_the_module_is_in_the_tree() -> None:
     kinds = {x for x in vars(errors).values() if isinstance(x, type) and issubclass(x, Exception)}
 
     assert kinds == {kind for kind in every_error() if kind.__module__ == errors.__name__}
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (0, ""),
+        (1, "0"),
+        (10, "0, 1, 2, 3, 4, 5, 6, 7, 8, 9"),
+        (12, "0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 2 more"),
+    ],
+)
+def test_of_many_things_a_text_names_some(number: int, text: str) -> None:
+    assert listed(range(number)) == text

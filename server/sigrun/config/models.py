@@ -21,6 +21,12 @@ PLATFORMS = frozenset({PLATFORM_TENSORFLOW})
 STORES = ("s3", "gs", "gcs", "az", "abfs", "http", "https")
 """The schemes of base paths in object stores."""
 
+MAX_MODELS = 10_000
+MAX_LABELS = 1_000
+"""Of one model."""
+MAX_SPECIFIC_VERSIONS = 10_000
+"""Of one model. The limits are far above what one server holds: a mistake is told as one."""
+
 _URI = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://")
 _LOCAL_FILE = re.compile(r"file://(?:localhost)?(?P<path>/.*)", re.IGNORECASE | re.DOTALL)
 
@@ -47,9 +53,15 @@ class AllVersions:
 
 @dataclass(frozen=True, slots=True)
 class SpecificVersions:
-    """Serve the listed versions, as far as they are present."""
+    """Serve the listed versions, as far as they are present.
+
+    Raises `InvalidArgument` for more than `MAX_SPECIFIC_VERSIONS`.
+    """
 
     versions: frozenset[int]
+
+    def __post_init__(self) -> None:
+        check_number("specific versions", len(self.versions), MAX_SPECIFIC_VERSIONS)
 
     def select(self, present: Collection[int]) -> frozenset[int]:
         """Return the versions to serve of those that are `present`."""
@@ -64,7 +76,7 @@ class ModelConfig:
     """One model: where its numbered versions lie, which are served, and under which labels.
 
     Raises `InvalidArgument` for a base path that is neither absolute nor a URI of a known kind,
-    and for a platform that is not one of `PLATFORMS`.
+    for a platform that is not one of `PLATFORMS` and for more than `MAX_LABELS` labels.
     """
 
     name: str
@@ -76,6 +88,7 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         _check_base_path(self.name, self.base_path)
+        check_number(f"labels of model {self.name}", len(self.version_labels), MAX_LABELS)
         if self.platform not in PLATFORMS:
             raise InvalidArgument(
                 f"Model {self.name} requests unsupported platform {self.platform}"
@@ -104,6 +117,12 @@ class ModelConfig:
         return selected
 
 
+def check_number(what: str, number: int, most: int) -> None:
+    """Raise `InvalidArgument` if a configuration has more than `most` of something."""
+    if number > most:
+        raise InvalidArgument(f"{number} {what} are configured; {most} can be")
+
+
 def _check_base_path(name: str, base_path: str) -> None:
     if base_path.startswith("/") or _LOCAL_FILE.fullmatch(base_path):
         return
@@ -123,12 +142,13 @@ def _check_base_path(name: str, base_path: str) -> None:
 class ModelSet:
     """Every model that is to be served, by name; the complete wanted set.
 
-    Raises `InvalidArgument` when one name is listed twice.
+    Raises `InvalidArgument` when one name is listed twice, or more than `MAX_MODELS` are.
     """
 
     models: tuple[ModelConfig, ...] = ()
 
     def __post_init__(self) -> None:
+        check_number("models", len(self.models), MAX_MODELS)
         seen: set[str] = set()
         for model in self.models:
             if model.name in seen:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from sigrun.errors import Internal, InvalidArgument, SignatureNotFound, Unimplemented
+from sigrun.errors import Internal, InvalidArgument, SignatureNotFound, Unimplemented, listed
 from sigrun.inference.calls import DEFAULT_SIGNATURE, Classifications
 from sigrun.tensors.signature import (
     CLASSIFY_METHOD,
@@ -271,8 +271,8 @@ def _set(names: Iterable[str]) -> str:
 
 
 def _describe(signature: Signature) -> str:
-    inputs = ", ".join(f"{alias}: {spec}" for alias, spec in sorted(signature.inputs.items()))
-    outputs = ", ".join(f"{alias}: {spec}" for alias, spec in sorted(signature.outputs.items()))
+    inputs = listed(f"{alias}: {spec}" for alias, spec in sorted(signature.inputs.items()))
+    outputs = listed(f"{alias}: {spec}" for alias, spec in sorted(signature.outputs.items()))
     return (
         f"{signature.name!r} ({signature.method_name}) "
         f"with inputs {{{inputs}}} and outputs {{{outputs}}}"

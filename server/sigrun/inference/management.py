@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from sigrun.config.models import ModelConfig, ModelSet
-from sigrun.errors import Code, InvalidArgument, NotFound, SigrunError, code_of
+from sigrun.errors import Code, InvalidArgument, NotFound, SigrunError, code_of, listed
 from sigrun.inference.calls import StatusCall
 from sigrun.inference.context import CallContext
 from sigrun.servables.models import Edit, ServedModels
@@ -101,7 +101,7 @@ class ModelManagement:
             logger.warning("a reload was refused: %s: %s", error.code.name, error)
             raise
         self._told(Code.OK)
-        logger.info("reloaded: now serving %s", ", ".join(sorted(self._models.current.names)))
+        logger.info("reloaded: now serving %s", listed(sorted(self._models.current.names)))
 
     async def listing(self, context: CallContext) -> Sequence[ManagedModel]:
         """Return every model known, in the order of their names."""
@@ -159,7 +159,7 @@ class ModelManagement:
                 if label in labels:
                     raise InvalidArgument(f"Label {label} is to be set and to be removed")
                 if known.pop(label, None) is None:
-                    has = ", ".join(sorted(model.version_labels)) or "none"
+                    has = listed(sorted(model.version_labels)) or "none"
                     raise NotFound(f"There is no label {label} of {name} to remove; it has {has}")
             changed = dataclasses.replace(model, version_labels={**known, **labels})
             return models.with_model(changed)

@@ -11,13 +11,19 @@ from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from sigrun.config.models import ModelSet
-from sigrun.errors import InvalidArgument, NotFound, ServableNotFound, SigrunError, Unavailable
+from sigrun.errors import (
+    InvalidArgument,
+    NotFound,
+    ServableNotFound,
+    SigrunError,
+    Unavailable,
+    listed,
+)
 from sigrun.servables.labels import UnknownLabel, VersionLabels
 from sigrun.servables.monitor import ServableStateMonitor
 from sigrun.servables.source import Finding
 from sigrun.servables.state import ServableState, State
 
-_MAX_NAMED = 10
 _ON_ITS_WAY = {State.START: "waits to be loaded", State.LOADING: "is loading"}
 
 
@@ -131,6 +137,4 @@ def _has(owner: str, what: str, things: Iterable[object]) -> str:
     named = [str(thing) for thing in things]
     if not named:
         return f"{owner} has no {what}s"
-    more = len(named) - _MAX_NAMED
-    text = ", ".join(named[:_MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
-    return f"{owner} has {what}{'s' if len(named) > 1 else ''} {text}"
+    return f"{owner} has {what}{'s' if len(named) > 1 else ''} {listed(named)}"

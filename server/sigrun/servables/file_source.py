@@ -21,7 +21,7 @@ from typing import Protocol
 
 from sigrun.concurrency.daemons import DaemonThreads
 from sigrun.config.models import ModelConfig, ModelSet, SpecificVersions
-from sigrun.errors import InvalidArgument, SigrunError, Unavailable
+from sigrun.errors import InvalidArgument, SigrunError, Unavailable, listed
 from sigrun.servables.folders import LOCAL, Folders
 from sigrun.servables.looks import Loads, Look, Looker, Memory, Offer
 from sigrun.servables.servable import ServableId
@@ -324,8 +324,8 @@ def _missing(model: ModelConfig, look: Look) -> dict[str, str]:
     missing = policy.versions.difference(look.chosen, look.settling)
     if not missing:
         return {}
-    numbers = ", ".join(map(str, sorted(missing)))
-    text = f"versions {numbers} of servable {model.name} are not under base path {model.base_path}"
+    versions = listed(sorted(missing))
+    text = f"versions {versions} of servable {model.name} are not under base path {model.base_path}"
     return {text: text}
 
 

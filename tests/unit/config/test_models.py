@@ -168,3 +168,21 @@ def test_sets_that_differ_in_anything_are_not_equal(change: dict[str, object]) -
     after = dataclasses.replace(before, **change)  # type: ignore[arg-type]
 
     assert ModelSet((before,)) != ModelSet((after,))
+
+
+def test_what_no_server_holds_is_refused_by_number() -> None:
+    one = model("mnist")
+    for make, text in (
+        (lambda: ModelSet((one,) * 10_001), "10001 models are configured; 10000 can be"),
+        (
+            lambda: model("mnist", {f"l{number}": 1 for number in range(1_001)}),
+            "1001 labels of model mnist are configured; 1000 can be",
+        ),
+        (
+            lambda: SpecificVersions(frozenset(range(10_001))),
+            "10001 specific versions are configured; 10000 can be",
+        ),
+    ):
+        with pytest.raises(InvalidArgument) as refused:
+            make()
+        assert str(refused.value) == text

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from sigrun.concurrency.aside import start_aside
 from sigrun.config.execution import ExecutionOptions
-from sigrun.errors import DataLoss, NotFound, SigrunError, error_for
+from sigrun.errors import DataLoss, NotFound, SigrunError, error_for, listed
 from sigrun.executors.error_texts import error_from, readable
 from sigrun.executors.prepared import MayBeInline, PreparedCalls, tensor_names
 from sigrun.executors.saved_model.freezing import CannotFreeze
@@ -261,7 +261,7 @@ class _Reader:
 
     def _replacement(self, missing: list[str]) -> Executor | None:
         """Return what can run the model although `missing` have no value in a session."""
-        names = ", ".join(missing)
+        names = listed(missing)
         if not self._has_values():
             raise NotFound(
                 f"{self._path} has no variables/variables.index, but its signatures read the "
@@ -343,7 +343,7 @@ def _choose_meta_graph(saved_model: Any, options: ExecutionOptions) -> Any:
     for tags, meta_graph in zip(tag_sets, saved_model.meta_graphs, strict=True):
         if tags == options.saved_model_tags:
             return meta_graph
-    there_are = ", ".join(_tags_text(tags) for tags in tag_sets) or "none"
+    there_are = listed(_tags_text(tags) for tags in tag_sets) or "none"
     raise NotFound(
         f"Could not find meta graph def matching supplied tags: "
         f"{_tags_text(options.saved_model_tags)}. Tag sets of this SavedModel: {there_are}"

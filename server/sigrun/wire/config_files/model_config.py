@@ -20,6 +20,7 @@ from sigrun._gen.tensorflow_serving.config.model_server_config_pb2 import (
     ModelType,
 )
 from sigrun.config.models import (
+    MAX_MODELS,
     PLATFORM_TENSORFLOW,
     AllVersions,
     LatestVersions,
@@ -27,6 +28,7 @@ from sigrun.config.models import (
     ModelSet,
     SpecificVersions,
     VersionPolicy,
+    check_number,
 )
 from sigrun.config.request_log import LogKind, RequestLogging
 from sigrun.errors import FailedPrecondition, InvalidArgument
@@ -74,7 +76,9 @@ def from_reload(config: ModelServerConfig) -> ModelSet:
 
 
 def _model_set(config: ModelServerConfig) -> ModelSet:
-    return ModelSet(tuple(_model(model) for model in config.model_config_list.config))
+    models = config.model_config_list.config
+    check_number("models", len(models), MAX_MODELS)  # before work is done on each
+    return ModelSet(tuple(map(_model, models)))
 
 
 def _model(model: ModelConfigProto) -> ModelConfig:

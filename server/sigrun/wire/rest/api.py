@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sigrun.concurrency.offload import Offload
 from sigrun.concurrency.pace import keep_on
-from sigrun.errors import InvalidArgument, SignatureNotFound
+from sigrun.errors import InvalidArgument, SignatureNotFound, listed
 from sigrun.inference.backend import Inference, Management
 from sigrun.inference.calls import (
     METADATA_FIELD,
@@ -31,8 +31,6 @@ from sigrun.wire.json import document, outputs
 from sigrun.wire.protobuf import predict_reader, predict_writer
 from sigrun.wire.rest import binary, documents, examples_body, predict_body
 from sigrun.wire.rest.routes import route
-
-_MAX_NAMES_SHOWN = 20
 
 
 @dataclass(slots=True)
@@ -202,8 +200,7 @@ def _no_signature(error: SignatureNotFound) -> InvalidArgument:
     """Return TensorFlow Serving's text, and what there is."""
     text = f'Serving signature name: "{error.name}" not found in signature def'
     if error.others:
-        shown = ", ".join(f'"{name}"' for name in error.others[:_MAX_NAMES_SHOWN])
-        text += f"; it has {shown}" + (", ..." if len(error.others) > _MAX_NAMES_SHOWN else "")
+        text += "; it has " + listed(f'"{name}"' for name in error.others)
     return InvalidArgument(text)
 
 
