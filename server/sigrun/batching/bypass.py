@@ -23,12 +23,13 @@ class Bypass:
         self.left = 0
         self._rows = 0
 
-    def takes(self, rows: int) -> bool:
-        """Return whether a request of `rows` rows goes straight to the model, and count it."""
-        if not self.left or rows > self._rows:
-            return False
+    def lets_past(self, rows: int) -> bool:
+        """Return whether a request of `rows` rows goes straight to the model; `went_past` then."""
+        return self.left > 0 and rows <= self._rows
+
+    def went_past(self) -> None:
+        """Count a request that went straight to the model."""
         self.left -= 1
-        return True
 
     def renew(self, rows: int) -> None:
         """Let the next few requests of up to `rows` rows past; 0: none."""

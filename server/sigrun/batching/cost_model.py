@@ -19,7 +19,7 @@ _FORGETTING = 0.98  # the weight of a run, compared to that of the next one
 _FORGETTING_SLOW = 0.5  # the same, before a run that was much faster than expected
 _SURPRISE = 4.0  # a run that much slower or faster than expected says little, or a lot
 _MIN_SHARE_S = 0.002  # what a run must take to be worth a runner; a shorter one may be inline
-_SHORT_S = 30e-6  # what a place in a batch costs: queue, future, copies in and out
+_SHORT_S = 40e-6  # what a place in a batch costs: queue, future, task, copies in and out
 _BRIEF_S = 150e-6  # what the executors run on the event loop, without any thread
 _RUNS_TO_TELL = 4
 _MIN_VARIANCE = 0.01  # of the sizes of runs, below which they do not tell the fixed part
@@ -81,10 +81,29 @@ class CostModel:
         """Return up to how many rows a run is over before a runner is worth keeping for it."""
         return self._rows_within(_BRIEF_S)
 
+    def tells_by_less(self, rows: int) -> bool:
+        """Return whether a run of so many rows would say if those of more were worth merging.
+
+        So it is where runs of many rows are brief: each of fewer might be short, and as long as
+        requests come together nobody ever sees one.
+        """
+        return (
+            self._runs > _RUNS_TO_TELL
+            and self._s <= _BRIEF_S * self._weight
+            and 2 * rows * self._weight <= self._rows
+        )
+
     def _rows_within(self, most_s: float) -> int:
-        if self._runs <= _RUNS_TO_TELL or self._s > most_s * self._weight:
+        """Return up to how many rows a run takes `most_s`, by the mean or by the line."""
+        if self._runs <= _RUNS_TO_TELL:
             return 0
-        return int(self._rows / self._weight * most_s / max(self._s / self._weight, 1e-9))
+        mean_rows, mean_s = self._rows / self._weight, self._s / self._weight
+        if mean_s <= most_s:
+            return int(mean_rows * most_s / max(mean_s, 1e-9))
+        fixed_s, row_s = self._line() or (mean_s, 0.0)
+        if row_s <= 0:
+            return 0
+        return max(0, int((most_s - max(fixed_s, 0.0)) / row_s))
 
     def worthwhile_shares(self, rows: int) -> int:
         """Return over how many runners it would pay to share `rows` rows; 1: run them together.

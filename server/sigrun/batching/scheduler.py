@@ -7,7 +7,7 @@ is the waiting.
 A request goes one of four ways:
 
 1. Straight to the model, where that costs less than to look whether anybody else is about
-   (see `bypass`).
+   (see `bypass`), or less than a place in the queue. One in some is timed.
 2. At once, by its caller, with its own arrays: no task, no future, no copy. So goes one that gains
    nothing from others, or has met none for a while, if a runner is free.
 3. Through the queue, and then by its caller as well, if it is a batch by itself when it leaves.
@@ -34,8 +34,10 @@ from sigrun.batching.runs import Route, Runs
 from sigrun.batching.statistics import BatchRecorder
 from sigrun.concurrency.fair_queue import no_longer_than
 from sigrun.config.batching import BatchingOptions
-from sigrun.errors import DeadlineExceeded, Unavailable
+from sigrun.errors import DeadlineExceeded, SigrunError, Unavailable
 from sigrun.tensors.signature import Array
+
+_MERGED_PER_LESSON = 24  # of the last fifty runs, which are what the cost model knows, two then
 
 
 class BatchScheduler:
@@ -57,6 +59,7 @@ class BatchScheduler:
         self._recorder = recorder
         self._queue: BatchQueue[Reply] = BatchQueue(options)
         self._companions = CompanionEstimate()
+        self._merged = 0  # batches of several requests since one was run alone to learn of it
         self._bypass = Bypass()
         self._due: asyncio.TimerHandle | None = None
         self._tasks = BatchTasks(runs, recorder, runners.clock)
@@ -82,13 +85,41 @@ class BatchScheduler:
         Also raises `InvalidArgument` for more rows than are served, and `Unavailable` when too
         much waits already, or more than can be done before the deadline.
         """
-        if self._bypass.left:
-            shape = inputs[route.lead].shape
-            if self._bypass.takes(shape[0] if shape else 1):
-                self._recorder.ran_at_once(shape[0] if shape else 1)
-                servable = self.runs.servable
-                return servable.run(route.signature, inputs, route.outputs, deadline=deadline)
+        if rows := self._rows_past(route, inputs):
+            self._went_past(rows)
+            servable = self.runs.servable
+            return servable.run(route.signature, inputs, route.outputs, deadline=deadline)
         return self._run(route, inputs, deadline)
+
+    def run_inline(
+        self, route: Route, inputs: Mapping[str, Array], *, deadline: float | None
+    ) -> Sequence[Array] | None:
+        """Do what `run` does, at once; None where others may be about, or the run is not short."""
+        rows = self._rows_past(route, inputs)
+        if not rows:
+            return None
+        try:
+            outputs = self.runs.servable.run_inline(
+                route.signature, inputs, route.outputs, deadline=deadline
+            )
+        except SigrunError:
+            self._went_past(rows)
+            raise
+        if outputs is not None:
+            self._went_past(rows)
+        return outputs
+
+    def _rows_past(self, route: Route, inputs: Mapping[str, Array]) -> int:
+        """Return how many rows a request has that goes straight to the model; else 0."""
+        if not self._bypass.left:
+            return 0
+        shape = inputs[route.lead].shape
+        rows = shape[0] if shape else 1
+        return rows if self._bypass.lets_past(rows) else 0
+
+    def _went_past(self, rows: int) -> None:
+        self._bypass.went_past()
+        self._recorder.ran_at_once(rows)
 
     async def _run(
         self, route: Route, inputs: Mapping[str, Array], deadline: float | None
@@ -99,6 +130,11 @@ class BatchScheduler:
         arrays = [inputs[alias] for alias in route.inputs]
         rows = self.runs.rule.rows(arrays)
         self.share.asked_at = now
+        if self._is_short(rows):
+            self._recorder.ran_at_once(rows)
+            outputs = await self.runs.as_sent(route, inputs, rows, deadline)
+            self._renew_bypass()
+            return outputs
         if self._leaves_at_once(rows) and self._runners.take(self, now):
             self._running += 1
             self._recorder.ran_at_once(rows or 1)
@@ -147,18 +183,23 @@ class BatchScheduler:
             self._drained = asyncio.Event()
             await self._drained.wait()
 
+    def _is_short(self, rows: int) -> bool:
+        """Tell whether a run costs less than a place in the queue, whoever waits there."""
+        return 0 < rows <= self.runs.cost.short_rows() and self._need_not_wait(rows)
+
     def _leaves_at_once(self, rows: int) -> bool:
-        """Tell whether waiting gains a request nothing: alone, short, or not to be merged."""
+        """Tell whether waiting gains a request nothing: alone, or not to be merged."""
         if self._queue:
             return False
-        if not rows:
-            return True
+        return not rows or (self._need_not_wait(rows) and not self._expects_others())
+
+    def _need_not_wait(self, rows: int) -> bool:
+        """Tell whether nothing is prescribed for which a request has to wait."""
         options = self._options
         return (
             not options.batch_timeout_s
             and rows <= options.max_batch_rows
             and not self.runs.pads(rows)
-            and (rows <= self.runs.cost.short_rows() or not self._expects_others())
         )
 
     def _expects_others(self) -> bool:
@@ -168,8 +209,9 @@ class BatchScheduler:
         """Let the next requests past, if it is known that there is nothing to be done for them."""
         options, cost = self._options, self.runs.cost
         rows = 0
-        if not (options.batch_timeout_s or options.allowed_batch_rows or self._queue):
-            rows = cost.brief_rows() if self._companions.is_alone else cost.short_rows()
+        if not (options.batch_timeout_s or options.allowed_batch_rows):
+            is_alone = self._companions.is_alone and not self._queue
+            rows = cost.brief_rows() if is_alone else cost.short_rows()
         self._bypass.renew(min(rows, options.max_batch_rows) if self.runs.rule.merges else 0)
 
     def _enqueue(
@@ -277,7 +319,7 @@ class BatchScheduler:
         """Return the next batch, of callers who are still there; empty if it is not time."""
         self._queue.merges = self.runs.rule.merges
         while self._queue:
-            batch, expired = self._queue.take(now)
+            batch, expired = self._queue.take(now, requests=1 if self._is_lesson() else None)
             for pending in expired:
                 self._expire(pending)
             if wanted := still_wanted(batch):
@@ -287,6 +329,13 @@ class BatchScheduler:
             if not batch and not expired:
                 break
         return []
+
+    def _is_lesson(self) -> bool:
+        """Tell whether the next request runs alone for what its run will tell."""
+        if self._merged < _MERGED_PER_LESSON or not self.runs.cost.tells_by_less(1):
+            return False
+        self._merged = 0
+        return True
 
     def _call_when_due(self, now: float) -> None:
         due_at = self._queue.due_at()
@@ -318,6 +367,7 @@ class BatchScheduler:
         if len(batch) == 1 and not first.reply.is_piece(first):
             first.reply.tell_to_run()
             return
+        self._merged += 1
         self._tasks.start(batch, self._end_run)
 
     def _end_run(self) -> None:

@@ -80,8 +80,8 @@ class BatchedServable:
 
     @property
     def may_run_inline(self) -> bool:
-        """False: `run` knows who else is about."""
-        return False
+        """Whether `run_inline` may have an answer."""
+        return self._servable.may_run_inline
 
     # Not a coroutine function: every request would pay for one more that only waits.
     def run(
@@ -108,8 +108,13 @@ class BatchedServable:
         outputs: Sequence[str],
         *,
         deadline: float | None,
-    ) -> None:
-        """Leave it to `run`."""
+    ) -> Sequence[Array] | None:
+        """Run `signature` at once where batching could do nothing for it; see `Servable`."""
+        way = self._kept.get((_identity(signature), tuple(outputs)))
+        if way is None:
+            return None
+        scheduler, route = way
+        return scheduler.run_inline(route, inputs, deadline=deadline)
 
     async def drain(self) -> None:
         """Return when no request waits or runs. Nothing may come any more."""

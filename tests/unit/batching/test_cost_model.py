@@ -78,7 +78,27 @@ def test_runs_are_short_when_a_few_were() -> None:
 
 
 def test_a_run_of_more_rows_is_taken_to_last_longer() -> None:
-    assert 8 <= learned(*[(4, 10e-6)] * 5).short_rows() < 16
+    assert 8 <= learned(*[(4, 10e-6)] * 5).short_rows() <= 16
+
+
+def test_a_short_run_is_known_by_the_line_where_the_mean_of_runs_is_long() -> None:
+    # Each row takes 5 us beside 10 us: 30 rows together take long, a few alone do not.
+    times = learned(*[(30, 160e-6), (10, 60e-6)] * 20)
+
+    assert 1 <= times.short_rows() <= 6
+
+
+def test_no_run_is_short_where_the_fixed_time_is_long() -> None:
+    assert learned(*[(30, 160e-6), (10, 140e-6)] * 20).short_rows() == 0
+
+
+def test_a_run_of_less_tells_something_where_those_of_more_are_brief() -> None:
+    brief, long = learned(*[(20, 100e-6)] * 10), learned(*[(20, 10e-3)] * 10)
+
+    assert brief.tells_by_less(1)
+    assert not brief.tells_by_less(20)
+    assert not long.tells_by_less(1)
+    assert not learned().tells_by_less(1)
 
 
 def test_one_slow_run_does_not_hide_that_runs_are_short() -> None:

@@ -805,3 +805,22 @@ async def test_a_request_for_which_nothing_waits_is_taken_however_long_runs_were
         await batching.ask(1)
 
     assert await outcome(batching.ask(2, deadline=batching.clock.now + 0.5)) == [3]
+
+
+async def test_short_runs_are_found_out_although_requests_always_meet() -> None:
+    batching = Batching(row_s=5e-6)
+
+    for _ in range(60):
+        await asyncio.gather(*(batching.ask(1) for _ in range(20)))
+
+    assert max(batching.sizes[:400]) == 20  # which takes 100 us
+    assert set(batching.sizes[-40:]) == {1}
+
+
+async def test_long_runs_are_merged_whatever_lessons_say() -> None:
+    batching = Batching(row_s=45e-6)
+
+    for _ in range(60):
+        await asyncio.gather(*(batching.ask(1) for _ in range(3)))
+
+    assert batching.sizes.count(3) > 50

@@ -276,3 +276,67 @@ async def test_queues_are_drained_before_the_version_is_unloaded() -> None:
 
     assert (before, loading.inner.unloads) == (0, 1)
     assert (await task)[0].tolist() == [3]
+
+
+def inline(batching: Batching, *x: float, of: Signature = HALF_PLUS_TWO) -> list[float] | None:
+    """Ask for an answer at once; None where the request is to be run."""
+    outputs = batching.batched.run_inline(of, {"x": floats(*x)}, ("y",), deadline=None)
+    return None if outputs is None else list(outputs[0])
+
+
+async def short_runs(*, row_s: float = 1e-6, is_quick: bool = True) -> Batching:
+    """Return a model whose runs are known to take `row_s` for each row."""
+    batching = Batching(row_s=row_s)
+    batching.inner.may_run_inline = is_quick
+    for _ in range(8):
+        await asyncio.gather(batching.ask(1))
+    return batching
+
+
+async def test_short_runs_are_answered_inline_until_one_in_sixteen_looks_about() -> None:
+    batching = await short_runs()
+    before = batching.statistics().runs
+
+    answers = [inline(batching, 2) for _ in range(20)]
+
+    answered = answers.count([3])
+    assert 0 < answered <= 15
+    assert answers == [[3]] * answered + [None] * (20 - answered)
+    assert batching.statistics().runs - before == answered
+    await asyncio.gather(batching.ask(1))
+    assert [inline(batching, 2) for _ in range(16)] == [[3]] * 15 + [None]
+
+
+@pytest.mark.parametrize(("row_s", "is_quick"), [(1.0, True), (1e-6, False)])
+async def test_runs_that_are_long_or_have_to_wait_are_not_answered_inline(
+    row_s: float, is_quick: bool
+) -> None:
+    batching = await short_runs(row_s=row_s, is_quick=is_quick)
+
+    assert inline(batching, 2) is None
+    (y,) = await batching.ask(2)
+    assert list(y) == [3]
+
+
+async def test_what_has_a_queue_of_its_own_is_not_answered_inline() -> None:
+    batching = await short_runs()
+
+    assert inline(batching, 2, of=renamed(HALF_PLUS_TWO, "joined")) is None
+
+
+async def test_a_request_that_fails_inline_counts_as_one_that_went_past() -> None:
+    batching = await short_runs()
+
+    def fail(inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+        raise InvalidArgument("no")
+
+    batching.inner._compute = fail
+    failed = 0
+    while True:
+        try:
+            if inline(batching, 2) is None:
+                break
+        except InvalidArgument:
+            failed += 1
+
+    assert 0 < failed <= 15
