@@ -258,6 +258,7 @@ class ModelServer:
         budget = Budget(config.max_in_flight_bytes, config.max_concurrent_requests)
         self._metrics.add(budget.readings)
         ports = self._part.ports(self._offload, budget)
+        self._metrics.add(ports.readings)
         self.grpc = ports.grpc(config.grpc, {**services, **reflection_services(services)})
         probes = Probes(
             self._management,

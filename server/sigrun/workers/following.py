@@ -426,6 +426,10 @@ class TakenPorts:
         self._ports = ports
         self._taker = taker
 
+    def readings(self) -> Iterable[Reading]:
+        """Return the numbers of connections that were given to this process."""
+        return self._ports.readings()
+
     def grpc(self, options: GrpcOptions, services: Services) -> Port:
         """Return the port of gRPC."""
         return TakenPort(PortName.GRPC, self._ports.grpc(options, services), self._taker)

@@ -14,7 +14,7 @@ import functools
 import itertools
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from sigrun.concurrency.budget import Budget
@@ -38,11 +38,12 @@ from sigrun.servables.source import MakeLoader, Source
 from sigrun.servables.state import StateStream
 from sigrun.server import Alone, ModelServer
 from sigrun.telemetry.logs import LogFormat
-from sigrun.telemetry.metrics import Exposition, Metrics
+from sigrun.telemetry.metrics import Exposition, Metrics, Reading
 from sigrun.wire.ports import MakesPorts, Port, admin_addresses, grpc_addresses, http_addresses
 from sigrun.wire.rest.api import RestApi
 from sigrun.wire.rest.probes import Probes
 from sigrun.wire.rpcs import Services
+from sigrun.wire.transport import accepting
 from sigrun.wire.transport.addresses import Address
 from sigrun.wire.transport.limits import Limits
 from sigrun.wire.transport.listener import CORES
@@ -297,6 +298,10 @@ class _DispatchedPorts:
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
+
+    def readings(self) -> Iterable[Reading]:
+        """Return what keeps this process from accepting; the workers count connections."""
+        return accepting.readings([self._fleet.dispatcher.acceptor])
 
     def grpc(self, options: GrpcOptions, services: Services) -> Port:
         """Return the port of gRPC."""
