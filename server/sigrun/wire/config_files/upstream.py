@@ -36,6 +36,9 @@ def _contents(flag: str, path: Path | None) -> bytes:
     if path is None:
         return b""
     try:
-        return read_bounded(path, _MAX_BYTES)
+        content = read_bounded(path, _MAX_BYTES)
     except OSError as error:
         raise NotFound(f"--{flag}: cannot read {path}: {error.strerror}") from None
+    if not content:  # else one that is being written would mean the authorities that gRPC knows
+        raise InvalidArgument(f"--{flag}: {path} is empty")
+    return content
