@@ -16,7 +16,7 @@ PYTEST := $(BIN)/python -m pytest
 IN_PARALLEL := --numprocesses=auto --dist=worksteal
 SPAM := examples/spam
 PANDA := examples/panda
-PAGES := examples/webapp/page examples/panda/client.mjs tests/e2e/browser_agent.mjs tests/wire/grpc_js_client.mjs
+PAGES := docs/javascripts examples/webapp/page examples/panda/client.mjs tests/e2e/browser_agent.mjs tests/wire/grpc_js_client.mjs
 JS := clients/js
 JS_READY := $(JS)/node_modules/.ready
 JS_BUILT := $(JS)/dist/.built

@@ -39,6 +39,7 @@ _FENCE = re.compile(r"^( *```.*?^ *```$)", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(
     r"(?P<image>!?)\[(?P<text>[^\[\]]*)\]\((?P<path>[^()\s#]*)(?P<anchor>#[^()\s]*)?\)"
 )
+_SEARCH = '<div class="md-search" data-md-component="search" role="dialog"'
 _ELSEWHERE = re.compile(r"[a-z]+:")
 
 
@@ -52,6 +53,22 @@ def on_files(files: Any, config: Any) -> Any:
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Return a page's text with the links of the site."""
     return site_text(markdown, page.file.src_uri)
+
+
+def on_post_page(output: str, **_: Any) -> str:
+    """Return a page whose search has the name that assistive technology reads out."""
+    return _with_named_search(output)
+
+
+def on_post_template(output: str, template_name: str, **_: Any) -> str:
+    """Return the same for the page of a page that is not there."""
+    return _with_named_search(output) if template_name == "404.html" else output
+
+
+def _with_named_search(page: str) -> str:
+    if _SEARCH not in page:
+        raise PluginError("the theme's search has changed: does it have a name by now?")
+    return page.replace(_SEARCH, f'{_SEARCH} aria-label="Search"')
 
 
 def site_text(markdown: str, page: str) -> str:

@@ -24,7 +24,13 @@ from sigrun.wire.request_metrics import RequestMetrics
 from sigrun.wire.rest.api import RestApi
 from sigrun.wire.rest.probes import Probes
 from sigrun.wire.tracing import Tracing
-from sigrun.wire.upstream import Upstream, UpstreamInference, UpstreamManagement
+from sigrun.wire.upstream import (
+    Upstream,
+    UpstreamInference,
+    UpstreamManagement,
+    check_tls,
+    followed_upstream,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +66,7 @@ class Gateway:
         if self._tracer is not None:
             interceptors.insert(0, Tracing(self._tracer))
         self._upstream = Upstream(config.upstream)
+        self._tls = config.upstream.tls
         self._inference = UpstreamInference(self._upstream, self._offload)
         observed = Observed(self._inference)
         self._management = UpstreamManagement(self._upstream)
@@ -73,17 +80,20 @@ class Gateway:
         probes = Probes(self._management, metrics, interceptors=guards)
         services = intercepted_services(self._upstream.services(), interceptors)
         ports = Ports(self._offload, budget=budget, in_tasks=True)
+        metrics.add(ports.readings)
         self.http = ports.http(config.http, rest, probes, services)
         self._is_open = bool(config.upstream.token) and authentication is None
         self._followed = [
             *followed_certificates("HTTP", self.http, config.http.tls),
             *followed_tokens(config.auth_tokens_file, authentication),
+            *followed_upstream(self._upstream, config.upstream),
         ]
 
     async def start(self) -> None:
         """Listen, whether or not a server can be reached; `/readyz` says so.
 
-        Raises `Unavailable` if the port cannot be had.
+        Raises `Unavailable` if the port cannot be had, `InvalidArgument` for certificates that
+        cannot be used.
         """
         self._tasks.append(asyncio.create_task(self._loop_lag.watch(), name="event loop"))
         if self._is_open:
@@ -94,13 +104,18 @@ class Gateway:
         for followed in self._followed:
             self._tasks.append(asyncio.create_task(followed.run(), name=followed.what))
         try:
+            await check_tls(self._tls)
             await self.http.start()
         except BaseException:
             await self.stop(grace_s=0)
             raise
 
     def reread(self) -> None:
-        """Do nothing: a gateway follows no file."""
+        """Do nothing: the files that a gateway follows are looked at every second anyway."""
+
+    async def look_at_files(self) -> None:
+        """Put in force at once what is new in the files of certificates and tokens."""
+        await asyncio.gather(*(followed.look() for followed in self._followed))
 
     async def stop(self, grace_s: float) -> None:
         """Drain for up to `grace_s` seconds, then let go of the servers."""

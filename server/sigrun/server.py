@@ -41,7 +41,7 @@ from sigrun.servables.policy import (
     AvailabilityPreservingPolicy,
     ResourcePreservingPolicy,
 )
-from sigrun.servables.readiness import Readiness
+from sigrun.servables.readiness import Health, Readiness
 from sigrun.servables.source import MakeLoader, Source
 from sigrun.servables.state import ServableState, State, StateStream
 from sigrun.telemetry import logs
@@ -142,6 +142,10 @@ class Alone:
     def management(self, management: Administration) -> Administration:
         """Return what answers for the models as a set; `management` does for this process's."""
         return management
+
+    def health(self, readiness: Readiness) -> Health:
+        """Return what answers for the health of the server; `readiness` is this process's."""
+        return readiness
 
     def exposition(self, metrics: Metrics) -> Exposition:
         """Return what shows what was counted; `metrics` is this process's."""
@@ -246,6 +250,7 @@ class ModelServer:
                 told=self._reloads.teller("call"),
             )
         )
+        self._health = self._part.health(self.readiness)
         authentication = None if config.tokens is None else Authentication(config.tokens)
         guards: list[Interceptor] = [] if authentication is None else [authentication]
         interceptors += guards
@@ -253,6 +258,7 @@ class ModelServer:
         budget = Budget(config.max_in_flight_bytes, config.max_concurrent_requests)
         self._metrics.add(budget.readings)
         ports = self._part.ports(self._offload, budget)
+        self._metrics.add(ports.readings)
         self.grpc = ports.grpc(config.grpc, {**services, **reflection_services(services)})
         probes = Probes(
             self._management,
@@ -297,14 +303,14 @@ class ModelServer:
         if options.enable_profiler:
             services[profiler_service.NAME] = self._profiler_service().methods()
         if options.enable_health:
-            services[health.NAME] = HealthService(self.readiness, list(services)).methods()
+            services[health.NAME] = HealthService(self._health, list(services)).methods()
         return intercepted_services(services, interceptors)
 
     def _admin_services(self) -> Services:
         """Return what is served where administration has an address of its own."""
         services = self._model_services("")
         known = [*services, prediction_service.NAME]
-        return {**services, health.NAME: HealthService(self.readiness, known).methods()}
+        return {**services, health.NAME: HealthService(self._health, known).methods()}
 
     def _model_services(self, refusal: str) -> dict[str, Mapping[str, Rpc]]:
         """Return the services that list and change the models; with a `refusal` they only list."""

@@ -159,6 +159,23 @@ def test_the_autoscaler_follows_a_metric_that_the_server_has() -> None:
     assert DEFAULTS["autoscaling"]["inFlightRequests"]["metric"] in names
 
 
+def test_the_autoscaler_follows_metrics_that_the_adapter_has_rules_for() -> None:
+    adapter = yaml.safe_load((DEPLOY / "prometheus" / "adapter.yaml").read_text("utf-8"))
+    rules = {
+        rule.get("name", {}).get("as") or rule["seriesQuery"].partition("{")[0]
+        for rule in adapter["rules"]["custom"]
+    }
+    autoscaler = manifests(values_of("replicas.yaml"))["HorizontalPodAutoscaler demo-sigrun"]
+    pods = [metric["pods"] for metric in autoscaler["spec"]["metrics"] if "pods" in metric]
+
+    assert {(one["metric"]["name"], one["target"]["averageValue"]) for one in pods} == {
+        ("sigrun_in_flight_requests", "32"),
+        ("sigrun_batch_queue_wait_seconds", "20m"),
+    }
+    assert {one["metric"]["name"] for one in pods} <= rules
+    assert DEFAULTS["autoscaling"]["queueWait"]["metric"] in rules
+
+
 def test_replicas_are_left_to_the_autoscaler() -> None:
     rendered = manifests(values_of("replicas.yaml"))
 
@@ -177,6 +194,7 @@ def test_replicas_are_left_to_the_autoscaler() -> None:
         (STORED | {"replicaCuont": 3}, "replicaCuont"),
         (STORED | {"image": {"repositroy": "x"}}, "repositroy"),
         (STORED | {"shutdown": {"preStopSeconds": "five"}}, "preStopSeconds"),
+        (STORED | {"autoscaling": {"queueWait": {"target": "20 ms"}}}, "queueWait"),
         (
             STORED | {"autoscaling": {"enabled": True, "inFlightRequests": {"target": 0}}},
             "autoscaling needs a target",

@@ -9,7 +9,7 @@ import contextlib
 import json
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,15 +64,18 @@ class Page:
         """Return when an element that people see has `text` in it."""
         self.call("waitForSelector", f"{selector}:visible:has-text({json.dumps(text)})")
 
-    def accessibility_problems(self) -> list[str]:
-        """Return what axe finds on the page as it is now: the rule and the elements."""
+    def accessibility_problems(self, impacts: Sequence[str] = ()) -> list[str]:
+        """Return what axe finds on the page as it is now: the rule and the elements.
+
+        With `impacts`, such as `serious`, only what has one of them.
+        """
         self.call("addScriptTag", {"path": str(AXE)})
-        problems: list[str] = self.call(
+        problems: list[tuple[str, str]] = self.call(
             "evaluate",
-            """axe.run().then(({ violations }) =>
-              violations.map(({ id, nodes }) => `${id}: ${nodes.map((n) => n.html).join(" ")}`))""",
+            """axe.run().then(({ violations }) => violations.map(({ id, impact, nodes }) =>
+              [impact, `${id}: ${nodes.map((n) => n.html).join(" ")}`]))""",
         )
-        return problems
+        return [problem for impact, problem in problems if not impacts or impact in impacts]
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -48,7 +48,7 @@ def model_server(
         yield server
 
 
-def model_config(base_paths: dict[str, Path]) -> str:
+def model_config(base_paths: Mapping[str, Path | str]) -> str:
     """Return a ModelServerConfig in text form."""
     models = "".join(
         f'config {{ name: "{name}" base_path: "{path}" model_platform: "tensorflow" }}\n'

@@ -36,8 +36,8 @@ class Traffic:
         self._lock = threading.Lock()
 
     @contextmanager
-    def flowing(self) -> Iterator[None]:
-        threads = [threading.Thread(target=self._ask) for _ in range(CLIENTS)]
+    def flowing(self, clients: int = CLIENTS) -> Iterator[None]:
+        threads = [threading.Thread(target=self._ask) for _ in range(clients)]
         for thread in threads:
             thread.start()
         try:

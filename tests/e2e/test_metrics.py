@@ -18,6 +18,7 @@ from typing import Any
 
 import grpc
 import pytest
+import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from tensorflow_serving.apis import classification_pb2, prediction_service_pb2_grpc
 
@@ -28,6 +29,7 @@ from tests.e2e.process import ROOT, RunningServer, free_port, running_server
 DEPLOY = ROOT / "deploy"
 DASHBOARD = DEPLOY / "grafana" / "sigrun.json"
 ALERTS = DEPLOY / "prometheus" / "alerts.yaml"
+ADAPTER = DEPLOY / "prometheus" / "adapter.yaml"
 METRIC = re.compile(r"\bsigrun_[a-z_]+|\bprocess_[a-z_]+")
 ROW = re.compile(r"^\| `(?P<name>[^`]+)` \| (?P<kind>\w+) \| (?P<labels>[\w, ]*)\|", re.MULTILINE)
 HISTOGRAMS = re.compile(r"_(bucket|sum|count)$")
@@ -200,10 +202,10 @@ def test_the_alerts_fire_when_they_should() -> None:
 
 
 @needs_prometheus
-def test_the_dashboard_shows_what_a_real_prometheus_scraped(
+def test_dashboard_and_autoscaler_have_what_a_real_prometheus_scraped(
     server: RunningServer, tmp_path: Path
 ) -> None:
-    queries = dashboard_queries()
+    queries = dashboard_queries() + adapter_queries()
     assert len(queries) > 20
 
     with prometheus(server, tmp_path) as query, asking(server):
@@ -227,6 +229,19 @@ def dashboard_queries() -> list[str]:
     variables = {"$__rate_interval": "20s", "$model": ".*", "$job": ".*", "$instance": ".*"}
     queries = [target["expr"] for panel in panels for target in panel.get("targets", ())]
     return [re.sub(r"\$\w+", lambda variable: variables[variable[0]], query) for query in queries]
+
+
+def adapter_queries() -> list[str]:
+    """Return the queries of the adapter's rules, with values for its variables."""
+    rules = yaml.safe_load(ADAPTER.read_text(encoding="utf-8"))["rules"]["custom"]
+    return [
+        rule["metricsQuery"]
+        .replace("<<.Series>>", rule["seriesQuery"].partition("{")[0])
+        .replace("<<.LabelMatchers>>", 'job="sigrun"')
+        .replace("<<.GroupBy>>", "instance")
+        .replace("[2m]", "[20s]")
+        for rule in rules
+    ]
 
 
 @contextlib.contextmanager

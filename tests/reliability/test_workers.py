@@ -11,7 +11,7 @@ import signal
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,7 +30,7 @@ from sigrun._gen.tensorflow_serving.apis.predict_pb2 import PredictResponse
 from tests.reliability.callers import PREDICT, Predict
 from tests.reliability.conftest import IS_LONG, Victim, running
 from tests.reliability.supervisor import GRACE_S, MODEL
-from tests.wire.clients import predict_request
+from tests.wire.clients import GrpcClient, predict_request
 
 pytestmark = pytest.mark.asyncio
 
@@ -38,6 +38,7 @@ CALLERS = 32
 ROUNDS = 10 if IS_LONG else 1
 SETTLE_S = 60.0
 MORE = 200
+HEALTHY = {"": "SERVING", MODEL: "SERVING"}
 
 _STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
 _RELOAD = "/tensorflow.serving.ModelService/HandleReloadConfigRequest"
@@ -212,6 +213,30 @@ async def until_state(address: str, version: int, *states: int) -> None:
             pass
 
 
+async def serve_models(address: str, base_paths: Mapping[str, Path]) -> None:
+    """Serve these models, and no others."""
+    request = ReloadConfigRequest()
+    for name, base_path in base_paths.items():
+        model = request.config.model_config_list.config.add()
+        model.name, model.base_path, model.model_platform = name, str(base_path), "tensorflow"
+    async with grpc.aio.insecure_channel(address) as channel:
+        answer = await GrpcClient(channel).call(request)
+        assert answer.status.error_code == 0, answer.status.error_message
+
+
+@contextlib.asynccontextmanager
+async def connections(address: str, count: int) -> AsyncIterator[list[GrpcClient]]:
+    """Return clients with a connection each, which go to the workers in turn."""
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    async with contextlib.AsyncExitStack() as stack:
+        yield [
+            GrpcClient(await stack.enter_async_context(channel))
+            for channel in (
+                grpc.aio.insecure_channel(address, options=options) for _ in range(count)
+            )
+        ]
+
+
 async def replaced(server: Victim, worker: int) -> None:
     """Return when another process has taken the place of a worker."""
     await until(lambda: not is_alive(worker), "the end of the worker")
@@ -283,3 +308,30 @@ async def test_all_workers_move_together_and_no_request_fails(tmp_path: Path) ->
     assert not labelled.failed
     assert not latest.failed
     assert exit_status == 0, server.log
+
+
+async def test_the_health_of_every_worker_is_that_of_the_whole(tmp_path: Path) -> None:
+    paths = {MODEL: tmp_path / MODEL, "leaving": tmp_path / "leaving"}
+    for path in paths.values():
+        add_version(path, 1)
+    with supervised(paths[MODEL]) as server:
+        await serve_models(server.grpc, paths)
+        async with connections(server.grpc, 4) as clients:
+            for client in clients:
+                health = {name: await client.check(name) for name in ("", *paths)}
+                assert health == {**HEALTHY, "leaving": "SERVING"}
+            watchers = [client.watch("leaving") for client in clients]
+            assert {await watcher.next() for watcher in watchers} == {"SERVING"}
+            (paths["leaving"] / "1").rmdir()
+            assert {await watcher.next() for watcher in watchers} == {"NOT_SERVING"}
+        victim = worker_processes(server)[0]
+        os.kill(victim, signal.SIGKILL)
+        await replaced(server, victim)
+        async with connections(server.grpc, 4) as clients:
+            for client in clients:
+                health = {name: await client.check(name) for name in ("", *paths)}
+                assert health == {**HEALTHY, "leaving": "NOT_SERVING"}
+            watchers = [client.watch() for client in clients]
+            assert {await watcher.next() for watcher in watchers} == {"SERVING"}
+            server.process.terminate()
+            assert {await watcher.next() for watcher in watchers} == {"NOT_SERVING"}

@@ -22,10 +22,11 @@ from sigrun.config.access import Right, Token, sha256
 from sigrun.config.gateway import GatewayConfig, UpstreamOptions
 from sigrun.config.server import GrpcOptions, Transport
 from sigrun.errors import Code
+from sigrun.gateway import Gateway
 from sigrun.wire.config_files import tokens
 from sigrun.wire.status import HTTP_STATUS
 from tests.wire.clients import NAME, PATIENCE_S, GrpcClient
-from tests.wire.gateways import address_of, client_of
+from tests.wire.gateways import address_of, client_of, url_of
 from tests.wire.rig import HOST, HTTP, Rig
 
 pytestmark = pytest.mark.asyncio
@@ -203,6 +204,27 @@ async def test_every_door_asks_for_a_token_and_none_is_logged(
     assert new == dict.fromkeys(of_server, "OK")
     assert caplog.messages
     assert not [line for line in caplog.messages if "-secret" in line]
+
+
+async def test_the_token_of_a_gateway_is_read_again_when_it_changes(
+    rig: Rig, file: Path, tmp_path: Path
+) -> None:
+    await rig.start(**await asking(file))
+    shown = tmp_path / "token"
+    shown.write_text(f"{SCRAPES}\n")
+    options = UpstreamOptions(addresses=(address_of(rig),), token=SCRAPES, token_file=shown)
+    gateway = Gateway(GatewayConfig(upstream=options, http=HTTP))
+    await gateway.start()
+    async with httpx.AsyncClient(base_url=url_of(gateway), timeout=PATIENCE_S) as http:
+        ask = by_http(http)
+        told = [await ask({})]
+        for text in (ASKS, "", "zwei\nlines"):
+            shown.write_text(text)
+            await gateway.look_at_files()
+            told.append(await ask({}))
+    await gateway.stop(grace_s=0)
+
+    assert told == ["PERMISSION_DENIED", "OK", "OK", "OK"]
 
 
 async def test_grpcio_asks_for_a_token_too(rig: Rig, file: Path) -> None:

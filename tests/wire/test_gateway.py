@@ -15,14 +15,15 @@ import pytest
 import pytest_asyncio
 
 from sigrun._gen.tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
-from sigrun.config.gateway import GatewayConfig, UpstreamOptions, UpstreamTls
+from sigrun.config.gateway import GatewayConfig, UpstreamOptions, UpstreamTls, UpstreamTlsFiles
 from sigrun.config.server import GrpcOptions, HttpOptions, TlsOptions
-from sigrun.errors import Unavailable
+from sigrun.errors import InvalidArgument, Unavailable
 from sigrun.gateway import Gateway
 from sigrun.inference.calls import MetadataCall, MetadataResult
 from sigrun.inference.service import InferenceService
 from sigrun.servables.state import State
 from sigrun.tensors.signature import Array, DType, Signature
+from sigrun.wire.config_files import upstream as upstream_files
 from sigrun.wire.protobuf import tensors
 from tests.fakes.servables import FakeServable, half_plus_two, signature
 from tests.wire.clients import NAME, PATIENCE_S, predict_request, soon, spec_of
@@ -535,6 +536,54 @@ class TestTls:
                 statuses.append((await http.post(PREDICT, json=ROW)).status_code)
 
         assert statuses == [200, 503, 503, 503]
+
+    async def test_its_certificate_is_read_again_when_it_changes(
+        self, rig: Rig, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        server, client, strange = (
+            make_identity(tmp_path, name) for name in ("server", "client", "strange")
+        )
+        await rig.start(grpc=secured(server, client))
+        ca, cert, key = (tmp_path / name for name in ("ca", "cert", "key"))
+        ca.write_bytes(server.cert)
+
+        def show(identity: Identity) -> None:
+            cert.write_bytes(identity.cert)
+            key.write_bytes(identity.key)
+
+        show(client)
+        files = UpstreamTlsFiles(ca=ca, client_cert=cert, client_key=key)
+        tls = await asyncio.to_thread(upstream_files.tls, files)
+        options = UpstreamOptions(addresses=(address_of(rig),), tls=tls, tls_files=files)
+        gateway = Gateway(GatewayConfig(upstream=options, http=HTTP))
+        await gateway.start()
+        async with httpx.AsyncClient(base_url=url_of(gateway), timeout=PATIENCE_S) as http:
+            rig.servable().gate.clear()
+            begun = asyncio.create_task(http.post(PREDICT, json=ROW))
+            await soon(rig.servable().started.wait())
+
+            show(strange)
+            await gateway.look_at_files()
+            refused = await http.post(PREDICT, json=ROW)
+            key.write_bytes(client.key)
+            await gateway.look_at_files()
+            show(client)
+            await gateway.look_at_files()
+            rig.servable().gate.set()
+            taken = await http.post(PREDICT, json=ROW)
+            finished = await begun
+        await gateway.stop(grace_s=0)
+
+        assert (refused.status_code, taken.status_code, finished.status_code) == (503, 200, 200)
+        (line,) = [line for line in caplog.messages if "stay in force" in line]
+        assert "the certificates for the servers upstream as before stay in force" in line
+        assert "KEY_VALUES_MISMATCH" in line
+
+    async def test_a_certificate_that_cannot_be_used_fails_the_start(self, rig: Rig) -> None:
+        await rig.start()
+        with pytest.raises(InvalidArgument, match="cannot use the certificates for the servers"):
+            async with gateway_to(address_of(rig), tls=UpstreamTls(ca=b"none")):
+                pass
 
     async def test_a_certificate_may_bear_another_name(self, rig: Rig, tmp_path: Path) -> None:
         server = make_identity(tmp_path, "model")

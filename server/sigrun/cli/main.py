@@ -35,6 +35,7 @@ from sigrun.server import ModelServer
 from sigrun.telemetry.logs import configure_logs, show
 from sigrun.telemetry.output import open_standard_descriptors
 from sigrun.telemetry.tracing import tracer_from_environment
+from sigrun.wire.transport.addresses import Tcp
 from sigrun.workers.supervisor import Supervisor
 
 logger = logging.getLogger(__name__)
@@ -250,13 +251,14 @@ def _checked_base_path(base_path: str) -> str:
 
 def _announce(config: ServerConfig, server: ModelServer, *, shows_banner: bool) -> None:
     if server.grpc.port is not None:
-        logger.info("Running gRPC ModelServer at %s:%d ...", config.grpc.host, server.grpc.port)
-    if server.http is not None:
-        logger.info("Exporting HTTP/REST API at:%s:%d ...", config.http.host, server.http.port)
+        logger.info("Running gRPC ModelServer at %s ...", Tcp(config.grpc.host, server.grpc.port))
+    if server.http is not None and server.http.port is not None:
+        logger.info("Exporting HTTP/REST API at:%s ...", Tcp(config.http.host, server.http.port))
     if shows_banner:
         show(banner(server, config))
 
 
 def _announce_gateway(config: GatewayConfig, gateway: Gateway) -> None:
-    logger.info("Exporting HTTP/REST API at:%s:%d ...", config.http.host, gateway.http.port)
+    if gateway.http.port is not None:
+        logger.info("Exporting HTTP/REST API at:%s ...", Tcp(config.http.host, gateway.http.port))
     logger.info("in front of %s", ", ".join(config.upstream.addresses))

@@ -12,7 +12,7 @@ from sigrun.concurrency.memory import share_in_flight
 from sigrun.config.access import Tokens
 from sigrun.config.batching import THREAD_POOL_NAME_WITHOUT_FILE, BatchingOptions
 from sigrun.config.execution import ExecutionOptions
-from sigrun.config.gateway import GatewayConfig, UpstreamOptions, UpstreamTls
+from sigrun.config.gateway import GatewayConfig, UpstreamOptions, UpstreamTls, UpstreamTlsFiles
 from sigrun.config.lifecycle import LifecycleOptions, VersionTransition
 from sigrun.config.models import ModelConfig, ModelSet
 from sigrun.config.object_store import ObjectStoreOptions, default_cache_dir
@@ -27,7 +27,7 @@ from sigrun.config.server import (
     Transport,
 )
 from sigrun.config.warm_up import WarmUpOptions
-from sigrun.errors import InvalidArgument, NotFound
+from sigrun.errors import InvalidArgument
 from sigrun.telemetry.logs import LogFormat
 from sigrun.wire.config_files import (
     batching_config,
@@ -37,6 +37,7 @@ from sigrun.wire.config_files import (
     session_config,
     tokens,
 )
+from sigrun.wire.config_files import upstream as upstream_files
 
 _MAX_PORT = 65535
 _INT32 = range(-(2**31), 2**31)
@@ -96,10 +97,13 @@ def _workers(flags: ModelServerFlags) -> int:
 def gateway_config(flags: GatewayFlags) -> GatewayConfig:
     """Return the configuration of a gateway. Raises `InvalidArgument` or `NotFound`."""
     addresses = (address.strip() for address in flags.upstream.split(","))
+    token_file = _path(flags.upstream_token_file)
     upstream = UpstreamOptions(
         addresses=tuple(filter(None, addresses)),
         tls=_upstream_tls(flags),
-        token=_token("upstream_token_file", flags.upstream_token_file),
+        tls_files=_upstream_tls_files(flags),
+        token="" if token_file is None else upstream_files.token(token_file),
+        token_file=token_file,
         channel_arguments=_channel_arguments(
             "upstream_channel_arguments", flags.upstream_channel_arguments
         ),
@@ -118,20 +122,20 @@ def gateway_config(flags: GatewayFlags) -> GatewayConfig:
 
 def _upstream_tls(flags: GatewayFlags) -> UpstreamTls | None:
     """Return the settings of TLS if it is asked for, or any flag needs it."""
-    tls = UpstreamTls(
-        ca=_contents("upstream_ca_file", flags.upstream_ca_file),
-        client_cert=_contents("upstream_client_cert_file", flags.upstream_client_cert_file),
-        client_key=_contents("upstream_client_key_file", flags.upstream_client_key_file),
-        server_name=flags.upstream_tls_server_name,
+    files = _upstream_tls_files(flags)
+    name = flags.upstream_tls_server_name
+    if files is not None:
+        return upstream_files.tls(files, name)
+    return UpstreamTls(server_name=name) if flags.upstream_tls or name else None
+
+
+def _upstream_tls_files(flags: GatewayFlags) -> UpstreamTlsFiles | None:
+    files = UpstreamTlsFiles(
+        ca=_path(flags.upstream_ca_file),
+        client_cert=_path(flags.upstream_client_cert_file),
+        client_key=_path(flags.upstream_client_key_file),
     )
-    return tls if flags.upstream_tls or tls != UpstreamTls() else None
-
-
-def _contents(name: str, path: str) -> bytes:
-    try:
-        return Path(path).read_bytes() if path else b""
-    except OSError as error:
-        raise NotFound(f"--{name}: cannot read {path}: {error.strerror}") from None
+    return None if files == UpstreamTlsFiles() else files
 
 
 def _path(text: str) -> Path | None:
@@ -141,16 +145,6 @@ def _path(text: str) -> Path | None:
 def _tokens(flags: CommonFlags) -> Tokens | None:
     file = _path(flags.auth_tokens_file)
     return None if file is None else tokens.from_file(file)
-
-
-def _token(name: str, path: str) -> str:
-    try:
-        text = _contents(name, path).decode("ascii").strip()
-    except UnicodeDecodeError:
-        text = "?\n"
-    if not text.isprintable() or (path and not text):
-        raise InvalidArgument(f"--{name}: {path} does not hold a token, which is a line of ASCII")
-    return text
 
 
 def log_format(flags: CommonFlags) -> LogFormat:

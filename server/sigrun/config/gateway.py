@@ -33,15 +33,27 @@ class UpstreamTls:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UpstreamTlsFiles:
+    """Where the contents of an `UpstreamTls` come from; PEM files."""
+
+    ca: Path | None = None
+    client_cert: Path | None = None
+    client_key: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UpstreamOptions:
     """The servers, all of which serve the same models; `host:port` or any gRPC target.
 
-    Raises `InvalidArgument` if there are none.
+    The files are where certificates and token have been read, and are followed. Raises
+    `InvalidArgument` if there are no servers.
     """
 
     addresses: tuple[str, ...]
     tls: UpstreamTls | None = None
+    tls_files: UpstreamTlsFiles | None = None
     token: str = field(default="", repr=False)  # sent to the servers with every call
+    token_file: Path | None = None
     channel_arguments: Mapping[str, str | int] = field(default_factory=lambda: MappingProxyType({}))
 
     def __post_init__(self) -> None:

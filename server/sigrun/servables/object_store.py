@@ -12,20 +12,25 @@ import base64
 import binascii
 import hashlib
 import math
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import unquote
 
 from sigrun.errors import DataLoss, InvalidArgument
 from sigrun.servables.folders import Budget, Listing, Revision, listing_of
 
 _EXTRAS = {"s3": "s3", "gs": "gcs", "gcs": "gcs", "az": "azure", "abfs": "azure"}
 _MD5 = re.compile(r"[0-9a-f]{32}")
-_MODIFIED = ("LastModified", "updated", "last_modified", "mtime", "created")
-_TAGS = ("ETag", "etag", "md5Hash", "generation", "content_md5", *_MODIFIED)
+_HTTP = ("http", "https")
+_GOOGLE = ("gs", "gcs")
+_MODIFIED = ("LastModified", "Last-Modified", "updated", "last_modified", "mtime", "created")
+_TAGS = ("ETag", "etag", "md5Hash", "Content-MD5", "generation", "content_md5", *_MODIFIED)
 _PARALLEL_FILES = 8
 _CHUNK_BYTES = 1024 * 1024
 
@@ -67,7 +72,8 @@ class ObjectStore:
         with _as_os_errors(base_path):
             system, root = _file_system(base_path)
             entries = system.ls(root, detail=True)
-            names = {_name(entry) for entry in entries} - {PurePosixPath(root).name}
+            names = {_name(entry["name"], base_path) for entry in entries}
+            names -= {PurePosixPath(root).name}
             return listing_of(_path(base_path), sorted(filter(None, names)))
 
     def read_revision(self, path: Path, budget: Budget) -> Revision:
@@ -127,12 +133,18 @@ class _as_os_errors:  # noqa: N801  # reads as a statement
             raise OSError(
                 f"{scheme}:// needs a package: pip install 'sigrun[{extra}]' ({error})"
             ) from None
+        if isinstance(error, FileNotFoundError) and self._url not in str(error):
+            raise FileNotFoundError(f"{self._url} does not exist ({error})") from error
         if isinstance(error, Exception) and not isinstance(error, OSError):
             raise OSError(f"{type(error).__name__}: {error}") from error
 
 
 def _file_system(url: str) -> tuple[Any, str]:
     """Return the file system of a URL and the path in it, without memory of what was there."""
+    if _scheme(url) in _GOOGLE:
+        # What gcsfs does for zonal buckets asks a second service for the kind of every bucket, and
+        # asks again, for up to a minute, where it gets no answer: with no credentials, say.
+        os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
     import fsspec  # noqa: PLC0415  # optional
     from fsspec.core import url_to_fs  # noqa: PLC0415
 
@@ -151,25 +163,46 @@ def _url(path: Path) -> str:
     return f"{scheme}://{rest}"
 
 
-def _name(entry: Mapping[str, Any]) -> str:
-    return PurePosixPath(str(entry["name"]).rstrip("/")).name
+def _scheme(url: str) -> str:
+    return url.partition("://")[0]
+
+
+def _name(key: str, url: str) -> str:
+    """Return the last part of an object's key, "" for what is no object."""
+    return PurePosixPath(_relative(key.rstrip("/"), "", url)).name
+
+
+def _relative(key: str, root: str, url: str) -> str:
+    """Return an object's name relative to `root`, "" for what is no object.
+
+    Over HTTP the keys are what a page links to: quoted, and with links that sort the page.
+    """
+    name = key.removeprefix(root).lstrip("/")
+    if _scheme(url) not in _HTTP:
+        return name
+    if "?" in name or "#" in name:
+        return ""
+    return unquote(name)
 
 
 def _objects(
     system: Any, root: str, path: Path, budget: Budget
 ) -> Iterator[tuple[Mapping[str, Any], StoredObject]]:
-    found = system.find(root, detail=True)
-    if not found:
-        raise FileNotFoundError(f"{_url(path)} is empty")
-    for key, entry in sorted(found.items()):
+    url = _url(path)
+    found = {str(key): entry for key, entry in system.find(root, detail=True).items()}
+    names = {key: name for key in found if (name := _relative(key, root, url))}
+    if not names:
+        raise FileNotFoundError(f"{url} is empty")
+    for key, name in sorted(names.items()):
         budget.spend(path)
+        entry = found[key]
         if entry.get("size") is None:  # HTTP: a listing is a page of links
-            entry = system.info(key)  # noqa: PLW2901
-        name = str(key).removeprefix(root).lstrip("/")
-        parts = PurePosixPath(name).parts
-        if not name or ".." in parts or PurePosixPath(name).is_absolute():
-            raise InvalidArgument(f"{_url(path)} has a file with the name {name!r}")
-        yield entry, StoredObject(str(key), name, int(entry.get("size") or 0), _md5(entry))
+            entry = system.info(key)
+        if entry.get("size") is None:
+            raise OSError(f"{url} has a file whose size the server does not say: {name}")
+        if ".." in PurePosixPath(name).parts or "\0" in name:
+            raise InvalidArgument(f"{url} has a file with the name {name!r}")
+        yield entry, StoredObject(key, name, int(entry["size"]), _md5(entry, url))
 
 
 def _revision(
@@ -192,10 +225,7 @@ def _changed_at(entry: Mapping[str, Any]) -> float:
     for key in _MODIFIED:
         value = entry.get(key)
         if isinstance(value, str):
-            try:
-                value = datetime.fromisoformat(value)
-            except ValueError:
-                continue
+            value = _time(value)
         if isinstance(value, datetime):
             return value.timestamp()
         if isinstance(value, int | float):
@@ -203,18 +233,27 @@ def _changed_at(entry: Mapping[str, Any]) -> float:
     return math.inf
 
 
-def _md5(entry: Mapping[str, Any]) -> str:
+def _time(text: str) -> datetime | None:
+    """Return what a text in ISO 8601 or in HTTP's form says, None for any other."""
+    for read in (datetime.fromisoformat, parsedate_to_datetime):
+        try:
+            return read(text)
+        except ValueError:
+            continue
+    return None
+
+
+def _md5(entry: Mapping[str, Any], url: str) -> str:
     """Return the MD5 that a store knows of an object, in hexadecimal digits; "" if it has none.
 
     An S3 ETag is one, but for what was uploaded in parts or is encrypted with a key of its own.
+    That of an HTTP server may be anything.
     """
     tag = str(entry.get("ETag", "")).strip('"')
-    if _MD5.fullmatch(tag) and "ServerSideEncryption" not in entry:
+    if _MD5.fullmatch(tag) and "ServerSideEncryption" not in entry and _scheme(url) not in _HTTP:
         return tag
-    settings = entry.get("content_settings")
-    encoded = entry.get("md5Hash") or (
-        settings.get("content_md5") if isinstance(settings, dict) else None
-    )
+    settings = entry.get("content_settings") or {}  # Azure's class has `get`, and is no Mapping
+    encoded = entry.get("md5Hash") or entry.get("Content-MD5") or settings.get("content_md5")
     if isinstance(encoded, bytes | bytearray):
         return bytes(encoded).hex()
     if isinstance(encoded, str):

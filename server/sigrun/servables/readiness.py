@@ -8,14 +8,36 @@ take the others out of the load balancer.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 from sigrun.servables.models import ServedModels
 from sigrun.servables.monitor import ServableStateMonitor
 from sigrun.servables.state import ServableState, State
 
 
+class Health(Protocol):
+    """Whether a server, and each of its models, should get traffic."""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether traffic should be sent here."""
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether the server is stopping."""
+
+    def models(self) -> Mapping[str, bool]:
+        """Return for every model known whether a version of it is available."""
+
+    def subscribe(self, listener: Callable[[], None]) -> None:
+        """Call `listener` after every change that may matter."""
+
+
 class Readiness:
-    """Follows the state stream (subscribe `update`), the set of models and the server itself."""
+    """Implements `Health` for the models of one process.
+
+    Follows the state stream (subscribe `update`), the set of models and the server itself.
+    """
 
     def __init__(self, models: ServedModels, monitor: ServableStateMonitor) -> None:
         self._models = models

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from sigrun.concurrency.budget import Budget
 from sigrun.concurrency.offload import Offload
 from sigrun.config.server import AdminOptions, GrpcOptions, HttpOptions, TlsOptions, Transport
+from sigrun.telemetry.metrics import Reading
 from sigrun.wire import limits
 from sigrun.wire.http.app import HttpApp
 from sigrun.wire.http.messages import Handler
@@ -17,6 +18,7 @@ from sigrun.wire.rpc import health
 from sigrun.wire.rpc.grpc import CONTENT_TYPE, Grpc
 from sigrun.wire.rpc.web import RpcApi
 from sigrun.wire.rpcs import Services
+from sigrun.wire.transport import accepting
 from sigrun.wire.transport.addresses import Address, Tcp, Unix
 from sigrun.wire.transport.events import Problem, RequestHead, Response
 from sigrun.wire.transport.exchange import Application, Exchange
@@ -105,6 +107,9 @@ class Port(Protocol):
 class MakesPorts(Protocol):
     """Builds the ports of a server."""
 
+    def readings(self) -> Iterable[Reading]:
+        """Return the numbers of connections at these ports, as metrics."""
+
     def grpc(self, options: GrpcOptions, services: Services) -> Port:
         """Return the port of gRPC."""
 
@@ -149,6 +154,13 @@ class Ports:
         self._in_tasks = in_tasks
         self._listen = listen
         self._turns = Turns()
+        self._listeners: list[Listener] = []
+
+    def readings(self) -> Iterable[Reading]:
+        """Return the numbers of connections, as metrics; grpcio's server has none."""
+        for listener in self._listeners:
+            yield from listener.readings()
+        yield from accepting.readings(listener.acceptor for listener in self._listeners)
 
     def grpc(self, options: GrpcOptions, services: Services) -> Port:
         """Return the port of gRPC."""
@@ -220,7 +232,7 @@ class Ports:
     ) -> Port:
         if self._in_tasks:
             application = AsTasks(application)
-        return Listener(
+        listener = Listener(
             application,
             where if self._listen else (),
             door=door,
@@ -230,6 +242,8 @@ class Ports:
             budget=self._budget,
             is_spared=is_a_look,
         )
+        self._listeners.append(listener)
+        return listener
 
 
 def grpc_addresses(options: GrpcOptions) -> list[Address]:

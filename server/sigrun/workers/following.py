@@ -28,6 +28,7 @@ from sigrun.servables.manager import AspiredVersionsManager
 from sigrun.servables.models import ServedModels
 from sigrun.servables.monitor import ServableStateMonitor
 from sigrun.servables.object_store import ObjectStore
+from sigrun.servables.readiness import Health, Readiness
 from sigrun.servables.servable import Loader, Servable, ServableId
 from sigrun.servables.source import Finding, GoBack, MakeLoader, Source
 from sigrun.servables.state import ServableState, StateStream
@@ -42,6 +43,7 @@ from sigrun.workers import values
 from sigrun.workers.channel import Channel, Handler
 from sigrun.workers.entries import MODEL, STARTED
 from sigrun.workers.handover import PortName, Taker
+from sigrun.workers.health import HEALTH, FollowedHealth
 from sigrun.workers.values import ModelEntry, Plain
 
 _ANSWER_WITHIN_S = 30.0  # for the supervisor, which waits for the other workers
@@ -227,6 +229,8 @@ class Following(Alone):
         for name, entry in changed.items():
             self._aspire(name, entry.served)
             self._publish(entry.states)
+        if HEALTH in plain:
+            self._health.take(plain[HEALTH])
         if plain.get(STARTED):
             self.started.set()
 
@@ -304,6 +308,11 @@ class Following(Alone):
     def management(self, management: Administration) -> Administration:
         """Return what asks the supervisor."""
         return FollowedManagement(self)
+
+    def health(self, readiness: Readiness) -> Health:
+        """Return what the supervisor says, and what is known here sooner."""
+        self._health = FollowedHealth(readiness)
+        return self._health
 
     def exposition(self, metrics: Metrics) -> Exposition:
         """Return what shows the counts of all workers."""
@@ -416,6 +425,10 @@ class TakenPorts:
     def __init__(self, ports: Ports, taker: Taker) -> None:
         self._ports = ports
         self._taker = taker
+
+    def readings(self) -> Iterable[Reading]:
+        """Return the numbers of connections that were given to this process."""
+        return self._ports.readings()
 
     def grpc(self, options: GrpcOptions, services: Services) -> Port:
         """Return the port of gRPC."""

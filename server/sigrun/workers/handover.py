@@ -14,18 +14,19 @@ open, too.
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import socket
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from enum import IntEnum
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from sigrun.config.server import TlsOptions
 from sigrun.errors import SigrunError
+from sigrun.telemetry.notices import Notice
 from sigrun.wire.transport import addresses
+from sigrun.wire.transport.accepting import Acceptor
 from sigrun.wire.transport.addresses import Address, Unix
 from sigrun.wire.transport.listener import Listener, first_port
 
@@ -38,7 +39,6 @@ MAX_UNTAKEN = 64
 
 _AT_ONCE = 32
 _TICK_S = 0.5  # until connections are accepted again after the process was out of descriptors
-_NO_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _READ_BYTES = 65536
 
 
@@ -138,6 +138,8 @@ class Taker:
         self._open: dict[PortName, Listener] = {}
         self._early: list[Given] = []  # at most `MAX_UNTAKEN`, as they are not confirmed
         self._unsaid = bytearray()
+        self._failed = Notice(logger, "a connection cannot be taken over: %s")
+        self._lost = Notice(logger, "a connection is lost: no descriptor is free")
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(end, self._take_some)
 
@@ -169,7 +171,7 @@ class Taker:
             except BlockingIOError:
                 return False
             except OSError as error:
-                logger.warning("a connection cannot be taken over: %s", error)
+                self._failed.give(error)
                 return False
             if not said:
                 self._loop.remove_reader(self._end)
@@ -177,7 +179,7 @@ class Taker:
             for descriptor in descriptors:
                 self._take(Given(PortName(said[0]), socket.socket(fileno=descriptor)))
             if not descriptors:  # this process is out of them; the client learns of it
-                logger.error("a connection is lost: no descriptor is free")
+                self._lost.give()
                 self._say(said + ENDED)
         return True
 
@@ -224,6 +226,7 @@ class Dispatcher:
         self._loop = asyncio.get_running_loop()
         self._is_accepting = False
         self._turn = 0
+        self.acceptor = Acceptor(self._on_accepted, self._wait, has_room=self._has_room)
 
     def open(self, port: PortName, listening: Iterable[socket.socket]) -> None:
         """Accept connections at these sockets, too."""
@@ -236,7 +239,7 @@ class Dispatcher:
         for each in listening:
             if each not in self._listening:
                 continue
-            while self._accept_some(each):  # noqa: ASYNC110
+            while self.acceptor.accept_some(each):  # noqa: ASYNC110
                 await asyncio.sleep(0)
             self._loop.remove_reader(each)
             del self._listening[each]
@@ -254,31 +257,30 @@ class Dispatcher:
         if not self._is_accepting and self._choose() is not None:
             self._is_accepting = True
             for listening in self._listening:
-                self._loop.add_reader(listening, self._accept_some, listening)
+                self._loop.add_reader(listening, self.acceptor.accept_some, listening)
 
     def _pause(self) -> None:
         self._is_accepting = False
         for listening in self._listening:
             self._loop.remove_reader(listening)
 
-    def _accept_some(self, listening: socket.socket) -> bool:
-        """Hand over some of what waits; return whether there may be more that can be."""
-        for _ in range(_AT_ONCE):
-            giver = self._choose()
-            if giver is None:
-                self._pause()
-                return False
-            try:
-                accepted, _ = listening.accept()
-            except (BlockingIOError, InterruptedError):
-                return False
-            except ConnectionError:  # it has left already
-                continue
-            except OSError as error:
-                self._on_accept_error(error)
-                return False
-            self._give(giver, Given(self._listening[listening], accepted))
-        return True
+    def _has_room(self) -> bool:
+        """Return whether a worker has room; if none has, nothing is accepted until one has."""
+        has_room = any(giver.has_room for giver in self._workers.givers())
+        if not has_room:
+            self._pause()
+        return has_room
+
+    def _wait(self) -> None:
+        self._pause()
+        self._loop.call_later(_TICK_S, self.go_on)
+
+    def _on_accepted(self, listening: socket.socket, accepted: socket.socket, _: Any) -> None:
+        given = Given(self._listening[listening], accepted)
+        if (giver := self._choose()) is None:
+            self._homeless.append(given)
+        else:
+            self._give(giver, given)
 
     def _give(self, giver: Giver, given: Given) -> None:
         if not giver.give(given):
@@ -293,14 +295,6 @@ class Dispatcher:
         idle = [giver for giver in free if giver.connections == fewest]
         self._turn += 1
         return idle[self._turn % len(idle)]
-
-    def _on_accept_error(self, error: OSError) -> None:
-        if error.errno in _NO_RESOURCES:
-            logger.warning("connections have to wait: %s", error.strerror)
-        else:
-            logger.error("a connection cannot be accepted: %s", error)
-        self._pause()
-        self._loop.call_later(_TICK_S, self.go_on)
 
 
 class DispatchedPort:

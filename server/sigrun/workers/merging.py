@@ -28,7 +28,7 @@ OF_THE_SUPERVISOR = (
 )
 """How the names begin of what only the supervisor knows for the whole."""
 
-_OF_EACH_PROCESS = ("process_", "sigrun_log_lines", "sigrun_event_loop_lag")
+_OF_EACH_PROCESS = ("process_", "sigrun_log_lines", "sigrun_event_loop_lag", "sigrun_accept_pauses")
 
 
 def merged(readings: Iterable[Reading]) -> list[Reading]:

@@ -14,7 +14,7 @@ import functools
 import itertools
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from sigrun.concurrency.budget import Budget
@@ -38,11 +38,12 @@ from sigrun.servables.source import MakeLoader, Source
 from sigrun.servables.state import StateStream
 from sigrun.server import Alone, ModelServer
 from sigrun.telemetry.logs import LogFormat
-from sigrun.telemetry.metrics import Exposition, Metrics
+from sigrun.telemetry.metrics import Exposition, Metrics, Reading
 from sigrun.wire.ports import MakesPorts, Port, admin_addresses, grpc_addresses, http_addresses
 from sigrun.wire.rest.api import RestApi
 from sigrun.wire.rest.probes import Probes
 from sigrun.wire.rpcs import Services
+from sigrun.wire.transport import accepting
 from sigrun.wire.transport.addresses import Address
 from sigrun.wire.transport.limits import Limits
 from sigrun.wire.transport.listener import CORES
@@ -51,6 +52,7 @@ from sigrun.workers import handover, process, values
 from sigrun.workers.entries import Entries
 from sigrun.workers.fleet import Fleet
 from sigrun.workers.handover import DispatchedPort
+from sigrun.workers.health import HealthTeller
 from sigrun.workers.loading import EverywhereLoader, Order
 from sigrun.workers.process import WorkerOptions
 from sigrun.workers.values import Plain
@@ -92,6 +94,8 @@ class Supervisor:
         self._part = _Leading(self._fleet)
         self.server = ModelServer(config, part=self._part)
         self._part.entries.follow(self.server.states)
+        self._health = HealthTeller(self.server.readiness, self._part.settled, self._fleet.tell)
+        self._telling: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Return when the initial models are settled in every worker, and every port is open.
@@ -100,12 +104,14 @@ class Supervisor:
         do not start; what had been started is stopped then.
         """
         self._fleet.start()
+        self._telling = asyncio.create_task(self._health.run(), name="health")
         starting = [
             asyncio.create_task(self.server.start(), name="start"),
             asyncio.create_task(self._fleet.up(), name="workers"),
         ]
         try:
             await asyncio.gather(*starting)
+            await self._health.tell()
             await self._part.settled()
         except BaseException:
             for each in starting:
@@ -118,6 +124,9 @@ class Supervisor:
         """Have every worker drain for up to `grace_s` seconds, and end."""
         await self._fleet.announce_drain()
         await self.server.stop(grace_s)
+        if self._telling is not None:
+            self._telling.cancel()
+            await asyncio.gather(self._telling, return_exceptions=True)
         await self._fleet.close()
 
     def reread(self) -> None:
@@ -289,6 +298,10 @@ class _DispatchedPorts:
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
+
+    def readings(self) -> Iterable[Reading]:
+        """Return what keeps this process from accepting; the workers count connections."""
+        return accepting.readings([self._fleet.dispatcher.acceptor])
 
     def grpc(self, options: GrpcOptions, services: Services) -> Port:
         """Return the port of gRPC."""

@@ -414,6 +414,14 @@ def test_a_certificate_that_cannot_be_read_is_named() -> None:
         gateway("--upstream=a:1", "--upstream_ca_file=/nowhere/ca")
 
 
+@pytest.mark.parametrize("flag", ["upstream_ca_file", "upstream_token_file"])
+def test_an_empty_file_is_no_certificate_and_no_token(flag: str, tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+
+    with pytest.raises(InvalidArgument, match=rf"--{flag}: \S+ is empty"):
+        gateway("--upstream=a:1", f"--{flag}={tmp_path / 'empty'}")
+
+
 def test_a_gateway_takes_no_flag_that_is_about_models() -> None:
     with pytest.raises(InvalidArgument, match="unknown argument: --model_name=mnist"):
         gateway("--upstream=a:1", "--model_name=mnist")

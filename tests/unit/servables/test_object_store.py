@@ -170,19 +170,118 @@ def test_a_change_while_it_is_fetched_is_noticed(system: FakeSystem, tmp_path: P
         ObjectStore().fetch(before, tmp_path)
 
 
+class PagesSystem(FakeSystem):
+    """A web server, as fsspec shows one: what a page links to, and a HEAD request for each."""
+
+    def __init__(self, objects: Mapping[str, bytes]) -> None:
+        super().__init__(objects)
+        self.headers: dict[str, str] = {}
+        self.says_sizes = True
+
+    def find(self, root: str, detail: bool) -> dict[str, dict[str, Any]]:
+        links = [*(key for key in self.objects if key.startswith(root)), f"{root}/?C=N;O=D"]
+        return {link: {"name": link, "size": None, "type": "file"} for link in links}
+
+    def info(self, key: str) -> dict[str, Any]:
+        size = len(self.objects[key]) if self.says_sizes else None
+        return {"name": key, "size": size, **self.headers}
+
+
+@pytest.fixture
+def pages(monkeypatch: pytest.MonkeyPatch) -> PagesSystem:
+    fake = PagesSystem(
+        {
+            "http://host/m/1/saved_model.pb": b"graph",
+            "http://host/m/1/assets/my%20words.txt": b"words",
+        }
+    )
+    monkeypatch.setattr(object_store, "_file_system", lambda url: (fake, url.rstrip("/")))
+    return fake
+
+
+def revision_over_http() -> StoredRevision:
+    found = ObjectStore().read_revision(Path("http://host/m/1"), Budget())
+    assert isinstance(found, StoredRevision)
+    return found
+
+
+def test_over_http_names_are_unquoted_and_links_that_sort_a_page_are_no_files(
+    pages: PagesSystem, tmp_path: Path
+) -> None:
+    found = revision_over_http()
+    ObjectStore().fetch(found, tmp_path)
+
+    assert {name for name, _, _ in found.files} == {"saved_model.pb", "assets/my words.txt"}
+    assert (tmp_path / "assets" / "my words.txt").read_bytes() == b"words"
+
+
+def test_over_http_links_that_sort_a_page_are_no_versions(
+    pages: PagesSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    links = ["http://host/m/?C=S;O=A", "http://host/m/1/", "http://host/m/2?x"]
+    monkeypatch.setattr(pages, "ls", lambda root, detail: [{"name": link} for link in links])
+
+    assert set(ObjectStore().list_versions("http://host/m").versions) == {1}
+
+
+def test_over_http_a_file_is_as_old_as_its_header_says(pages: PagesSystem) -> None:
+    pages.headers["Last-Modified"] = "Thu, 01 Jan 2026 00:00:00 GMT"
+
+    assert revision_over_http().changed_at == WRITTEN.timestamp()
+
+
+def test_a_time_in_no_known_form_is_none(pages: PagesSystem) -> None:
+    pages.headers["Last-Modified"] = "yesterday"
+
+    assert revision_over_http().changed_at == math.inf
+
+
+@pytest.mark.parametrize("header", ["Last-Modified", "ETag", "Content-MD5"])
+def test_over_http_another_header_makes_another_revision(pages: PagesSystem, header: str) -> None:
+    pages.headers[header] = "a"
+    before = revision_over_http()
+    pages.headers[header] = "b"
+
+    assert not revision_over_http().is_like(before)
+
+
+def test_a_server_that_says_no_size_is_refused(pages: PagesSystem) -> None:
+    pages.says_sizes = False
+
+    with pytest.raises(OSError, match=r"whose size the server does not say: assets/my words\.txt"):
+        revision_over_http()
+
+
+def test_an_etag_of_a_web_server_is_no_md5(pages: PagesSystem, tmp_path: Path) -> None:
+    pages.headers["ETag"] = f'"{hashlib.md5(b"anything").hexdigest()}"'
+
+    ObjectStore().fetch(revision_over_http(), tmp_path)
+
+
+def test_over_http_a_name_that_leads_out_of_the_version_is_refused(pages: PagesSystem) -> None:
+    pages.objects["http://host/m/1/%2e%2e/x"] = b""
+
+    with pytest.raises(OSError, match=r"has a file with the name '\.\./x'"):
+        revision_over_http()
+
+
+class AzureSettings:
+    """What Azure's library says of an object: it has `get`, and is no dict."""
+
+    def __init__(self, content: bytes) -> None:
+        self._md5 = bytearray(hashlib.md5(content).digest())
+
+    def get(self, name: str) -> bytearray | None:
+        return self._md5 if name == "content_md5" else None
+
+
 @pytest.mark.parametrize(
     ("extra", "checks"),
     [
         ({"ETag": '"0123456789abcdef0123456789abcdef-2"'}, False),  # uploaded in parts
         ({"ServerSideEncryption": "aws:kms"}, False),
         ({"ETag": "", "md5Hash": base64.b64encode(hashlib.md5(b"graph").digest()).decode()}, True),
-        (
-            {
-                "ETag": "0x8D",
-                "content_settings": {"content_md5": bytearray(hashlib.md5(b"graph").digest())},
-            },
-            True,
-        ),
+        ({"ETag": "0x8D", "content_settings": AzureSettings(b"graph")}, True),
     ],
 )
 def test_contents_are_checked_where_the_store_knows_their_md5(
@@ -214,6 +313,13 @@ def test_every_failure_of_a_store_is_an_os_error(
     system.error = error
 
     with pytest.raises(OSError, match=text):
+        ObjectStore().list_versions("s3://bucket/m")
+
+
+def test_what_is_missing_is_named_as_the_user_named_it(system: FakeSystem) -> None:
+    system.error = FileNotFoundError("b/bucket/o/m")
+
+    with pytest.raises(FileNotFoundError, match=r"^s3://bucket/m does not exist \(b/bucket"):
         ObjectStore().list_versions("s3://bucket/m")
 
 

@@ -144,7 +144,7 @@ class _Reader:
         except Exception as error:  # whatever it is, there is a model to serve
             logger.warning("%s is served as it is: %s", self._path, error_from(error))
         else:
-            logger.info("%s is served with %d variables frozen", self._path, frozen.constants)
+            logger.info("%s is served with frozen variables: %d", self._path, frozen.constants)
             _drop(model, better)
             return self._renewable(better)
         if better is not None:

@@ -3,7 +3,7 @@
 Answers for "" (the whole server), for each service by its full name and by the short name
 TensorFlow Serving uses, and for each model by the model's name. The servicer that comes
 with grpcio-health-checking keeps a copy of the state, and forgets the other watchers of a
-service when one of them leaves; this one asks `Readiness` each time.
+service when one of them leaves; this one asks `Health` each time.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from grpc_health.v1 import health_pb2
 
 from sigrun.errors import NotFound
 from sigrun.inference.context import CallContext
-from sigrun.servables.readiness import Readiness
+from sigrun.servables.readiness import Health
 from sigrun.wire.protobuf.parse import parse
 from sigrun.wire.rpc.message_rpc import MessageRpc
 from sigrun.wire.rpcs import Rpc, StreamRpc
@@ -30,14 +30,14 @@ _Status = health_pb2.HealthCheckResponse
 
 
 class HealthService:
-    """Health of the server that `readiness` describes, serving `service_names`."""
+    """Answers with the `health` of a server that serves `service_names`."""
 
-    def __init__(self, readiness: Readiness, service_names: Collection[str]) -> None:
+    def __init__(self, health: Health, service_names: Collection[str]) -> None:
         short_names = (name.rpartition(".")[2] for name in service_names)
-        self._readiness = readiness
+        self._health = health
         self._services = frozenset({"", *service_names, *short_names})
         self._changed = asyncio.Event()
-        readiness.subscribe(self._wake_watchers)
+        health.subscribe(self._wake_watchers)
 
     def methods(self) -> dict[str, Rpc]:
         """Return the RPCs of the service by name."""
@@ -62,7 +62,7 @@ class HealthService:
     ) -> health_pb2.HealthListResponse:
         statuses = {
             name: health_pb2.HealthCheckResponse(status=self._status(name))
-            for name in (*self._services, *self._readiness.models())
+            for name in (*self._services, *self._health.models())
         }
         return health_pb2.HealthListResponse(statuses=statuses)
 
@@ -76,15 +76,15 @@ class HealthService:
             if status != sent:
                 yield health_pb2.HealthCheckResponse(status=status).SerializeToString()
                 sent = status
-            if self._readiness.is_draining:
+            if self._health.is_draining:
                 return  # the stream would be waited for until the end of the grace time
             await changed.wait()
 
     def _status(self, service: str) -> int:
         if service in self._services:
-            is_serving = self._readiness.is_ready
-        elif (is_available := self._readiness.models().get(service)) is not None:
-            is_serving = is_available and not self._readiness.is_draining
+            is_serving = self._health.is_ready
+        elif (is_available := self._health.models().get(service)) is not None:
+            is_serving = is_available and not self._health.is_draining
         else:
             return int(_Status.SERVICE_UNKNOWN)
         return int(_Status.SERVING if is_serving else _Status.NOT_SERVING)

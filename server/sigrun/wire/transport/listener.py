@@ -12,18 +12,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import logging
 import socket
 import ssl
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from sigrun.concurrency.budget import Budget
 from sigrun.config.server import TlsOptions
 from sigrun.errors import SigrunError
+from sigrun.telemetry.metrics import Counter, Gauge
+from sigrun.telemetry.notices import Notice
 from sigrun.wire.transport import addresses
+from sigrun.wire.transport.accepting import Acceptor
 from sigrun.wire.transport.addresses import Address, Unix
 from sigrun.wire.transport.connection import Connection
 from sigrun.wire.transport.events import RequestHead
@@ -39,11 +42,8 @@ logger = logging.getLogger(__name__)
 
 CORES: Mapping[Spoken, MakeCore] = {Spoken.HTTP2: Http2, Spoken.HTTP1: Http1}
 
-_ACCEPTS_AT_ONCE = 32
 _TOLD_AT_ONCE = 200
-_NOTICE_INTERVAL_S = 10.0  # between two lines in the log about the same trouble
 _CUT_S = 0.8  # for those who are cut off to hear of it
-_NO_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,19 +101,45 @@ class Listener:
         self._all_gone = asyncio.Event()
         self._tick: asyncio.TimerHandle | None = None
         self._is_starved = self._is_stopping = False
-        self._accepted = self._refused = self._starved = 0
-        self._notice_after = 0.0
+        self._accepted = 0
+        self.acceptor = Acceptor(self._on_accepted, self._wait, clock=turns.clock)
+        self._refused = Notice(
+            logger, "%d connections are open: no further one is taken", clock=turns.clock
+        )
         self.port: int | None = None  # of the first TCP address, once it is open
 
     def statistics(self) -> Statistics:
         """Return numbers for metrics."""
         return Statistics(
             accepted=self._accepted,
-            refused=self._refused,
-            starved=self._starved,
+            refused=self._refused.count,
+            starved=self.acceptor.starved,
             connections=len(self._connections),
             requests=sum(each.open_requests for each in self._connections),
             pending_bytes=sum(each.pending_bytes for each in self._connections),
+        )
+
+    def readings(self) -> Iterator[Counter | Gauge]:
+        """Return the numbers of connections, as metrics."""
+        port = {"port": self._service.door.name}
+        now = self.statistics()
+        yield Gauge(
+            name="sigrun_connections",
+            help="Connections that are open",
+            value=now.connections,
+            labels=port,
+        )
+        yield Counter(
+            name="sigrun_connections_accepted",
+            help="Connections that were accepted",
+            value=now.accepted,
+            labels=port,
+        )
+        yield Counter(
+            name="sigrun_connections_refused",
+            help="Connections that were closed at once, as too many were open",
+            value=now.refused,
+            labels=port,
         )
 
     async def start(self) -> None:
@@ -157,7 +183,7 @@ class Listener:
         self._is_stopping = True
         await self._remove_paths()
         for listening in self._sockets:
-            while self._accept_some(listening):  # noqa: ASYNC110  # who has connected before
+            while self.acceptor.accept_some(listening):  # noqa: ASYNC110  # who has connected before
                 await asyncio.sleep(0)
         self._close_sockets()
         self._tell(Connection.drain, self._connections)
@@ -183,22 +209,16 @@ class Listener:
 
     def _watch(self) -> None:
         for listening in self._sockets:
-            self._loop.add_reader(listening, self._accept_some, listening)
+            self._loop.add_reader(listening, self.acceptor.accept_some, listening)
 
-    def _accept_some(self, listening: socket.socket) -> bool:
-        """Accept what waits, up to some; return whether there may be more."""
-        for _ in range(_ACCEPTS_AT_ONCE):
-            try:
-                accepted, address = listening.accept()
-            except (BlockingIOError, InterruptedError):
-                return False
-            except ConnectionError:  # it has left already
-                continue
-            except OSError as error:
-                self._on_accept_error(error)
-                return False
-            self._begin(accepted, addresses.peer_name(address))
-        return True
+    def _on_accepted(self, _: socket.socket, accepted: socket.socket, address: Any) -> None:
+        self._begin(accepted, addresses.peer_name(address))
+
+    def _wait(self) -> None:
+        """Leave clients in the backlog until the next tick."""
+        self._is_starved = True
+        for listening in self._sockets:
+            self._loop.remove_reader(listening)
 
     def _begin(
         self, accepted: socket.socket, peer: str, when_gone: Callable[[], None] | None = None
@@ -206,8 +226,7 @@ class Listener:
         self._accepted += 1
         limit = self._limits.max_connections
         if len(self._connections) >= limit:
-            self._refused += 1
-            self._notice("%d connections are open: no further one is taken", limit)
+            self._refused.give(limit)
             accepted.close()
             if when_gone is not None:
                 when_gone()
@@ -236,22 +255,6 @@ class Listener:
             logger.debug("%s: no connection: %s", connection.peer, error)
             accepted.close()
             self._forget(connection)
-
-    def _on_accept_error(self, error: OSError) -> None:
-        """Leave clients in the backlog until the next tick: trying at once would be a loop."""
-        if error.errno not in _NO_RESOURCES:
-            logger.error("a connection cannot be accepted: %s", error)
-        self._starved += 1
-        self._notice("connections have to wait: %s", error.strerror)
-        self._is_starved = True
-        for listening in self._sockets:
-            self._loop.remove_reader(listening)
-
-    def _notice(self, text: str, *values: object) -> None:
-        now = self._turns.clock()
-        if now >= self._notice_after:
-            self._notice_after = now + _NOTICE_INTERVAL_S
-            logger.warning(text, *values)
 
     def _forget(self, connection: Connection) -> None:
         self._connections.discard(connection)

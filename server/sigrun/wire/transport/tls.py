@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import ssl
-import tempfile
 from collections.abc import Iterable
-from pathlib import Path
 
 from sigrun.config.server import TlsOptions
 from sigrun.errors import InvalidArgument
+from sigrun.wire.certificates import load_identity
 from sigrun.wire.transport.service import Spoken
 
 
@@ -22,7 +21,7 @@ def tls_context(tls: TlsOptions, spoken: Iterable[Spoken]) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols([name.value for name in spoken])
     try:
-        _load_identity(context, tls)
+        load_identity(context, certificate=tls.server_cert, key=tls.server_key)
         if tls.custom_ca:
             context.load_verify_locations(cadata=tls.custom_ca.decode())
         elif tls.verify_client:
@@ -31,12 +30,3 @@ def tls_context(tls: TlsOptions, spoken: Iterable[Spoken]) -> ssl.SSLContext:
     except (ssl.SSLError, ValueError) as error:
         raise InvalidArgument(f"cannot use its TLS settings: {error}") from None
     return context
-
-
-def _load_identity(context: ssl.SSLContext, tls: TlsOptions) -> None:
-    # Python reads them from files only; this one is its owner's alone, and gone at once.
-    with tempfile.TemporaryDirectory(prefix="sigrun-") as folder:
-        path = Path(folder) / "identity.pem"
-        path.touch(mode=0o600)
-        path.write_bytes(tls.server_key + b"\n" + tls.server_cert)
-        context.load_cert_chain(path)

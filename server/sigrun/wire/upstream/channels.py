@@ -15,8 +15,9 @@ import asyncio
 import itertools
 import json
 import re
+import ssl
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import grpc
 
@@ -27,11 +28,13 @@ from sigrun.errors import (
     Cancelled,
     DeadlineExceeded,
     FailedPrecondition,
+    InvalidArgument,
     SigrunError,
     error_for,
 )
 from sigrun.inference.context import CallContext
 from sigrun.telemetry.request_id import METADATA_KEY
+from sigrun.wire.certificates import load_identity
 from sigrun.wire.rpcs import Services, UnaryRpc
 
 _SERVICES = (
@@ -64,6 +67,8 @@ _OPTIONS: dict[str, str | int] = {
 _IPV4 = re.compile(r"\d+\.\d+\.\d+\.\d+:\d+")
 _IPV6 = re.compile(r"\[[0-9a-fA-F:.]+\]:\d+")
 
+_LAST_CALLS_S = 60.0  # for calls on connections that other certificates have taken the place of
+
 # What gRPC says of a deadline that passes here, where a server has words of its own.
 _OWN_TIMED_OUT = "Deadline Exceeded"
 
@@ -83,23 +88,37 @@ class Upstream:
     """The servers. To be made on the event loop that calls them, and closed once."""
 
     def __init__(self, options: UpstreamOptions) -> None:
-        arguments = {**_OPTIONS, **options.channel_arguments}
-        if options.tls is not None and options.tls.server_name:
-            arguments["grpc.ssl_target_name_override"] = options.tls.server_name
-        self._channels = [
-            _channel(target, options.tls, arguments) for target in targets(options.addresses)
-        ]
-        self._authorization = (
-            (("authorization", f"Bearer {options.token}"),) if options.token else ()
-        )
-        self._turns = itertools.count()
+        self._targets = targets(options.addresses)
+        self._arguments = {**_OPTIONS, **options.channel_arguments}
         self._count = len(options.addresses)
-        for channel in self._channels:
-            channel.get_state(try_to_connect=True)
+        self._channels = _Channels(self._targets, options.tls, self._arguments)
+        self._leaving: dict[_Channels, asyncio.Task[None]] = {}
+        self.use_token(options.token)
+
+    def use_token(self, token: str) -> None:
+        """Show this token to the servers from now on; empty: none."""
+        self._authorization = (("authorization", f"Bearer {token}"),) if token else ()
+
+    async def use_tls(self, tls: UpstreamTls) -> None:
+        """Make new connections with these certificates, for every call from now on.
+
+        Calls under way have a minute to end on those before. Raises `InvalidArgument` for
+        certificates that cannot be used; those before stay then.
+        """
+        await check_tls(tls)
+        leaving = self._channels
+        self._channels = _Channels(self._targets, tls, self._arguments)
+        closing = asyncio.create_task(leaving.close(_LAST_CALLS_S), name="connections upstream")
+        self._leaving[leaving] = closing
+        closing.add_done_callback(lambda _: self._leaving.pop(leaving))
 
     async def close(self) -> None:
         """Give up the calls under way, and every connection."""
-        await asyncio.gather(*(channel.close() for channel in self._channels))
+        leaving = dict(self._leaving)
+        for closing in leaving.values():
+            closing.cancel()
+        await asyncio.gather(*leaving.values(), return_exceptions=True)
+        await asyncio.gather(*(each.close(None) for each in (self._channels, *leaving)))
 
     def services(self) -> Services:
         """Return every RPC that the servers serve, passed on as it comes.
@@ -122,14 +141,39 @@ class Upstream:
         It raises what the server answers, `Unavailable` if none can be reached, and
         `DeadlineExceeded`. Who is cancelled while it waits, cancels the call.
         """
-        calls: list[_Call] = [channel.unary_unary(path) for channel in self._channels]
-        only = calls[0] if len(calls) == 1 else None
 
         async def answer(body: bytes, context: CallContext) -> bytes:
             metadata = (*_metadata(context), *self._authorization)
-            return await _ask(only or self._choose(calls), body, context, metadata)
+            return await _ask(self._channels.call(path), body, context, metadata)
 
         return answer
+
+
+class _Channels:
+    """A channel to each target, all with the same certificates."""
+
+    def __init__(
+        self, targets: Sequence[str], tls: UpstreamTls | None, arguments: Mapping[str, str | int]
+    ) -> None:
+        arguments = dict(arguments)
+        if tls is not None and tls.server_name:
+            arguments["grpc.ssl_target_name_override"] = tls.server_name
+        self._channels = [_channel(target, tls, arguments) for target in targets]
+        self._calls: dict[str, list[_Call]] = {}
+        self._turns = itertools.count()
+        for channel in self._channels:
+            channel.get_state(try_to_connect=True)
+
+    async def close(self, grace_s: float | None) -> None:
+        """Begin no more calls, and give up those that have not ended within `grace_s`."""
+        await asyncio.gather(*(channel.close(grace_s) for channel in self._channels))
+
+    def call(self, path: str) -> _Call:
+        """Return the RPC at `path`, on the channel whose turn it is."""
+        calls = self._calls.get(path)
+        if calls is None:  # paths are those of our own services
+            calls = self._calls[path] = [channel.unary_unary(path) for channel in self._channels]
+        return calls[0] if len(calls) == 1 else self._choose(calls)
 
     def _choose(self, calls: Sequence[_Call]) -> _Call:
         turn = next(self._turns)
@@ -138,6 +182,25 @@ class Upstream:
 
     def _rank(self, index: int) -> int:
         return _RANK[self._channels[index].get_state(try_to_connect=True)]
+
+
+async def check_tls(tls: UpstreamTls | None) -> None:
+    """Raise `InvalidArgument` for certificates that cannot be used; gRPC would only log it."""
+    if tls is not None:
+        await asyncio.to_thread(_check_tls, tls)
+
+
+def _check_tls(tls: UpstreamTls) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        if tls.ca:
+            context.load_verify_locations(cadata=tls.ca.decode())
+        if tls.client_cert:
+            load_identity(context, certificate=tls.client_cert, key=tls.client_key)
+    except (ssl.SSLError, ValueError) as error:
+        raise InvalidArgument(
+            f"cannot use the certificates for the servers upstream: {error}"
+        ) from None
 
 
 def targets(addresses: Sequence[str]) -> Sequence[str]:
