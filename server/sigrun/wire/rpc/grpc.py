@@ -130,7 +130,7 @@ class Grpc:
     async def _message(self, exchange: Exchange, route: _Route, context: CallContext) -> bytes:
         """Return the only message of a unary call."""
         try:
-            body = await exchange.read(self._max_message_bytes + HEAD_BYTES)
+            body = await exchange.read(self._max_message_bytes + HEAD_BYTES, framing.frame_bytes)
         except BodyTooLarge:
             raise _too_large(self._max_message_bytes) from None
         if len(body) < HEAD_BYTES:

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import asyncio
 import enum
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from sigrun.concurrency.budget import Growth
 from sigrun.errors import ResourceExhausted
+from sigrun.wire.transport.assembly import Assembly
 from sigrun.wire.transport.events import Fields, Headers, Problem, RequestHead, Response
 from sigrun.wire.transport.stepping import suspend
 
@@ -133,13 +134,17 @@ class Exchange:
         if self.task is None:
             await suspend()
 
-    async def read(self, max_bytes: int) -> bytes | bytearray:
+    async def read(
+        self, max_bytes: int, foretold: Callable[[bytes], int | None] | None = None
+    ) -> bytes | bytearray:
         """Return the whole body. It does not wait if that is all there.
 
-        Raises `BodyTooLarge` beyond `max_bytes`.
+        A body without a content-length may itself begin with its length: `foretold` returns that
+        of the first piece, so that room is made for all of it. Raises `BodyTooLarge` beyond
+        `max_bytes`.
         """
         if not self._has_whole_body:
-            return await self._read_on(max_bytes)
+            return await self._read_on(max_bytes, foretold)
         pieces = self._pieces
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         if self.credit:
@@ -232,26 +237,28 @@ class Exchange:
             return False
         raise RuntimeError(f"the answer is {self.answer.name} and not {expected.name}")
 
-    async def _read_on(self, max_bytes: int) -> bytes | bytearray:
+    async def _read_on(
+        self, max_bytes: int, foretold: Callable[[bytes], int | None] | None
+    ) -> bytes | bytearray:
         """Read a body that is still coming."""
-        length = self.head.headers.get(b"content-length", b"")
-        if length.isdigit() and int(length) > max_bytes:
+        digits = self.head.headers.get(b"content-length", b"")
+        length = int(digits) if digits.isdigit() else None
+        if length is not None and length > max_bytes:
             raise _too_large(max_bytes)
         self._continue()
-        body: bytes | bytearray = b""
+        while not (self._pieces or self._has_whole_body):
+            await self._wait_for_more()
+        if length is None and foretold is not None and self._pieces:
+            length = foretold(self._pieces[0])
+        body = Assembly(None if length is None else min(length, max_bytes))
         while True:
             for piece in self._pieces:
-                if not body:
-                    body = piece
-                elif isinstance(body, bytearray):
-                    body += piece  # moves pages, not bytes: no piece waits for all before it
-                else:
-                    body = bytearray(body) + piece
+                body.add(piece)
             self._give_back()
             if len(body) > max_bytes:
                 raise _too_large(max_bytes)
             if self._has_whole_body:
-                return body
+                return body.take()
             await self._wait_for_more()
 
     def _continue(self) -> None:
