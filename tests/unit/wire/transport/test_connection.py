@@ -45,20 +45,21 @@ class Desk:
         limits: Limits = LIMITS,
         *spoken: Spoken,
         budget: Budget | None = None,
+        shares: Desk | None = None,  # whose turns
     ):
         self.core = ScriptedCore()
         self.asked_for: list[Spoken] = []
         self.socket = FakeTransport()
         self.application = FakeApplication(serve)
         self.now = 1000.0
-        self.turns = Turns(clock=lambda: self.now)
+        self.turns: Turns = shares.turns if shares else Turns(clock=lambda: self.now)
         self.lost: list[Connection] = []
-        self.service = Service(
+        self.service: Service = Service(
             application=self.application,
             limits=limits,
             cores={name: self._core_for(name) for name in spoken or (Spoken.HTTP1,)},
             turns=self.turns,
-            door=self.turns.add_door("http"),
+            door=shares.service.door if shares else self.turns.add_door("http"),
             budget=budget or Budget(),
             is_spared=lambda head: head.method == b"GET",
         )
@@ -672,15 +673,74 @@ class TestBackPressure:
         await until(lambda: desk.socket.reads)
 
     async def test_a_large_answer_leaves_in_portions(self) -> None:
-        async def serve(exchange: Exchange) -> None:
-            exchange.respond(Response(200, (), b"x" * 100))
-
-        desk = Desk(serve)
+        desk = Desk(_answer_100_bytes)
         desk.core.most_at_once = 10
+
         desk.read(Head(1, head(), True))
-        assert len(desk.socket.writes) == 4  # then others have their turn
+        assert len(desk.socket.writes) == 1
 
         await until(lambda: len(desk.socket.written) == 108)
+        assert len(desk.socket.writes) == 11
+
+    async def test_between_two_portions_others_have_their_turn(self) -> None:
+        desk = Desk(_answer_100_bytes)
+        desk.core.most_at_once = 10
+        other = Desk(_answer_100_bytes, shares=desk)
+        other.core.most_at_once = 10
+        writes: list[Desk] = []
+        desk.socket.on_write = lambda: writes.append(desk)
+        other.socket.on_write = lambda: writes.append(other)
+        desk.read(Head(1, head(), True))  # the first portion leaves at once
+        other.read(Head(1, head(), True))
+
+        await until(lambda: len(writes) == 22)
+
+        assert writes == [desk, *[desk, other] * 10, other]
+
+    async def test_who_sends_much_reads_on_when_it_is_its_turn(self) -> None:
+        async def serve(exchange: Exchange) -> None:
+            desk.now += 0.0005  # longer than a slice
+            exchange.respond(OK)
+
+        desk = Desk()
+        busy = Desk(serve, shares=desk)
+        busy.read(*(Head(stream, head(), True) for stream in (1, 2, 3)))
+        assert busy.socket.written == b"<1 200 ok>"
+
+        desk.read(data=b"x" * 100_000)
+        busy.socket.on_write = lambda: seen.append(desk.socket.reads)
+        seen: list[bool] = []
+        await until(lambda: len(seen) == 2)
+
+        assert seen == [False, True]
+
+    async def test_who_has_given_way_reads_no_further_while_the_core_wants_nothing(self) -> None:
+        desk = Desk()
+        desk.core.wants_data = False
+        desk.read(data=b"x" * 100_000)
+
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not desk.socket.reads
+
+        desk.core.wants_data = True
+        desk.connection.on_time(desk.now)
+        assert desk.socket.reads
+
+    async def test_a_turn_that_comes_after_the_end_does_nothing(self) -> None:
+        desk = Desk()
+        desk.read(data=b"x" * 100_000)
+
+        desk.connection.connection_lost(None)
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+        assert desk.lost == [desk.connection]
+        assert not desk.socket.reads
+
+
+async def _answer_100_bytes(exchange: Exchange) -> None:
+    exchange.respond(Response(200, (), b"x" * 100))
 
 
 class TestWhatIsSpoken:
