@@ -86,7 +86,7 @@ def read_numbers(text: memoryview, pace: Pace) -> Numbers:
         depth_after = depth + skeleton.count(b"[") - skeleton.count(b"]")
         if not (0 <= depth_after <= MAX_RANK):
             raise NotOnFastPath
-        pieces.append(_numbers(parser, b"[" * depth + part + b"]" * depth_after))
+        pieces.append(_numbers(parser, b"%b%b%b" % (b"[" * depth, part, b"]" * depth_after)))
         structure.append(skeleton)
         depth = depth_after
     shape = _shape(_joined(structure))
@@ -108,9 +108,9 @@ def _slice(text: memoryview, start: int) -> bytes:
 
 def _skeleton(part: bytes) -> bytes:
     skeleton = part.translate(None, _NUMBER_BYTES)
-    if skeleton.strip(_STRUCTURE_BYTES):
+    if skeleton.translate(None, _STRUCTURE_BYTES):
         skeleton = _with_zeros(part).translate(None, _NUMBER_BYTES)
-        if skeleton.strip(_STRUCTURE_BYTES):
+        if skeleton.translate(None, _STRUCTURE_BYTES):
             raise NotOnFastPath
     return skeleton
 
