@@ -27,11 +27,9 @@ def frame_head(flags: int, size: int) -> bytes:
     return bytes((flags,)) + size.to_bytes(4, "big")
 
 
-def frame_bytes(begin: bytes) -> int | None:
-    """Return the length of a frame, its head included, or None while that is not here whole."""
-    if len(begin) < HEAD_BYTES:
-        return None
-    return HEAD_BYTES + int.from_bytes(begin[1:HEAD_BYTES], "big")
+def size_after(head: bytes) -> int:
+    """Return how many bytes follow the head of a frame."""
+    return int.from_bytes(head[1:HEAD_BYTES], "big")
 
 
 def timeout_s(headers: Mapping[bytes, bytes]) -> float | None:

@@ -130,21 +130,22 @@ class Grpc:
     async def _message(self, exchange: Exchange, route: _Route, context: CallContext) -> bytes:
         """Return the only message of a unary call."""
         try:
-            body = await exchange.read(self._max_message_bytes + HEAD_BYTES, framing.frame_bytes)
+            head, body = await exchange.read_framed(
+                HEAD_BYTES, framing.size_after, self._max_message_bytes
+            )
         except BodyTooLarge:
             raise _too_large(self._max_message_bytes) from None
-        if len(body) < HEAD_BYTES:
-            raise Internal(f"A unary call has one message, and {len(body)} bytes came")
-        size = int.from_bytes(body[1:HEAD_BYTES], "big")
-        if size != len(body) - HEAD_BYTES:
+        if len(head) < HEAD_BYTES:
+            raise Internal(f"A unary call has one message, and {len(head)} bytes came")
+        size = framing.size_after(head)
+        if size != len(body):
             raise Unimplemented(
-                f"A unary call has one message: it says {size} bytes, and "
-                f"{len(body) - HEAD_BYTES} came"
+                f"A unary call has one message: it says {size} bytes, and {len(body)} came"
             )
-        message = bytes(memoryview(body)[HEAD_BYTES:])
-        if body[0] == MESSAGE:
+        message = bytes(body)  # as a rule it is
+        if head[0] == MESSAGE:
             return message
-        return await self._inflated(body[0], message, route, context, exchange.growth())
+        return await self._inflated(head[0], message, route, context, exchange.growth())
 
     async def _inflated(
         self, flags: int, message: bytes, route: _Route, context: CallContext, growth: Growth

@@ -134,17 +134,13 @@ class Exchange:
         if self.task is None:
             await suspend()
 
-    async def read(
-        self, max_bytes: int, foretold: Callable[[bytes], int | None] | None = None
-    ) -> bytes | bytearray:
+    async def read(self, max_bytes: int) -> bytes | bytearray:
         """Return the whole body. It does not wait if that is all there.
 
-        A body without a content-length may itself begin with its length: `foretold` returns that
-        of the first piece, so that room is made for all of it. Raises `BodyTooLarge` beyond
-        `max_bytes`.
+        Raises `BodyTooLarge` beyond `max_bytes`.
         """
         if not self._has_whole_body:
-            return await self._read_on(max_bytes, foretold)
+            return await self._read_on(max_bytes)
         pieces = self._pieces
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         if self.credit:
@@ -152,6 +148,34 @@ class Exchange:
         if len(body) > max_bytes:
             raise _too_large(max_bytes)
         return body
+
+    async def read_framed(
+        self, head_bytes: int, size_of: Callable[[bytes], int], max_bytes: int
+    ) -> tuple[bytes, bytes | bytearray]:
+        """Return the first bytes of a body, and the rest; it does not wait if all is there.
+
+        The first bytes say by `size_of` how many follow. Whether that is true is the caller's to
+        find out, and both are shorter if the body is. Raises `BodyTooLarge` if more than
+        `max_bytes` follow.
+        """
+        if not self._has_whole_body:
+            self._announced_bytes(head_bytes + max_bytes)
+            self._continue()
+            while not self._has_whole_body and sum(map(len, self._pieces)) < head_bytes:
+                await self._wait_for_more()
+        pieces = self._pieces
+        if len(pieces) > 1 and len(pieces[0]) < head_bytes:
+            pieces = self._pieces = [b"".join(pieces)]
+        if not pieces:
+            return b"", b""
+        first = pieces[0]
+        head, pieces[0] = first[:head_bytes], first[head_bytes:]
+        if self._has_whole_body:
+            return head, await self.read(max_bytes)
+        size = size_of(head)
+        if size > max_bytes:
+            raise _too_large(max_bytes)
+        return head, await self._assembled(size, max_bytes)
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """Yield the body as it comes; the client may send as much more as was taken."""
@@ -237,20 +261,22 @@ class Exchange:
             return False
         raise RuntimeError(f"the answer is {self.answer.name} and not {expected.name}")
 
-    async def _read_on(
-        self, max_bytes: int, foretold: Callable[[bytes], int | None] | None
-    ) -> bytes | bytearray:
+    async def _read_on(self, max_bytes: int) -> bytes | bytearray:
         """Read a body that is still coming."""
+        length = self._announced_bytes(max_bytes)
+        self._continue()
+        return await self._assembled(length, max_bytes)
+
+    def _announced_bytes(self, max_bytes: int) -> int | None:
         digits = self.head.headers.get(b"content-length", b"")
         length = int(digits) if digits.isdigit() else None
         if length is not None and length > max_bytes:
             raise _too_large(max_bytes)
-        self._continue()
-        while not (self._pieces or self._has_whole_body):
-            await self._wait_for_more()
-        if length is None and foretold is not None and self._pieces:
-            length = foretold(self._pieces[0])
-        body = Assembly(None if length is None else min(length, max_bytes))
+        return length
+
+    async def _assembled(self, length: int | None, max_bytes: int) -> bytes | bytearray:
+        """Return what is here and what will come, of that length if it is known."""
+        body = Assembly(length)
         while True:
             for piece in self._pieces:
                 body.add(piece)

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sigrun.wire.transport import assembly as assembly_module
 from sigrun.wire.transport.assembly import Assembly
 
 
@@ -51,14 +52,36 @@ def test_one_piece_is_not_copied() -> None:
     assert assembly.take() is piece
 
 
-def test_room_for_all_of_a_body_is_reserved_once() -> None:
+def test_a_body_of_known_length_is_in_one_place_from_the_start() -> None:
     assembly = Assembly(1_000_000)
     assembly.add(b"x" * 100_000)
     assembly.add(b"x" * 100_000)
     room = assembly._room
 
     for _ in range(8):
-        assert len(room) == 1_000_000
         assembly.add(b"x" * 100_000)
 
-    assert assembly.take() is room
+    assert room is not None
+    assert assembly.take() is room.take(1_000_000)
+    assert type(assembly.take()) is bytes
+
+
+@pytest.mark.parametrize("fails", ["_new_bytes", "_resize"])
+def test_without_room_for_what_may_come_there_is_room_for_what_has(
+    fails: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = getattr(assembly_module, fails)
+
+    def refuse(what: object, size: int) -> object:
+        if size > 100:
+            raise MemoryError
+        return make(what, size)
+
+    monkeypatch.setattr(assembly_module, fails, refuse)
+    monkeypatch.setattr(assembly_module, "_FIRST_BYTES", 1000)
+    assembly = Assembly(1000 if fails == "_new_bytes" else None)
+
+    for _ in range(10):
+        assembly.add(b"0123456789")
+
+    assert assembly.take() == b"0123456789" * 10

@@ -201,6 +201,84 @@ class TestBodies:
         assert [call[2] for call in desk.core.calls] == [1, 2, 3]
 
     @pytest.mark.parametrize("comes_later", [False, True])
+    @pytest.mark.parametrize(
+        "pieces",
+        [
+            [b"\x03abc"],
+            [b"\x03", b"abc"],
+            [b"\x03a", b"", b"b", b"c"],
+            [b"\x02abc"],  # it says something else: that is for the application
+            [b"\x09abc"],
+            [b"\x02a", b"bc"],
+        ],
+    )
+    async def test_a_body_that_begins_with_its_size_is_read_in_two(
+        self, pieces: list[bytes], comes_later: bool
+    ) -> None:
+        async def serve(exchange: Exchange) -> None:
+            parts.append(await exchange.read_framed(1, ord, 100))
+            exchange.respond(OK)
+
+        parts: list[Any] = []
+        desk = Desk(serve)
+        events = [Data(1, piece, len(piece), False) for piece in pieces]
+        end = Data(1, b"", 0, True)
+        if comes_later:
+            for event in (Head(1, head(), False), *events, end):
+                desk.read(event)
+        else:
+            desk.read(Head(1, head(), False), *events, end)
+        await until(lambda: bool(parts))
+
+        assert parts == [(pieces[0][:1], b"abc")]
+        taken = sum(credit for _, _, credit in desk.core.calls)
+        assert taken == 4
+
+    @pytest.mark.parametrize("comes_later", [False, True])
+    async def test_a_head_in_several_pieces_is_read_too(self, comes_later: bool) -> None:
+        async def serve(exchange: Exchange) -> None:
+            parts.append(await exchange.read_framed(3, len, 100))
+            exchange.respond(OK)
+
+        parts: list[Any] = []
+        desk = Desk(serve)
+        events: list[Any] = [Head(1, head(), False)]
+        events += [Data(1, piece, len(piece), False) for piece in (b"a", b"b", b"cde", b"f")]
+        events.append(Data(1, b"", 0, True))
+        for some in [[event] for event in events] if comes_later else [events]:
+            desk.read(*some)
+        await until(lambda: bool(parts))
+
+        assert parts == [(b"abc", b"def")]
+
+    @pytest.mark.parametrize("comes_later", [False, True])
+    async def test_a_body_that_ends_in_its_head_is_short(self, comes_later: bool) -> None:
+        async def serve(exchange: Exchange) -> None:
+            parts.append(await exchange.read_framed(3, len, 100))
+            exchange.respond(OK)
+
+        parts: list[Any] = []
+        desk = Desk(serve)
+        desk.read(Head(1, head(), False), Data(1, b"ab", 2, not comes_later))
+        if comes_later:
+            desk.read(Data(1, b"", 0, True))
+        await until(lambda: bool(parts))
+
+        assert parts == [(b"ab", b"")]
+
+    async def test_a_body_whose_head_says_that_it_is_too_large_is_not_waited_for(self) -> None:
+        async def serve(exchange: Exchange) -> None:
+            with pytest.raises(BodyTooLarge, match="larger than 5 bytes"):
+                await exchange.read_framed(1, ord, 5)
+            exchange.respond(OK)
+
+        desk = Desk(serve)
+
+        desk.read(Head(1, head(), False), Data(1, b"\x06a", 2, False))
+
+        assert desk.socket.written == b"<1 200 ok>"
+
+    @pytest.mark.parametrize("comes_later", [False, True])
     async def test_a_body_that_is_too_large_is_said_to_be(self, comes_later: bool) -> None:
         async def serve(exchange: Exchange) -> None:
             with pytest.raises(BodyTooLarge, match="larger than 5 bytes"):
