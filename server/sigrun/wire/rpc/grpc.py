@@ -44,6 +44,7 @@ _HEADERS: Fields = (
     (b"grpc-accept-encoding", compression.ACCEPTED),
 )
 _OK = (b"grpc-status", b"0")
+_LARGE_BYTES = 16 * 1024  # of a message: below, a copy costs less than to send it in two parts
 _MESSAGE_HEADS = [frame_head(MESSAGE, size) for size in range(1024)]
 
 
@@ -86,10 +87,7 @@ class Grpc:
             logger.exception("%s failed unexpectedly", head.target.decode("latin-1"))
             exchange.respond(_failure(Internal(f"{type(error).__name__}: {error}"), id))
         else:
-            size = len(reply)
-            frame = _MESSAGE_HEADS[size] if size < 1024 else frame_head(MESSAGE, size)
-            trailers = (_OK, (_REQUEST_ID, id.encode()))
-            exchange.respond(Response(200, _HEADERS, frame + reply, trailers))
+            exchange.respond(_reply(reply, id))
 
     def refuse(self, head: RequestHead | None, problem: Problem, text: str) -> Response:
         """Return what is said to a client whose call the transport refuses."""
@@ -240,6 +238,14 @@ def _expire(exchange: Exchange, id: str) -> None:
     exchange.respond(_failure(DeadlineExceeded(), id))
     if exchange.task is not None:
         exchange.task.cancel()
+
+
+def _reply(reply: bytes, id: str) -> Response:
+    size, trailers = len(reply), (_OK, (_REQUEST_ID, id.encode()))
+    frame = _MESSAGE_HEADS[size] if size < len(_MESSAGE_HEADS) else frame_head(MESSAGE, size)
+    if size < _LARGE_BYTES:
+        return Response(200, _HEADERS, frame + reply, trailers)
+    return Response(200, _HEADERS, reply, trailers, frame)
 
 
 def _failure(error: SigrunError, id: str) -> Response:
