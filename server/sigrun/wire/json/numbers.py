@@ -34,6 +34,7 @@ _NO_INTEGER_BYTES = (b".", b"e", b"E")
 _NON_FINITE = re.compile(rb"NaN|Inf(?:inity)?")
 _BEFORE, _AFTER = b"[, \t\r\n", b"], \t\r\n"
 _MINUS = ord("-")
+_TAIL_BYTES = 256
 _OPEN, _COMMA, _CLOSE = b"[,]"
 FLOATS = (DType.FLOAT, DType.DOUBLE, DType.HALF, DType.BFLOAT16)
 INTEGERS = (
@@ -97,13 +98,15 @@ def read_numbers(text: memoryview, pace: Pace) -> Numbers:
 
 def _slice(text: memoryview, start: int) -> bytes:
     """Return what follows `start`, up to a comma or to the end."""
-    part = bytes(text[start : start + SLICE_BYTES])
-    if start + SLICE_BYTES >= len(text):
-        return part
-    comma = part.rfind(b",")
-    if comma < 1:
-        raise NotOnFastPath
-    return part[:comma]
+    stop = start + SLICE_BYTES
+    if stop >= len(text):
+        return bytes(text[start:])
+    for tail_bytes in (_TAIL_BYTES, SLICE_BYTES):  # as a rule a comma is near, and nothing is cut
+        tail = stop - tail_bytes
+        comma = tail + bytes(text[tail:stop]).rfind(b",")
+        if comma > max(start, tail - 1):
+            return bytes(text[start:comma])
+    raise NotOnFastPath
 
 
 def _skeleton(part: bytes) -> bytes:

@@ -41,6 +41,17 @@ def test_brackets_without_numbers_are_no_array() -> None:
             read(text)
 
 
+def test_space_in_which_a_slice_would_end_does_not_matter() -> None:
+    space = " " * (SLICE_BYTES - 100)
+
+    assert read(f"[1,{space}2,{space}3]").tolist() == [1, 2, 3]
+
+
+def test_a_slice_without_a_number_is_no_array() -> None:
+    with pytest.raises(NotOnFastPath):
+        read(f"[1,{' ' * 2 * SLICE_BYTES}2]")
+
+
 @pytest.mark.parametrize("searched", [1, 2, 3, 100])
 def test_a_byte_is_found_wherever_it_stands(searched: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(syntax, "_SEARCHED_BYTES", searched)
