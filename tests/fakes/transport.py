@@ -114,6 +114,7 @@ class FakeTransport(asyncio.Transport):
         self.reads = True
         self.is_closed = self.is_aborted = False
         self.fills_after: int | None = None
+        self.on_write: Callable[[], object] | None = None
         self.protocol: asyncio.BaseProtocol | None = None
 
     @property
@@ -126,6 +127,8 @@ class FakeTransport(asyncio.Transport):
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.writes.append(bytes(data))
+        if self.on_write is not None:
+            self.on_write()
         if self.fills_after is not None and len(self.written) >= self.fills_after:
             assert self.protocol is not None
             self.protocol.pause_writing()

@@ -116,8 +116,6 @@ def read_values(text: Body, pace: Pace) -> Members:
 
 def _with_packed_numbers(text: Body, pace: Pace) -> Members:
     rest, arrays = _take_out(text, pace)
-    if len(rest) >= _LARGE_BODY_BYTES:
-        raise NotOnFastPath
     try:
         members = orjson.loads(rest)
     except orjson.JSONDecodeError:
@@ -129,12 +127,16 @@ def _with_packed_numbers(text: Body, pace: Pace) -> Members:
 
 
 def _take_out(text: Body, pace: Pace) -> tuple[bytes, list[Numbers]]:
-    """Return `text` with a marked array, `["mark0"]`, for each of the arrays of numbers."""
+    """Return `text` with a marked array, `["mark0"]`, for each of the arrays of numbers.
+
+    Raises `NotOnFastPath` if there is none, or if too much is left.
+    """
     is_large = len(text) >= _LARGE_BODY_BYTES
     spans = numbers.spans(
         text, _PACKED_ARRAY_IN_LARGE_BODY_BYTES if is_large else _PACKED_ARRAY_BYTES
     )
-    if not spans:
+    left_bytes = len(text) - sum(stop - start for start, stop in spans)
+    if not spans or left_bytes >= _LARGE_BODY_BYTES:
         raise NotOnFastPath
     rest: list[bytes] = []
     arrays: list[Numbers] = []

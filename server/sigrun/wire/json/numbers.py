@@ -34,6 +34,7 @@ _NO_INTEGER_BYTES = (b".", b"e", b"E")
 _NON_FINITE = re.compile(rb"NaN|Inf(?:inity)?")
 _BEFORE, _AFTER = b"[, \t\r\n", b"], \t\r\n"
 _MINUS = ord("-")
+_TAIL_BYTES = 256
 _OPEN, _COMMA, _CLOSE = b"[,]"
 FLOATS = (DType.FLOAT, DType.DOUBLE, DType.HALF, DType.BFLOAT16)
 INTEGERS = (
@@ -86,10 +87,10 @@ def read_numbers(text: memoryview, pace: Pace) -> Numbers:
         depth_after = depth + skeleton.count(b"[") - skeleton.count(b"]")
         if not (0 <= depth_after <= MAX_RANK):
             raise NotOnFastPath
-        pieces.append(_numbers(parser, b"[" * depth + part + b"]" * depth_after))
+        pieces.append(_numbers(parser, b"%b%b%b" % (b"[" * depth, part, b"]" * depth_after)))
         structure.append(skeleton)
         depth = depth_after
-    shape = _shape(b",".join(structure))
+    shape = _shape(_joined(structure))
     if math.prod(shape) != sum(map(len, pieces)):
         raise NotOnFastPath
     return Numbers(shape, tuple(pieces))
@@ -97,20 +98,22 @@ def read_numbers(text: memoryview, pace: Pace) -> Numbers:
 
 def _slice(text: memoryview, start: int) -> bytes:
     """Return what follows `start`, up to a comma or to the end."""
-    part = bytes(text[start : start + SLICE_BYTES])
-    if start + SLICE_BYTES >= len(text):
-        return part
-    comma = part.rfind(b",")
-    if comma < 1:
-        raise NotOnFastPath
-    return part[:comma]
+    stop = start + SLICE_BYTES
+    if stop >= len(text):
+        return bytes(text[start:])
+    for tail_bytes in (_TAIL_BYTES, SLICE_BYTES):  # as a rule a comma is near, and nothing is cut
+        tail = stop - tail_bytes
+        comma = tail + bytes(text[tail:stop]).rfind(b",")
+        if comma > max(start, tail - 1):
+            return bytes(text[start:comma])
+    raise NotOnFastPath
 
 
 def _skeleton(part: bytes) -> bytes:
     skeleton = part.translate(None, _NUMBER_BYTES)
-    if skeleton.strip(_STRUCTURE_BYTES):
+    if skeleton.translate(None, _STRUCTURE_BYTES):
         skeleton = _with_zeros(part).translate(None, _NUMBER_BYTES)
-        if skeleton.strip(_STRUCTURE_BYTES):
+        if skeleton.translate(None, _STRUCTURE_BYTES):
             raise NotOnFastPath
     return skeleton
 
@@ -165,21 +168,33 @@ def _buffer(parser: simdjson.Parser, text: bytes, kind: str) -> Array:
         raise NotOnFastPath from None
 
 
-def _shape(structure: bytes) -> Shape:
-    """Return the shape whose brackets and commas are exactly `structure`.
+def _joined(structure: list[bytes]) -> Array:
+    """Return all marks, with the commas at which the text was cut."""
+    # By parts: to join megabytes would hold the GIL for milliseconds.
+    marks = np.empty(sum(len(part) + 1 for part in structure), np.uint8)
+    start = 0
+    for part in structure:
+        end = start + len(part)
+        marks[start:end] = np.frombuffer(part, np.uint8)
+        marks[end] = _COMMA
+        start = end + 1
+    return marks[:-1]
+
+
+def _shape(marks: Array) -> Shape:
+    """Return the shape whose brackets and commas are exactly `marks`.
 
     An even array is `[`, the same element again and again with commas between, `]`; and so
     is its element, down to the numbers, which are not in the text.
     """
-    marks = np.frombuffer(structure, np.uint8)
-    rank = len(structure) - len(structure.lstrip(b"["))
+    rank = len(marks[: MAX_RANK + 1].tobytes().partition(b",")[0].partition(b"]")[0])
     shape: list[int] = []
-    start, stop = 0, len(structure)
+    start, stop = 0, len(marks)
     for inner_rank in reversed(range(rank)):
         if stop - start < 2 or marks[start] != _OPEN or marks[stop - 1] != _CLOSE:
             raise NotOnFastPath
         start, stop = start + 1, stop - 1
-        size = _element_size(structure, start, stop, inner_rank)
+        size = _element_size(marks[start:stop], inner_rank)
         shape.append(_count(marks[start:stop], size))
         stop = start + size
     if start != stop or not 1 <= rank <= MAX_RANK:
@@ -187,14 +202,16 @@ def _shape(structure: bytes) -> Shape:
     return tuple(shape)
 
 
-def _element_size(structure: bytes, start: int, stop: int, rank: int) -> int:
+def _element_size(marks: Array, rank: int) -> int:
     """Return how long the first element is, if it is an even array of this rank."""
     if rank == 0:
         return 0
-    end = structure.find(b"]" * rank, start, stop)
-    if end < 0:
-        raise NotOnFastPath
-    return end + rank - start
+    end = b"]" * rank
+    for start in range(0, len(marks), SLICE_BYTES):
+        found = marks[start : start + SLICE_BYTES + rank - 1].tobytes().find(end)
+        if found >= 0:
+            return start + found + rank
+    raise NotOnFastPath
 
 
 def _count(marks: Array, size: int) -> int:
@@ -233,7 +250,7 @@ def spans(body: Body, smallest: int) -> list[tuple[int, int]]:
     for strings in itertools.count():
         if strings * smallest > position + 16 * smallest:
             return []
-        quote = body.find(b'"', position)
+        quote = syntax.find(body, b'"', position)
         stop = len(body) if quote < 0 else quote
         if stop - position >= smallest:
             first, end = _span(body, position, stop)
@@ -246,8 +263,8 @@ def spans(body: Body, smallest: int) -> list[tuple[int, int]]:
 
 
 def _span(body: Body, start: int, stop: int) -> tuple[int, int]:
-    first = body.find(b"[", start, stop)
+    first = syntax.find(body, b"[", start, stop)
     if first < 0:
         return start, start
-    brace = body.find(b"}", first, stop)
-    return first, body.rfind(b"]", first, stop if brace < 0 else brace) + 1
+    brace = syntax.find(body, b"}", first, stop)
+    return first, syntax.rfind(body, b"]", first, stop if brace < 0 else brace) + 1

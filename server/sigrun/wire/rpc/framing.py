@@ -27,6 +27,11 @@ def frame_head(flags: int, size: int) -> bytes:
     return bytes((flags,)) + size.to_bytes(4, "big")
 
 
+def size_after(head: bytes) -> int:
+    """Return how many bytes follow the head of a frame."""
+    return int.from_bytes(head[1:HEAD_BYTES], "big")
+
+
 def timeout_s(headers: Mapping[bytes, bytes]) -> float | None:
     """Return the time that the caller gives. Raises `InvalidArgument` for a malformed one."""
     timeout = headers.get(b"grpc-timeout")

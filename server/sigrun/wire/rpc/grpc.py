@@ -44,6 +44,7 @@ _HEADERS: Fields = (
     (b"grpc-accept-encoding", compression.ACCEPTED),
 )
 _OK = (b"grpc-status", b"0")
+_LARGE_BYTES = 16 * 1024  # of a message: below, a copy costs less than to send it in two parts
 _MESSAGE_HEADS = [frame_head(MESSAGE, size) for size in range(1024)]
 
 
@@ -86,10 +87,7 @@ class Grpc:
             logger.exception("%s failed unexpectedly", head.target.decode("latin-1"))
             exchange.respond(_failure(Internal(f"{type(error).__name__}: {error}"), id))
         else:
-            size = len(reply)
-            frame = _MESSAGE_HEADS[size] if size < 1024 else frame_head(MESSAGE, size)
-            trailers = (_OK, (_REQUEST_ID, id.encode()))
-            exchange.respond(Response(200, _HEADERS, frame + reply, trailers))
+            exchange.respond(_reply(reply, id))
 
     def refuse(self, head: RequestHead | None, problem: Problem, text: str) -> Response:
         """Return what is said to a client whose call the transport refuses."""
@@ -130,21 +128,22 @@ class Grpc:
     async def _message(self, exchange: Exchange, route: _Route, context: CallContext) -> bytes:
         """Return the only message of a unary call."""
         try:
-            body = await exchange.read(self._max_message_bytes + HEAD_BYTES)
+            head, body = await exchange.read_framed(
+                HEAD_BYTES, framing.size_after, self._max_message_bytes
+            )
         except BodyTooLarge:
             raise _too_large(self._max_message_bytes) from None
-        if len(body) < HEAD_BYTES:
-            raise Internal(f"A unary call has one message, and {len(body)} bytes came")
-        size = int.from_bytes(body[1:HEAD_BYTES], "big")
-        if size != len(body) - HEAD_BYTES:
+        if len(head) < HEAD_BYTES:
+            raise Internal(f"A unary call has one message, and {len(head)} bytes came")
+        size = framing.size_after(head)
+        if size != len(body):
             raise Unimplemented(
-                f"A unary call has one message: it says {size} bytes, and "
-                f"{len(body) - HEAD_BYTES} came"
+                f"A unary call has one message: it says {size} bytes, and {len(body)} came"
             )
-        message = bytes(memoryview(body)[HEAD_BYTES:])
-        if body[0] == MESSAGE:
+        message = bytes(body)  # as a rule it is
+        if head[0] == MESSAGE:
             return message
-        return await self._inflated(body[0], message, route, context, exchange.growth())
+        return await self._inflated(head[0], message, route, context, exchange.growth())
 
     async def _inflated(
         self, flags: int, message: bytes, route: _Route, context: CallContext, growth: Growth
@@ -239,6 +238,14 @@ def _expire(exchange: Exchange, id: str) -> None:
     exchange.respond(_failure(DeadlineExceeded(), id))
     if exchange.task is not None:
         exchange.task.cancel()
+
+
+def _reply(reply: bytes, id: str) -> Response:
+    size, trailers = len(reply), (_OK, (_REQUEST_ID, id.encode()))
+    frame = _MESSAGE_HEADS[size] if size < len(_MESSAGE_HEADS) else frame_head(MESSAGE, size)
+    if size < _LARGE_BYTES:
+        return Response(200, _HEADERS, frame + reply, trailers)
+    return Response(200, _HEADERS, reply, trailers, frame)
 
 
 def _failure(error: SigrunError, id: str) -> Response:

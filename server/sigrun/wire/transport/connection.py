@@ -1,4 +1,4 @@
-"""One connection: bytes from the socket to its core, events to exchanges, answers to the socket.
+"""One connection: its life, and its turns; between asyncio, a core, requests and output.
 
 In: what asyncio calls (`connection_made`, `data_received` ...), and turns. Out: one `write` for
 all answers that come out of one turn, or of one turn of the event loop.
@@ -6,8 +6,9 @@ all answers that come out of one turn, or of one turn of the event loop.
     NEW ──made──▶ SILENT ──first bytes or ALPN──▶ SPEAKING ──core has ended──▶ CLOSING ──▶ LOST
 
 Theory of operation.
-- A read is parsed whole. Heads become exchanges, which wait in `_ready` for the connection's
-  turn (`turns`); pieces of bodies go to their exchanges; a reset cancels what it belongs to.
+- A read is parsed whole, and `requests` told. What is to be done then is done in a turn (`turns`):
+  requests are begun, and a portion of their answers is written. Who has not done all of it in one
+  turn, or has read so much that there may be more, waits for the next.
 - Nothing is taken from the core while the socket is full. What then waits in the core is
   bounded: above half of `Limits.max_pending_bytes` no further request is begun, and a core that
   wants no data is given none.
@@ -19,36 +20,19 @@ from __future__ import annotations
 import asyncio
 import enum
 import logging
-from collections import deque
 from collections.abc import Callable
-from contextvars import copy_context
-from functools import partial
 from typing import Final, cast
 
-from sigrun.wire.transport.events import (
-    Core,
-    Data,
-    Ended,
-    Event,
-    Head,
-    Problem,
-    Refused,
-    RequestHead,
-    Reset,
-    Response,
-    Trailers,
-)
-from sigrun.wire.transport.exchange import Answer, Exchange
+from sigrun.wire.transport.events import Core
+from sigrun.wire.transport.exchange import Exchange
+from sigrun.wire.transport.output import Output
+from sigrun.wire.transport.requests import Requests
 from sigrun.wire.transport.service import PipelinedCore, Service, Spoken, spoken_in
-from sigrun.wire.transport.stepping import make_task
+from sigrun.wire.transport.turns import LARGE_READ_BYTES
 
 logger = logging.getLogger(__name__)
 
-_MUCH_BYTES = 32 * 1024  # of one socket, at once
-_TAKES_AT_ONCE = 4  # of `Limits.max_take_bytes` each
-_NO_ERROR, _INTERNAL_ERROR = 0, 2  # as HTTP/2 numbers them
-
-_FAILED = Response(500, ((b"content-type", b"text/plain"),), b"The server failed.\n")
+_NO_ERROR = 0  # as HTTP/2 numbers it
 _STOPPING = "The server is stopping"
 
 
@@ -62,8 +46,8 @@ class _Stage(enum.Enum):
 
 # In Python 3.11, to look up the member of an enum costs as much as to call a function.
 _SPEAKING: Final = _Stage.SPEAKING
-_SENT: Final = Answer.SENT
 
+_BEFORE_SPEAKING = (_Stage.NEW, _Stage.SILENT)
 _HAS_LIMIT = (_Stage.SILENT, _Stage.CLOSING)
 
 
@@ -75,28 +59,24 @@ class Connection(asyncio.Protocol):
         self.is_secure = False
         self.limits = service.limits
         self.loop = asyncio.get_running_loop()
+        self.budget = service.budget
         self._service = service
-        self._serve = service.application.serve
         self._turns, self._door = service.turns, service.door
         self._clock = service.turns.clock
         self._on_lost = on_lost
-        self.budget = service.budget
-        self._unsent_bytes = 0  # of the answers, as far as the budget knows of them
-        self._high_bytes = service.limits.max_pending_bytes // 2
         self._stage = _Stage.NEW
         self._early = b""  # of a preface that is not here whole
-        self.core: Core
-        self._pipelined: PipelinedCore | None = None  # the same, if it is one
-        self._exchanges: dict[int, Exchange] = {}
-        self._ready: deque[Exchange] = deque()  # those of them that have not begun
-        self._writers: dict[int, asyncio.Future[None]] = {}
+        self.core: Core  # from here on: once it is known what is spoken
+        self._requests: Requests
+        self._output: Output
+        self._pipelined: PipelinedCore | None = None  # the core, if it is one
         self._look_at = 0.0  # at the core, however idle it is
         self._is_draining = False
         self._has_said_all = False
         self._is_queued = False  # for its turn
         self.is_write_due = False  # it is said already that there is something to write
-        self._is_full = False  # the socket is
-        self._is_paused = False  # reading is
+        self._gives_way = False  # it reads no further until its turn
+        self._is_paused = False  # it reads no further until the core wants more
 
     # What asyncio calls.
 
@@ -120,18 +100,18 @@ class Connection(asyncio.Protocol):
             data = self._early + data
             if not self._knows_what_is_spoken(data):
                 return
-        core = self.core
         now = self._clock()
-        events = core.receive(data, now)
+        events = self.core.receive(data, now)
         if events:
-            self._take_in(events, now)
-        if self._ready and not self._is_queued and core.pending_bytes < self._high_bytes:
+            self._requests.take_in(events, now, self)
+        has_turn = not self._is_queued and self._requests.may_begin
+        if has_turn:
             self._is_queued = True
             self._turns.offer(self._door, self, now)
         else:
             self._go_on()
-        if len(data) >= _MUCH_BYTES:
-            self._let_others_read()
+        if len(data) >= LARGE_READ_BYTES and self._stage is _SPEAKING:
+            self._give_way(self._clock() if has_turn else now)
 
     def eof_received(self) -> bool:
         """Give up what is not answered: a client that sends no more has left, as a rule.
@@ -140,7 +120,7 @@ class Connection(asyncio.Protocol):
         """
         if self._stage is _SPEAKING:
             now = self._clock()
-            self._take_in(self.core.receive_eof(now), now)
+            self._requests.take_in(self.core.receive_eof(now), now, self)
             self._go_on()
         if self._stage is _SPEAKING:
             self._close()
@@ -148,58 +128,37 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """Take nothing from the core: the socket is full."""
-        self._is_full = True
+        self._output.is_full = True
 
     def resume_writing(self) -> None:
         """Go on writing, and then with what waited for it."""
-        self._is_full = False
+        self._output.is_full = False
         if self._stage is _SPEAKING:
             self._go_on()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Give up what is being answered: nobody is there any more."""
+        if self._stage not in _BEFORE_SPEAKING:
+            self._requests.abandon()
+            self._output.end()
         self._stage = _Stage.LOST
-        for exchange in self._leave():
-            exchange.abandon()
-        self._count_unsent(0)
         self._on_lost(self)
 
     # What turns call.
 
     def take_turn(self, until: float) -> bool:
-        """Begin waiting requests until a time, at least one; return whether more wait."""
+        """Read on, begin requests until a time, write a portion; return whether more is to do."""
+        if self._stage is not _SPEAKING:
+            self._is_queued = False
+            return False
+        if self._gives_way:
+            self._gives_way = False
+            self._read_or_pause()
+        requests, output = self._requests, self._output
         self.is_write_due = True  # at the end of this turn, for all that is answered in it
-        ready, core, serve, high_bytes = self._ready, self.core, self._serve, self._high_bytes
-        budget = self.budget
-        # A full process begins nothing for those who leave answers unread; others may ask.
-        is_full = self._unsent_bytes > 0 and budget.is_full
-        while ready and core.pending_bytes < high_bytes:
-            exchange = ready[0]
-            if (is_full or budget.requests >= budget.max_requests) and not self._service.is_spared(
-                exchange.head
-            ):
-                self._refuse_for_room(exchange)
-                continue
-            ready.popleft()
-            context = copy_context()
-            try:
-                coroutine = serve(exchange)
-                awaited = context.run(coroutine.send, None)
-            except StopIteration:
-                if exchange.answer is _SENT and not (exchange.credit or exchange.is_counted):
-                    del self._exchanges[exchange.stream]
-                else:
-                    self._finish(exchange, None)
-            except (Exception, asyncio.CancelledError) as error:
-                self._finish(exchange, error)
-            else:
-                budget.requests += 1
-                exchange.task = make_task(self.loop, coroutine, awaited, context)
-                exchange.task.add_done_callback(partial(self._on_task_done, exchange))
-            if not ready or self._clock() >= until:
-                break
+        requests.begin(until, holds_answers=output.unsent_bytes > 0, connection=self)
         self._write_out()
-        self._is_queued = bool(ready) and core.pending_bytes < high_bytes
+        self._is_queued = self._stage is _SPEAKING and (requests.may_begin or output.has_more)
         return self._is_queued
 
     # What exchanges call.
@@ -210,7 +169,7 @@ class Connection(asyncio.Protocol):
             return
         if not self.core.open_requests:  # none can come beside it
             self._write_out()
-        if self.core.open_requests or self._ready:
+        if self.core.open_requests or self._requests.ready:
             self.write_soon()
 
     def write_soon(self) -> None:
@@ -221,11 +180,14 @@ class Connection(asyncio.Protocol):
 
     async def until_writable(self, stream: int) -> None:
         """Wait until little of an answer waits for the client."""
-        self._writers[stream] = writable = self.loop.create_future()
-        try:
-            await writable
-        finally:
-            del self._writers[stream]
+        await self._output.until_writable(stream)
+
+    # What requests call.
+
+    def task_done(self, exchange: Exchange, task: asyncio.Task[None]) -> None:
+        """Take note that the task of a request has ended."""
+        self._requests.task_done(exchange, task)
+        self.write_soon()
 
     # What the listener calls.
 
@@ -245,11 +207,11 @@ class Connection(asyncio.Protocol):
             if (
                 now >= self._look_at
                 or self._is_draining
-                or self._exchanges
+                or self._requests
                 or self.core.pending_bytes
             ):
                 self._look_at = now + 4 * self.limits.tick_s
-                self._take_in(self.core.on_time(now), now)
+                self._requests.take_in(self.core.on_time(now), now, self)
                 self._go_on()
                 if self._pipelined is not None and self._pipelined.is_lingering:
                     self._say_no_more()
@@ -271,15 +233,9 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
         if self._stage is not _SPEAKING:
             return
-        core = self.core
-        for exchange in self._leave():
-            if exchange.answer is Answer.NONE:
-                self._refuse(exchange.stream, exchange.head, Problem.STOPPING, _STOPPING)
-            elif exchange.answer is Answer.STARTED:
-                core.reset(exchange.stream, _INTERNAL_ERROR)
-            exchange.abandon()
-        core.close(_NO_ERROR, _STOPPING)
-        core.on_time(now)
+        self._requests.cut()
+        self.core.close(_NO_ERROR, _STOPPING)
+        self.core.on_time(now)
         self._write_out()
 
     def abort(self) -> None:
@@ -310,183 +266,67 @@ class Connection(asyncio.Protocol):
 
     def _speak(self, spoken: Spoken) -> None:
         now = self._clock()
-        self.core = self._service.cores[spoken](self.limits, now)
+        self.core = core = self._service.cores[spoken](self.limits, now)
+        self._requests = Requests(core, self._service, self.peer)
+        self._output = Output(core, self._transport, self.budget, self.limits)
         if spoken is Spoken.HTTP1:
-            self._pipelined = cast("PipelinedCore", self.core)
+            self._pipelined = cast("PipelinedCore", core)
         self._stage = _Stage.SPEAKING
         if self._is_draining:
-            self.core.drain(now)
+            core.drain(now)
         self._write_out()
 
-    def _take_in(self, events: list[Event], now: float) -> None:
-        """Tell exchanges what has come for them."""
-        exchanges = self._exchanges
-        for event in events:
-            if isinstance(event, Head):
-                stream, head, has_whole_body = event
-                exchanges[stream] = exchange = Exchange(self, stream, head, has_whole_body, now)
-                self._ready.append(exchange)
-            elif isinstance(event, Data):
-                stream, data, credit, has_whole_body = event
-                if stream in exchanges:
-                    exchange = exchanges[stream]
-                    exchange.feed(data, credit, has_whole_body)
-                    if exchange.is_counted and self.budget.is_full:
-                        self._refuse_for_room(exchange)
-                else:  # it was answered before it was here whole
-                    self.core.consumed(stream, credit)
-            else:
-                self._take_in_rare(event)
+    def _give_way(self, since: float) -> None:
+        """Stop reading until the next turn, for there may be much more."""
+        self._gives_way = True
+        self._read_or_pause()
+        self._wait_for_turn(since)
 
-    def _take_in_rare(self, event: Event) -> None:
-        match event:
-            case Trailers(stream, headers):
-                if stream in self._exchanges:
-                    self._exchanges[stream].trailers = headers
-                    self._exchanges[stream].feed(b"", 0, True)
-            case Reset(stream):
-                self._drop(stream)
-            case Refused(stream, head, problem, text):
-                self._drop(stream)
-                self._refuse(stream, head, problem, text)
-            case Ended(code, text):
-                logger.debug("%s: the connection ends with code %d: %s", self.peer, code, text)
-
-    def _refuse_for_room(self, exchange: Exchange) -> None:
-        """Refuse a request for which there is no room, and read no more of it."""
-        stream, answer = exchange.stream, exchange.answer
-        if answer is _SENT:
-            return
-        self.budget.refused += 1
-        if answer is Answer.NONE:
-            self._refuse(stream, exchange.head, Problem.FULL, self.budget.fullness())
+    def _read_or_pause(self) -> None:
+        if self._gives_way or self._is_paused:
+            self._transport.pause_reading()
         else:
-            self.core.reset(stream, _INTERNAL_ERROR)
-        self.core.consumed(stream, exchange.credit)
-        self._drop(stream)
-        exchange.release()  # if it has a task, that ends at once
-        self.write_soon()
-
-    def _drop(self, stream: int) -> None:
-        """Give up a request that cannot be answered any more."""
-        exchange = self._exchanges.pop(stream, None)
-        if exchange is not None:
-            if exchange.task is None:
-                self._ready.remove(exchange)
-                exchange.release()
-            exchange.abandon()
-
-    def _refuse(self, stream: int, head: RequestHead | None, problem: Problem, text: str) -> None:
-        response = self._service.application.refuse(head, problem, text)
-        is_head = head is not None and head.method == b"HEAD"
-        self.core.respond(stream, response, head_only=is_head)
-
-    def _let_others_read(self) -> None:
-        """Stop reading until other sockets were looked at.
-
-        uvloop would go on with this one for megabytes otherwise.
-        """
-        self._transport.pause_reading()
-        self.loop.call_soon(self._read_on)
-
-    def _read_on(self) -> None:
-        if self._stage is _SPEAKING and not self._is_paused:
             self._transport.resume_reading()
 
     # Details: out.
 
-    def _finish(self, exchange: Exchange, error: BaseException | None) -> None:
-        """See to it that a request is answered whose coroutine has ended."""
-        stream = exchange.stream
-        if exchange.is_counted:
-            exchange.release()
-        if error is not None or exchange.answer in (Answer.NONE, Answer.STARTED):
-            logger.error("%s: a request was not answered", self.peer, exc_info=error)
-        if exchange.answer is not Answer.GONE:
-            self._exchanges.pop(stream, None)
-            if exchange.credit:
-                self.core.consumed(stream, exchange.credit)
-        if exchange.answer is Answer.NONE:
-            self.core.respond(stream, _FAILED, head_only=exchange.head.method == b"HEAD")
-        elif exchange.answer is Answer.STARTED:
-            self.core.reset(stream, _INTERNAL_ERROR)
-
-    def _on_task_done(self, exchange: Exchange, task: asyncio.Task[None]) -> None:
-        self.budget.requests -= 1
-        exchange.task = None  # it knows frames by its exception, and they know the exchange
-        self._finish(exchange, None if task.cancelled() else task.exception())
-        self.write_soon()
-
     def _go_on(self) -> None:
         """Write, and begin requests that had to wait until less waits for the client."""
         self._write_out()
-        if (
-            self._ready
-            and not self._is_queued
-            and self._stage is _SPEAKING
-            and self.core.pending_bytes < self._high_bytes
-        ):
+        if not self._is_queued and self._stage is _SPEAKING and self._requests.may_begin:
             self._is_queued = True
             self._turns.offer(self._door, self, self._clock())
 
     def _write_out(self) -> None:
-        """Give the socket what the core has for it, and do what hangs on that."""
+        """Give the socket a portion of what the core has for it, and do what hangs on that."""
         self.is_write_due = False
         if self._stage is not _SPEAKING:
             return
-        core = self.core
+        core, output = self.core, self._output
         try:
-            for _ in range(_TAKES_AT_ONCE):
-                if self._is_full or not core.has_output:
-                    break
-                self._transport.write(core.take())
-            else:
-                self.write_soon()
-            if core.pending_bytes != self._unsent_bytes:
-                self._count_unsent(core.pending_bytes)
-            if self._writers:
-                self._wake_writers()
+            output.write()
             if self._pipelined is not None and self._pipelined.has_events:
                 now = self._clock()
-                self._take_in(core.receive(b"", now), now)
+                self._requests.take_in(core.receive(b"", now), now, self)
+            if output.has_more:
+                self._wait_for_turn(self._clock())
             if core.is_ended and not core.has_output:
                 self._close()
             elif self._is_paused is core.wants_data:
-                self._pause_or_resume()
+                self._is_paused = not self._is_paused
+                self._read_or_pause()
         except Exception:  # a fault of our own: it is to hurt this connection alone
             logger.exception("%s: the connection has failed", self.peer)
             self.abort()
 
-    def _count_unsent(self, now_bytes: int) -> None:
-        self.budget.held_bytes += now_bytes - self._unsent_bytes
-        self._unsent_bytes = now_bytes
-
-    def _wake_writers(self) -> None:
-        for stream, writable in self._writers.items():
-            is_low = self.core.pending(stream) <= self.limits.stream_output_low_bytes
-            if is_low and not writable.done():
-                writable.set_result(None)
-
-    def _pause_or_resume(self) -> None:
-        self._is_paused = not self._is_paused
-        if self._is_paused:
-            self._transport.pause_reading()
-        else:
-            self._transport.resume_reading()
+    def _wait_for_turn(self, since: float) -> None:
+        if not self._is_queued:
+            self._is_queued = True
+            self._turns.wait(self._door, self, since)
 
     def _close(self) -> None:
         """Have the socket send what it was given, and end."""
         self._stage = _Stage.CLOSING
         self._act_by = self._clock() + self.limits.linger_s
-        for exchange in self._leave():
-            exchange.abandon()
+        self._requests.abandon()
         self._transport.close()
-
-    def _leave(self) -> list[Exchange]:
-        """Forget all exchanges, and return them."""
-        exchanges = list(self._exchanges.values())
-        for exchange in self._ready:  # the others when their tasks have ended
-            exchange.release()
-        self._exchanges.clear()
-        self._ready.clear()
-        return exchanges

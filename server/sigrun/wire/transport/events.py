@@ -140,13 +140,15 @@ class Response(NamedTuple):
     """A whole answer.
 
     Names of `headers` are lower-case; `content-length`, `connection` and `transfer-encoding`
-    are not among them: the core adds what is needed. HTTP/1.1 knows no `trailers`.
+    are not among them: the core adds what is needed. HTTP/1.1 knows no `trailers`. The body is
+    `lead` and `body`: to put a few bytes before megabytes would be to copy those.
     """
 
     status: int
     headers: Fields
     body: bytes | bytearray | memoryview = b""
     trailers: Fields | None = None
+    lead: bytes = b""
 
 
 class Core(Protocol):

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import asyncio
 import enum
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from sigrun.concurrency.budget import Growth
 from sigrun.errors import ResourceExhausted
+from sigrun.wire.transport.assembly import Assembly
 from sigrun.wire.transport.events import Fields, Headers, Problem, RequestHead, Response
 from sigrun.wire.transport.stepping import suspend
 
@@ -148,6 +149,34 @@ class Exchange:
             raise _too_large(max_bytes)
         return body
 
+    async def read_framed(
+        self, head_bytes: int, size_of: Callable[[bytes], int], max_bytes: int
+    ) -> tuple[bytes, bytes | bytearray]:
+        """Return the first bytes of a body, and the rest; it does not wait if all is there.
+
+        The first bytes say by `size_of` how many follow. Whether that is true is the caller's to
+        find out, and both are shorter if the body is. Raises `BodyTooLarge` if more than
+        `max_bytes` follow.
+        """
+        if not self._has_whole_body:
+            self._announced_bytes(head_bytes + max_bytes)
+            self._continue()
+            while not self._has_whole_body and sum(map(len, self._pieces)) < head_bytes:
+                await self._wait_for_more()
+        pieces = self._pieces
+        if len(pieces) > 1 and len(pieces[0]) < head_bytes:
+            pieces = self._pieces = [b"".join(pieces)]
+        if not pieces:
+            return b"", b""
+        first = pieces[0]
+        head, pieces[0] = first[:head_bytes], first[head_bytes:]
+        if self._has_whole_body:
+            return head, await self.read(max_bytes)
+        size = size_of(head)
+        if size > max_bytes:
+            raise _too_large(max_bytes)
+        return head, await self._assembled(size, max_bytes)
+
     async def pieces(self) -> AsyncIterator[bytes]:
         """Yield the body as it comes; the client may send as much more as was taken."""
         self._core.expect_pauses(self.stream)
@@ -234,24 +263,28 @@ class Exchange:
 
     async def _read_on(self, max_bytes: int) -> bytes | bytearray:
         """Read a body that is still coming."""
-        length = self.head.headers.get(b"content-length", b"")
-        if length.isdigit() and int(length) > max_bytes:
-            raise _too_large(max_bytes)
+        length = self._announced_bytes(max_bytes)
         self._continue()
-        body: bytes | bytearray = b""
+        return await self._assembled(length, max_bytes)
+
+    def _announced_bytes(self, max_bytes: int) -> int | None:
+        digits = self.head.headers.get(b"content-length", b"")
+        length = int(digits) if digits.isdigit() else None
+        if length is not None and length > max_bytes:
+            raise _too_large(max_bytes)
+        return length
+
+    async def _assembled(self, length: int | None, max_bytes: int) -> bytes | bytearray:
+        """Return what is here and what will come, of that length if it is known."""
+        body = Assembly(length)
         while True:
             for piece in self._pieces:
-                if not body:
-                    body = piece
-                elif isinstance(body, bytearray):
-                    body += piece  # moves pages, not bytes: no piece waits for all before it
-                else:
-                    body = bytearray(body) + piece
+                body.add(piece)
             self._give_back()
             if len(body) > max_bytes:
                 raise _too_large(max_bytes)
             if self._has_whole_body:
-                return body
+                return body.take()
             await self._wait_for_more()
 
     def _continue(self) -> None:

@@ -1,11 +1,13 @@
-"""Whose turn it is: requests of all connections and doors share one event loop.
+"""Whose turn it is: all connections of all doors share one event loop.
 
-In: connections with requests that wait to be run. Out: calls of their `take_turn`, in an order
-and in portions that are fair.
+In: connections that have something to do. Out: calls of their `take_turn`, in an order and in
+portions that are fair.
 
+- Whatever a connection does, it does in turns. A turn ends after requests were begun for `SLICE_S`,
+  after a large read, and after one portion of answers was written (`Limits.max_take_bytes`): each
+  takes some hundred microseconds. What is left to do waits for the next turn.
 - Doors (gRPC, HTTP) share by time: the one that has used least is next. A door that was idle
-  gets no credit for it.
-- Connections of one door take turns, `SLICE_S` each, or as many requests as that allows.
+  gets no credit for it. Connections of one door go round.
 - After `TURN_S` the event loop polls its sockets before it goes on.
 
 Nothing waits when nothing else is about: while the queue is empty and less than `TURN_S` was used
@@ -23,13 +25,15 @@ from typing import Generic, Protocol, TypeVar
 
 TURN_S = 0.001
 SLICE_S = 0.0003
+# Behind so much there is probably more, and uvloop would go on reading it for megabytes.
+LARGE_READ_BYTES = 32 * 1024
 
 
 class Runnable(Protocol):
     """A connection, as its turns see it."""
 
     def take_turn(self, until: float) -> bool:
-        """Run requests until a time of the clock, at least one; return whether more wait."""
+        """Do something, requests until a time of the clock; return whether more is to do."""
 
 
 T = TypeVar("T")
@@ -112,11 +116,23 @@ class Turns:
         """
         if not self._queue.size and self._used_s < TURN_S:
             has_more = connection.take_turn(since + SLICE_S)
-            used_s = self.clock() - since
-            self._used_s += used_s
-            door.used_s += used_s
-            if not has_more:
-                return
+            self._charge(door, since)
+            if has_more:
+                self._add(door, connection)
+        else:
+            self._add(door, connection)
+
+    def wait(self, door: Door[Runnable], connection: Runnable, since: float) -> None:
+        """Queue a connection that has had its turn since then; it must not be queued already."""
+        self._charge(door, since)
+        self._add(door, connection)
+
+    def _charge(self, door: Door[Runnable], since: float) -> None:
+        used_s = self.clock() - since
+        self._used_s += used_s
+        door.used_s += used_s
+
+    def _add(self, door: Door[Runnable], connection: Runnable) -> None:
         self._queue.add(door, connection)
         if not self._is_due:
             self._is_due = True

@@ -45,20 +45,21 @@ class Desk:
         limits: Limits = LIMITS,
         *spoken: Spoken,
         budget: Budget | None = None,
+        shares: Desk | None = None,  # whose turns
     ):
         self.core = ScriptedCore()
         self.asked_for: list[Spoken] = []
         self.socket = FakeTransport()
         self.application = FakeApplication(serve)
         self.now = 1000.0
-        self.turns = Turns(clock=lambda: self.now)
+        self.turns: Turns = shares.turns if shares else Turns(clock=lambda: self.now)
         self.lost: list[Connection] = []
-        self.service = Service(
+        self.service: Service = Service(
             application=self.application,
             limits=limits,
             cores={name: self._core_for(name) for name in spoken or (Spoken.HTTP1,)},
             turns=self.turns,
-            door=self.turns.add_door("http"),
+            door=shares.service.door if shares else self.turns.add_door("http"),
             budget=budget or Budget(),
             is_spared=lambda head: head.method == b"GET",
         )
@@ -198,6 +199,84 @@ class TestBodies:
 
         assert desk.socket.written == b"<1 200 abcdef>"
         assert [call[2] for call in desk.core.calls] == [1, 2, 3]
+
+    @pytest.mark.parametrize("comes_later", [False, True])
+    @pytest.mark.parametrize(
+        "pieces",
+        [
+            [b"\x03abc"],
+            [b"\x03", b"abc"],
+            [b"\x03a", b"", b"b", b"c"],
+            [b"\x02abc"],  # it says something else: that is for the application
+            [b"\x09abc"],
+            [b"\x02a", b"bc"],
+        ],
+    )
+    async def test_a_body_that_begins_with_its_size_is_read_in_two(
+        self, pieces: list[bytes], comes_later: bool
+    ) -> None:
+        async def serve(exchange: Exchange) -> None:
+            parts.append(await exchange.read_framed(1, ord, 100))
+            exchange.respond(OK)
+
+        parts: list[Any] = []
+        desk = Desk(serve)
+        events = [Data(1, piece, len(piece), False) for piece in pieces]
+        end = Data(1, b"", 0, True)
+        if comes_later:
+            for event in (Head(1, head(), False), *events, end):
+                desk.read(event)
+        else:
+            desk.read(Head(1, head(), False), *events, end)
+        await until(lambda: bool(parts))
+
+        assert parts == [(pieces[0][:1], b"abc")]
+        taken = sum(credit for _, _, credit in desk.core.calls)
+        assert taken == 4
+
+    @pytest.mark.parametrize("comes_later", [False, True])
+    async def test_a_head_in_several_pieces_is_read_too(self, comes_later: bool) -> None:
+        async def serve(exchange: Exchange) -> None:
+            parts.append(await exchange.read_framed(3, len, 100))
+            exchange.respond(OK)
+
+        parts: list[Any] = []
+        desk = Desk(serve)
+        events: list[Any] = [Head(1, head(), False)]
+        events += [Data(1, piece, len(piece), False) for piece in (b"a", b"b", b"cde", b"f")]
+        events.append(Data(1, b"", 0, True))
+        for some in [[event] for event in events] if comes_later else [events]:
+            desk.read(*some)
+        await until(lambda: bool(parts))
+
+        assert parts == [(b"abc", b"def")]
+
+    @pytest.mark.parametrize("comes_later", [False, True])
+    async def test_a_body_that_ends_in_its_head_is_short(self, comes_later: bool) -> None:
+        async def serve(exchange: Exchange) -> None:
+            parts.append(await exchange.read_framed(3, len, 100))
+            exchange.respond(OK)
+
+        parts: list[Any] = []
+        desk = Desk(serve)
+        desk.read(Head(1, head(), False), Data(1, b"ab", 2, not comes_later))
+        if comes_later:
+            desk.read(Data(1, b"", 0, True))
+        await until(lambda: bool(parts))
+
+        assert parts == [(b"ab", b"")]
+
+    async def test_a_body_whose_head_says_that_it_is_too_large_is_not_waited_for(self) -> None:
+        async def serve(exchange: Exchange) -> None:
+            with pytest.raises(BodyTooLarge, match="larger than 5 bytes"):
+                await exchange.read_framed(1, ord, 5)
+            exchange.respond(OK)
+
+        desk = Desk(serve)
+
+        desk.read(Head(1, head(), False), Data(1, b"\x06a", 2, False))
+
+        assert desk.socket.written == b"<1 200 ok>"
 
     @pytest.mark.parametrize("comes_later", [False, True])
     async def test_a_body_that_is_too_large_is_said_to_be(self, comes_later: bool) -> None:
@@ -672,15 +751,74 @@ class TestBackPressure:
         await until(lambda: desk.socket.reads)
 
     async def test_a_large_answer_leaves_in_portions(self) -> None:
-        async def serve(exchange: Exchange) -> None:
-            exchange.respond(Response(200, (), b"x" * 100))
-
-        desk = Desk(serve)
+        desk = Desk(_answer_100_bytes)
         desk.core.most_at_once = 10
+
         desk.read(Head(1, head(), True))
-        assert len(desk.socket.writes) == 4  # then others have their turn
+        assert len(desk.socket.writes) == 1
 
         await until(lambda: len(desk.socket.written) == 108)
+        assert len(desk.socket.writes) == 11
+
+    async def test_between_two_portions_others_have_their_turn(self) -> None:
+        desk = Desk(_answer_100_bytes)
+        desk.core.most_at_once = 10
+        other = Desk(_answer_100_bytes, shares=desk)
+        other.core.most_at_once = 10
+        writes: list[Desk] = []
+        desk.socket.on_write = lambda: writes.append(desk)
+        other.socket.on_write = lambda: writes.append(other)
+        desk.read(Head(1, head(), True))  # the first portion leaves at once
+        other.read(Head(1, head(), True))
+
+        await until(lambda: len(writes) == 22)
+
+        assert writes == [desk, *[desk, other] * 10, other]
+
+    async def test_who_sends_much_reads_on_when_it_is_its_turn(self) -> None:
+        async def serve(exchange: Exchange) -> None:
+            desk.now += 0.0005  # longer than a slice
+            exchange.respond(OK)
+
+        desk = Desk()
+        busy = Desk(serve, shares=desk)
+        busy.read(*(Head(stream, head(), True) for stream in (1, 2, 3)))
+        assert busy.socket.written == b"<1 200 ok>"
+
+        desk.read(data=b"x" * 100_000)
+        busy.socket.on_write = lambda: seen.append(desk.socket.reads)
+        seen: list[bool] = []
+        await until(lambda: len(seen) == 2)
+
+        assert seen == [False, True]
+
+    async def test_who_has_given_way_reads_no_further_while_the_core_wants_nothing(self) -> None:
+        desk = Desk()
+        desk.core.wants_data = False
+        desk.read(data=b"x" * 100_000)
+
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not desk.socket.reads
+
+        desk.core.wants_data = True
+        desk.connection.on_time(desk.now)
+        assert desk.socket.reads
+
+    async def test_a_turn_that_comes_after_the_end_does_nothing(self) -> None:
+        desk = Desk()
+        desk.read(data=b"x" * 100_000)
+
+        desk.connection.connection_lost(None)
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+        assert desk.lost == [desk.connection]
+        assert not desk.socket.reads
+
+
+async def _answer_100_bytes(exchange: Exchange) -> None:
+    exchange.respond(Response(200, (), b"x" * 100))
 
 
 class TestWhatIsSpoken:

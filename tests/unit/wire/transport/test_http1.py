@@ -269,6 +269,14 @@ class TestAnswers:
         assert peer.respond(1) == b"HTTP/1.1 200 OK\r\na: b\r\ncontent-length: 6\r\n\r\nanswer"
         assert not peer.core.has_events
 
+    def test_what_leads_a_body_is_part_of_it(self) -> None:
+        peer = Http1Peer()
+        peer.send(get())
+
+        answer = answer_of(peer.respond(1, OK._replace(body=memoryview(b"bc"), lead=b"a")))
+
+        assert answer[1:] == ({"a": "b", "content-length": "3"}, b"abc")
+
     def test_answers_leave_in_the_order_of_requests(self) -> None:
         peer = Http1Peer()
         peer.send(get() * 3)

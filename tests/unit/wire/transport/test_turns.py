@@ -179,6 +179,22 @@ class TestTurns:
             loop.poll()
         assert all(not connection.requests for connection in many)
 
+    def test_who_waits_for_another_turn_is_behind_others_and_its_door_pays(
+        self, turns: Turns, clock: Clock, loop: Loop
+    ) -> None:
+        door = turns.add_door("http")
+        first = FakeConnection(clock, "first", requests=1, cost_s=0.0001)
+        reader = FakeConnection(clock, "reader", requests=1, cost_s=0.0001)
+        turns.wait(door, first, since=clock())
+        clock.now += 0.0002  # of reading
+
+        turns.wait(door, reader, since=clock() - 0.0002)
+        assert reader.requests == 1
+        assert door.used_s == pytest.approx(0.0002)
+        loop.poll()
+
+        assert (first.requests, reader.requests, loop.due) == (0, 0, [])
+
     def test_a_flooding_connection_does_not_hold_up_a_calm_one(
         self, turns: Turns, clock: Clock, loop: Loop
     ) -> None:

@@ -98,7 +98,9 @@ class Answers(deque[Answer]):
         self, answer: Answer, response: Response, *, closes: bool, leaves_body_out: bool
     ) -> None:
         """Answer whole. Raises `ValueError` for a header that would be two."""
-        status, headers, body, _ = response
+        status, headers, body, _, lead = response
+        if lead:
+            body = b"".join((lead, body))
         text = _head(status, headers)
         request = answer.request
         if closes:

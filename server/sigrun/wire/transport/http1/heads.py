@@ -79,30 +79,44 @@ class KnownHeads:
     def read(self, text: bytes) -> Request:
         """Read a head as `read_head` does, but not again what has been read before."""
         request = self._same.get(text)
-        if request is None:
-            length = _LENGTH_FIELD.search(text)
-            if length is None:
-                request = read_head(text, self._limits)
-            else:
-                rest = text[: length.start(1)] + text[length.end(1) :]
-                request = self._read_alike(text, rest, length[1])
+        if request is not None:
+            return request
+        length = _LENGTH_FIELD.search(text)
+        if length is None:
+            request = read_head(text, self._limits)
             _remember(self._same, text, request)
-        return request
-
-    def _read_alike(self, text: bytes, rest: bytes, digits: bytes) -> Request:
+            return request
+        start, end = length.span(1)
+        rest = text[:start] + text[end:]
         alike = self._alike.get(rest)
         if alike is None:
             request = read_head(text, self._limits)
             _remember(self._alike, rest, request)
+            _remember(self._same, text, request)
             return request
-        base = alike.head
-        if _LENGTH in base.headers:  # so far there has been one such head: make the base of all
-            base = base.varied({n: v for n, v in base.headers.items() if n != _LENGTH})
-            base.base = None
-            _remember(self._alike, rest, alike._replace(head=base))
-        head = base.varied({**base.headers, _LENGTH: digits})
-        _, _, keeps_alive, expects_continue, is_http10, is_head = alike
-        return Request(head, int(digits), keeps_alive, expects_continue, is_http10, is_head)
+        if _LENGTH in alike.head.headers:
+            alike = self._as_base(rest, alike)
+        request = _with_length(alike, text[start:end])
+        # Where bodies have many lengths, those of the first few are remembered, and not the last:
+        # to forget them all the time would cost more.
+        if len(self._same) < _MAX_KNOWN:
+            _remember(self._same, text, request)
+        return request
+
+    def _as_base(self, rest: bytes, request: Request) -> Request:
+        """Make a head the base of all that are like it but for the length."""
+        headers = {n: v for n, v in request.head.headers.items() if n != _LENGTH}
+        base = request.head.varied(headers)
+        base.base = None
+        alike = request._replace(head=base)
+        _remember(self._alike, rest, alike)
+        return alike
+
+
+def _with_length(alike: Request, digits: bytes) -> Request:
+    base, _, keeps_alive, expects_continue, is_http10, is_head = alike
+    head = base.varied({**base.headers, _LENGTH: digits})
+    return Request(head, int(digits), keeps_alive, expects_continue, is_http10, is_head)
 
 
 def _remember(known: dict[bytes, Request], text: bytes, request: Request) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sigrun.wire.transport.events import Fields, Response
 from sigrun.wire.transport.http2.frames import (
     DATA,
@@ -44,8 +46,8 @@ class Answers:
 
         Most answers are small and go at once: that is the fast path, in one place.
         """
-        status, headers, body, trailers = response
-        size = 0 if status in _BODILESS else len(body)
+        status, headers, body, trailers, lead = response
+        size = 0 if status in _BODILESS else len(lead) + len(body)
         block = answer_block(status, headers)
         if stream.answer is not Answer.NONE or self._prefix:
             block = self._block(stream, status, headers)
@@ -60,8 +62,10 @@ class Answers:
             or size > outbox.window
             or max(size, len(block), len(last)) > DEFAULT_FRAME_BYTES
             or outbox.is_full
+            or lead
         ):
-            return self._respond_slowly(stream, block, body[:size], last)
+            pieces = [piece for piece in (lead, body) if size and len(piece)]
+            return self._respond_slowly(stream, block, pieces, last)
         id = stream.id
         out = outbox.frames
         flags = END_HEADERS if size or last else END_HEADERS | END_STREAM
@@ -77,12 +81,15 @@ class Answers:
         outbox.pending_bytes += added
         return True
 
-    def _respond_slowly(self, stream: Stream, block: bytes, body: Buffer, last: bytes) -> bool:
-        if not body and not last:
+    def _respond_slowly(
+        self, stream: Stream, block: bytes, pieces: Sequence[Buffer], last: bytes
+    ) -> bool:
+        if not pieces and not last:
             self._outbox.send_block(stream.id, block, END_STREAM)
             return True
         self._outbox.send_block(stream.id, block, 0)
-        self.write(stream, body)
+        for piece in pieces:
+            self._outbox.queue(stream, piece)
         return self._end(stream, last)
 
     def start(self, stream: Stream, status: int, headers: Fields) -> None:

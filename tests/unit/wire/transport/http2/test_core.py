@@ -510,6 +510,15 @@ ANSWERS = {
     "trailers only": (Response(200, ((b"grpc-status", b"5"),)), False, [HEADERS], None),
     "no body but trailers": (ANSWER._replace(body=b""), False, [HEADERS, HEADERS], None),
     "a body": (Response(200, (), b"abc"), False, [HEADERS, DATA], b"3"),
+    "a body in two": (Response(200, (), b"bc", None, b"a"), False, [HEADERS, DATA], b"3"),
+    "two, asked about": (Response(200, (), b"bc", None, b"a"), True, [HEADERS], b"3"),
+    "but a lead": (Response(200, (), b"", None, b"abc"), False, [HEADERS, DATA], b"3"),
+    "two, and trailers": (
+        Response(200, (), b"bc", ((b"a", b"b"),), b"a"),
+        False,
+        [HEADERS, DATA, HEADERS],
+        None,
+    ),
     "a body asked about": (Response(200, (), b"abc"), True, [HEADERS], b"3"),
     "nothing new": (Response(304, (), b"abc"), False, [HEADERS], None),
     "nothing at all": (Response(204, ()), False, [HEADERS], None),
@@ -531,6 +540,17 @@ def test_an_answer_is_as_many_frames_as_it_needs(
     assert [f.kind for f in frames] == expected
     assert [bool(f.flags & END_STREAM) for f in frames] == [False] * (len(frames) - 1) + [True]
     assert dict(decoded(frames)[0]).get(b"content-length") == length
+
+
+def test_what_leads_a_body_is_sent_before_it() -> None:
+    peer = Peer(None, settings((SETTING_WINDOW, 1_000_000)), window_update(0, 1_000_000))
+    body = bytes(range(256)) * 200
+    peer.send(headers(1))
+
+    peer.core.respond(1, ANSWER._replace(body=body, lead=b"lead"))
+
+    assert b"".join(f.payload for f in peer.of_kind(DATA)) == b"lead" + body
+    assert peer.core.open_requests == 0
 
 
 def test_an_answer_in_pieces() -> None:
