@@ -1,7 +1,8 @@
-"""Fixtures with real SavedModels, from the cache."""
+"""Fixtures with real SavedModels, from the cache; what holds for every test process."""
 
 from __future__ import annotations
 
+import gc
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
@@ -13,6 +14,13 @@ from tests.fuzzing import load_profile
 from tests.saved_model_cache import cached
 
 load_profile()
+
+
+def pytest_collection_finish() -> None:
+    """Keep the garbage collector from the tests themselves, thousands of objects that all stay."""
+    gc.collect()
+    gc.freeze()
+
 
 SavedModel = Callable[[str], Path]
 MakeBasePath = Callable[[Mapping[int, str]], Path]

@@ -578,7 +578,7 @@ class TestCompression:
             (gzip.compress(b"{}")[:-9], 400),
             (gzip.compress(b"{}") + b"x", 400),
             (gzip.compress(b"0" * 1001), 413),
-            (gzip.compress(b"0" * 50_000_000), 413),
+            (gzip.compress(b"0" * 5_000_000), 413),
             (gzip.compress(b"0" * 600) * 2, 413),
         ],
         ids=["no gzip", "cut short", "more follows", "a byte too much", "a bomb", "two of them"],

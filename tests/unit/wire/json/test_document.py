@@ -85,7 +85,7 @@ def test_bodies_of_many_values_cost_more(body: bytes) -> None:
 
 
 def test_an_object_of_countless_members_is_refused() -> None:
-    body = json.dumps({"inputs": {f"a{number}": 1 for number in range(100_000)}}).encode()
+    body = json.dumps({"inputs": {f"a{number}": 1 for number in range(66_000)}}).encode()
 
     with pytest.raises(InvalidArgument, match="more than 65536 members"):
         document.read(body, keep_on)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -17,6 +17,7 @@ from sigrun.wire.json import outputs
 from sigrun.wire.rest import examples_body, predict_body
 from tests.arrays import assert_same
 from tests.fakes.servables import signature
+from tests.fuzzing import rounds
 
 SERVED = sorted(set(DType) - {DType.COMPLEX64, DType.COMPLEX128})
 
@@ -42,6 +43,7 @@ def read(text: bytes, dtypes: Mapping[str, DType]) -> Mapping[str, Array]:
 
 
 @pytest.mark.parametrize("dtype", SERVED, ids=lambda dtype: dtype.name)
+@settings(max_examples=rounds(10))
 @given(data=st.data())
 def test_columns_read_back_as_they_were(dtype: DType, data: st.DataObject) -> None:
     array = data.draw(arrays(dtype))
@@ -52,6 +54,7 @@ def test_columns_read_back_as_they_were(dtype: DType, data: st.DataObject) -> No
 
 
 @pytest.mark.parametrize("dtype", SERVED, ids=lambda dtype: dtype.name)
+@settings(max_examples=rounds(10))
 @given(data=st.data())
 def test_rows_read_back_as_they_were(dtype: DType, data: st.DataObject) -> None:
     array = data.draw(arrays(dtype, min_rank=1))

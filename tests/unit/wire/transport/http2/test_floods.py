@@ -111,7 +111,9 @@ def test_a_flood_ends_the_connection(first: bytes, again: Callable[[int], bytes]
 
 @pytest.mark.parametrize("again", [_request, lambda n: frame(PING, 0, 0, bytes(8))])
 def test_who_does_not_read_is_not_read_from(again: Callable[[int], bytes]) -> None:
-    limits = Limits(max_pings=10**9, max_resets=10**9, max_concurrent_streams=100)
+    limits = Limits(
+        max_pings=10**9, max_resets=10**9, max_concurrent_streams=100, max_untaken_bytes=256 * 1024
+    )
     core = Http2(limits, 0.0)
     core.receive(PREFACE + settings_frame(), 0.0)
     n, reads = 1, 0
