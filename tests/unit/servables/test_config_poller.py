@@ -19,7 +19,7 @@ SECOND = ModelSet((ModelConfig(name="iris", base_path="/models/iris"),))
 class Rig:
     """A poller of a file that says `file`, into a server that raises `refusal` if it is set."""
 
-    def __init__(self) -> None:
+    def __init__(self, answer_within_s: float = 60) -> None:
         self.file: ModelSet | Exception = FIRST
         self.refusal: Exception | None = None
         self.applied: list[ModelSet] = []
@@ -35,7 +35,7 @@ class Rig:
             applied=FIRST,
             poll_wait_s=5,
             sleep=self.sleep,
-            answer_within_s=0.05,
+            answer_within_s=answer_within_s,
         )
 
     def _read(self) -> ModelSet:
@@ -186,8 +186,9 @@ async def test_a_set_that_a_newer_reload_has_overtaken_is_not_tried_again(
 
 
 async def test_a_file_that_does_not_answer_is_read_once_and_waited_for(
-    rig: Rig, caplog: pytest.LogCaptureFixture
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    rig = Rig(answer_within_s=0.05)
     rig.file = SECOND
     rig.answers.clear()
     for _ in range(2):
