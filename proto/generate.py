@@ -3,7 +3,7 @@
 In: the .proto files beside this file. Out: `server/sigrun/_gen`,
 `clients/python/sigrun_client/_gen` and `clients/js/src/gen`, all committed.
 
-TypeScript comes from buf and protoc-gen-es, as buf.gen.yaml says. The Python code that protoc
+TypeScript comes from buf and ts-proto, as buf.gen.yaml says. The Python code that protoc
 writes registers its files in the one descriptor pool of the process, where tensorflow and
 tensorflow-serving-api register files of the same names; the second to come fails. So each
 package gets a pool of its own, and all names below the package: protoc's output is rewritten

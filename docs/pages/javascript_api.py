@@ -25,6 +25,8 @@ def javascript_page() -> str:
         *javascript_exports("index"),
         "## From `sigrun-client/node`",
         *javascript_exports("node"),
+        "## From `sigrun-client/connect`",
+        *javascript_exports("connect"),
     )
 
 

@@ -1,10 +1,9 @@
 // Examples, the input of classify and regress: features by name -> tensorflow.Example.
 
-import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { type FeatureList, type FeatureMap, featureList } from "./features.js";
-import type { ExampleSchema } from "./gen/tensorflow/core/example/example_pb.js";
-import { type Feature, FeatureSchema } from "./gen/tensorflow/core/example/feature_pb.js";
-import { type Input, InputSchema } from "./gen/tensorflow_serving/apis/input_pb.js";
+import type { Example } from "./gen/tensorflow/core/example/example.js";
+import type { Feature } from "./gen/tensorflow/core/example/feature.js";
+import type { Input } from "./gen/tensorflow_serving/apis/input.js";
 
 /** Return the input message of `examples` and what they share. */
 export function inputMessage(
@@ -12,38 +11,31 @@ export function inputMessage(
   context: FeatureMap | undefined,
 ): Input {
   const list = examples.map(example);
-  return create(InputSchema, {
+  return {
     kind:
       context === undefined
-        ? { case: "exampleList", value: { examples: list } }
+        ? { $case: "exampleList", value: { examples: list } }
         : {
-            case: "exampleListWithContext",
+            $case: "exampleListWithContext",
             value: { examples: list, context: example(context) },
           },
-  });
+  };
 }
 
-function example(features: FeatureMap): MessageInitShape<typeof ExampleSchema> {
-  const entries = Object.entries(features).map(([name, value]) => [
-    name,
-    featureMessage(featureList(name, value)),
-  ]);
-  return { features: { feature: Object.fromEntries(entries) } };
+function example(features: FeatureMap): Example {
+  const entries = Object.entries(features).map(
+    ([name, value]) => [name, featureMessage(featureList(name, value))] as const,
+  );
+  return { features: { feature: new Map(entries) } };
 }
 
 function featureMessage(list: FeatureList): Feature {
   switch (list.kind) {
     case "bytes":
-      return create(FeatureSchema, {
-        kind: { case: "bytesList", value: { value: [...list.values] } },
-      });
+      return { kind: { $case: "bytesList", value: { value: [...list.values] } } };
     case "floats":
-      return create(FeatureSchema, {
-        kind: { case: "floatList", value: { value: [...list.values] } },
-      });
+      return { kind: { $case: "floatList", value: { value: [...list.values] } } };
     case "integers":
-      return create(FeatureSchema, {
-        kind: { case: "int64List", value: { value: [...list.values] } },
-      });
+      return { kind: { $case: "int64List", value: { value: [...list.values] } } };
   }
 }

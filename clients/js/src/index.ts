@@ -1,7 +1,6 @@
 // The public face. `sigrun-client/node` adds gRPC, which needs Node.
 
 export * from "./index_rest.js";
-export { rpcTransport } from "./rpc.js";
 export {
   type ConnectOptions,
   connectTransport,

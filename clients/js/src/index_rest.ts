@@ -12,6 +12,7 @@ export {
 } from "./client.js";
 export { type ErrorCode, SigrunError } from "./errors.js";
 export type { FeatureMap, FeatureValue } from "./features.js";
+export type { FetchOptions } from "./fetched.js";
 export {
   formatSignature,
   type ModelMetadata,

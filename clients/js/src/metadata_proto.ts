@@ -1,14 +1,21 @@
 // Signatures as messages -> signatures as plain values.
 
-import { DataType } from "./gen/tensorflow/core/framework/types_pb.js";
-import type { TensorInfo } from "./gen/tensorflow/core/protobuf/meta_graph_pb.js";
-import type { SignatureDefMap } from "./gen/tensorflow_serving/apis/get_model_metadata_pb.js";
+import { DataType } from "./gen/tensorflow/core/framework/types.js";
+import type { SignatureDef, TensorInfo } from "./gen/tensorflow/core/protobuf/meta_graph.js";
+import type { SignatureDefMap } from "./gen/tensorflow_serving/apis/get_model_metadata.js";
 import { type Signature, signaturesFrom, type TensorSpec } from "./metadata.js";
 import { dtypeOf } from "./tensor_proto.js";
 
 /** Return the signatures of a model. */
-export function signaturesOf(map: SignatureDefMap): Record<string, Signature> {
-  return signaturesFrom(map.signatureDef, specOf);
+export function signaturesOf({ signatureDef }: SignatureDefMap): Record<string, Signature> {
+  const definitions = [...signatureDef].map(
+    ([name, signature]) => [name, definitionOf(signature)] as const,
+  );
+  return signaturesFrom(Object.fromEntries(definitions), specOf);
+}
+
+function definitionOf({ methodName, inputs, outputs }: SignatureDef) {
+  return { methodName, inputs: Object.fromEntries(inputs), outputs: Object.fromEntries(outputs) };
 }
 
 function specOf({ dtype, tensorShape }: TensorInfo): TensorSpec {

@@ -1,58 +1,48 @@
 // Predict's messages: the inputs are written and the outputs read in place, see tensor_proto.
 
-import { create, type DescMethodUnary, fromBinary } from "@bufbuild/protobuf";
 import { BinaryReader, BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
-import { type Empty, EmptySchema } from "@bufbuild/protobuf/wkt";
 import { unreadable } from "./errors.js";
-import { blockOf, type Field, fieldsOf } from "./fields.js";
-import { type ModelSpec, ModelSpecSchema } from "./gen/tensorflow_serving/apis/model_pb.js";
-import {
-  type PredictRequest,
-  PredictRequestSchema,
-  PredictResponseSchema,
-} from "./gen/tensorflow_serving/apis/predict_pb.js";
-import { PredictionService } from "./gen/tensorflow_serving/apis/prediction_service_pb.js";
+import { blockOf, blocksOf, concatenated, fieldsOf, messageOf } from "./fields.js";
+import { ModelSpec } from "./gen/tensorflow_serving/apis/model.js";
 import { readTensor, writeTensor } from "./tensor_proto.js";
 import type { Tensor } from "./tensors.js";
 
-const KEY = 1; // of an entry of a map
-const VALUE = 2;
+// The numbers of fields, of PredictRequest, PredictResponse and the entry of a map.
+const REQUEST = { modelSpec: 1, inputs: 2, outputFilter: 3 };
+const RESPONSE = { outputs: 1, modelSpec: 2 };
+const ENTRY = { key: 1, value: 2 };
 
-/** The method Predict, with an answer that is left as it came: fields that are not known. */
-export const PREDICT: DescMethodUnary<typeof PredictRequestSchema, typeof EmptySchema> = {
-  ...PredictionService.method.predict,
-  output: EmptySchema,
-};
-
-/** Return a request whose inputs are already written: fields that it does not know. */
+/** Return the bytes of a PredictRequest. The one place where arrays are copied. */
 export function writeRequest(
   modelSpec: ModelSpec,
   inputs: Readonly<Record<string, Tensor>>,
   outputFilter: readonly string[],
-): PredictRequest {
-  const request = create(PredictRequestSchema, { modelSpec, outputFilter: [...outputFilter] });
-  request.$unknown = Object.entries(inputs).map(([alias, values]) => ({
-    no: PredictRequestSchema.field.inputs.number,
-    wireType: WireType.LengthDelimited,
-    data: writeEntry(alias, writeTensor(values)),
-  }));
-  return request;
+): Uint8Array {
+  const head = new BinaryWriter();
+  ModelSpec.encode(modelSpec, head.tag(REQUEST.modelSpec, WireType.LengthDelimited).fork()).join();
+  for (const alias of outputFilter) {
+    head.tag(REQUEST.outputFilter, WireType.LengthDelimited).string(alias);
+  }
+  const entries = Object.entries(inputs).flatMap(([alias, values]) =>
+    writeEntry(alias, writeTensor(values)),
+  );
+  return concatenated([head.finish(), ...entries]);
 }
 
-/** Return an entry of the inputs and its length. The one place where arrays are copied. */
-function writeEntry(alias: string, tensor: readonly Uint8Array[]): Uint8Array {
+/** Return the parts of an entry of the inputs. */
+function writeEntry(alias: string, tensor: readonly Uint8Array[]): Uint8Array[] {
   const tensorBytes = tensor.reduce((sum, part) => sum + part.length, 0);
   const head = new BinaryWriter()
-    .tag(KEY, WireType.LengthDelimited)
+    .tag(ENTRY.key, WireType.LengthDelimited)
     .string(alias)
-    .tag(VALUE, WireType.LengthDelimited)
+    .tag(ENTRY.value, WireType.LengthDelimited)
     .uint32(tensorBytes)
     .finish();
-  const entry = new BinaryWriter().uint32(head.length + tensorBytes).raw(head);
-  for (const part of tensor) {
-    entry.raw(part);
-  }
-  return entry.finish();
+  const tag = new BinaryWriter()
+    .tag(REQUEST.inputs, WireType.LengthDelimited)
+    .uint32(head.length + tensorBytes)
+    .finish();
+  return [tag, head, ...tensor];
 }
 
 /** What came back. */
@@ -61,31 +51,26 @@ export interface PredictReply {
   readonly outputs: Record<string, Tensor>;
 }
 
-/** Read the answer to `PREDICT`. Throws an Error if it is none. */
-export function readReply(reply: Empty): PredictReply {
-  let modelSpec: ModelSpec | undefined;
-  const outputs: [string, Tensor][] = [];
-  for (const field of reply.$unknown ?? []) {
-    if (field.wireType !== WireType.LengthDelimited) {
-      continue;
-    }
-    if (field.no === PredictResponseSchema.field.modelSpec.number) {
-      modelSpec = fromBinary(ModelSpecSchema, blockOf(field));
-    } else if (field.no === PredictResponseSchema.field.outputs.number) {
-      outputs.push(readEntry(field));
-    }
-  }
-  return { modelSpec, outputs: Object.fromEntries(outputs) };
+/** Read a PredictResponse. Throws an Error for bytes that are none. */
+export function readReply(reply: Uint8Array): PredictReply {
+  const fields = fieldsOf(reply);
+  const specs = blocksOf(fields, RESPONSE.modelSpec);
+  return {
+    modelSpec: specs.length > 0 ? messageOf(ModelSpec, concatenated(specs)) : undefined,
+    outputs: Object.fromEntries(blocksOf(fields, RESPONSE.outputs).map(readEntry)),
+  };
 }
 
-function readEntry(field: Field): [string, Tensor] {
+function readEntry(entry: Uint8Array): [string, Tensor] {
   let alias = "";
   let tensor: Uint8Array = new Uint8Array();
-  for (const part of fieldsOf(blockOf(field))) {
-    if (part.no === KEY && part.wireType === WireType.LengthDelimited) {
-      alias = new BinaryReader(part.data).string();
-    } else if (part.no === VALUE && part.wireType === WireType.LengthDelimited) {
-      tensor = blockOf(part);
+  for (const field of fieldsOf(entry)) {
+    if (field.wireType === WireType.LengthDelimited) {
+      if (field.no === ENTRY.key) {
+        alias = new BinaryReader(field.data).string();
+      } else if (field.no === ENTRY.value) {
+        tensor = blockOf(field);
+      }
     }
   }
   try {

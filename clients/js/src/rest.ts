@@ -3,7 +3,8 @@
 // JSON has no element types and leaves out the name of an output that is alone, so the model's
 // signatures are asked for, and kept as long as they fit.
 
-import { ERROR_CODES, type ErrorCode, SigrunError, unreachable, unreadable } from "./errors.js";
+import { ERROR_CODES, type ErrorCode, SigrunError, unreadable } from "./errors.js";
+import { type FetchOptions, fetched } from "./fetched.js";
 import type { ModelMetadata, Signature, TensorSpec } from "./metadata.js";
 import { type SignatureDefMapJson, signaturesOfJson } from "./metadata_json.js";
 import {
@@ -23,12 +24,7 @@ import type {
 } from "./transport.js";
 
 /** How a REST transport is made. */
-export interface RestOptions {
-  /** The address of the REST API's server, such as `http://host:8501`. */
-  readonly baseUrl: string;
-  /** What is used instead of the global `fetch`. */
-  readonly fetch?: typeof globalThis.fetch | undefined;
-}
+export type RestOptions = FetchOptions;
 
 const DEFAULT_SIGNATURE = "serving_default";
 const MAX_KEPT = 256;
@@ -58,30 +54,19 @@ interface Reply {
 }
 
 /** Return a transport that speaks JSON, to TensorFlow Serving's REST API or sigrun's. */
-export function restTransport({ baseUrl, fetch }: RestOptions): Transport {
+export function restTransport(server: RestOptions): Transport {
   const signatures = new Map<string, { metadata: ModelMetadata; until: number }>();
-  const base = baseUrl.replace(/\/+$/, "");
 
   async function ask(path: string, body: string | undefined, options: CallOptions): Promise<Reply> {
-    const { signal } = options;
-    const timeout =
-      options.timeoutMs === undefined ? undefined : AbortSignal.timeout(options.timeoutMs);
-    const signals = [signal, timeout].filter((one) => one !== undefined);
     const headers = new Headers(options.headers);
     if (body !== undefined) {
       headers.set("content-type", "application/json");
     }
-    try {
-      const response = await (fetch ?? globalThis.fetch)(base + path, {
-        method: body === undefined ? "GET" : "POST",
-        headers,
-        signal: AbortSignal.any(signals),
-        ...(body === undefined ? {} : { body }),
-      });
-      return readReply(response, await response.text());
-    } catch (error) {
-      throw fromFetch(error, base + path, signal, timeout);
-    }
+    const request = body === undefined ? { headers } : { method: "POST", headers, body };
+    const [response, text] = await fetched(server, path, request, options, (response) =>
+      response.text(),
+    );
+    return readReply(response, text);
   }
 
   async function metadata(target: ModelTarget, options: CallOptions): Promise<ModelMetadata> {
@@ -289,22 +274,4 @@ function readOutput(alias: string, value: Json, dtype: DType): Tensor {
   } catch (error) {
     throw unreadable(alias, error);
   }
-}
-
-function fromFetch(
-  error: unknown,
-  url: string,
-  signal: AbortSignal | undefined,
-  timeout: AbortSignal | undefined,
-): SigrunError {
-  if (error instanceof SigrunError) {
-    return error;
-  }
-  if (signal?.aborted) {
-    return new SigrunError("CANCELLED", "The call was aborted", { cause: signal.reason });
-  }
-  if (timeout?.aborted) {
-    return new SigrunError("DEADLINE_EXCEEDED", "The time of the call is over", { cause: error });
-  }
-  return unreachable(url, error);
 }

@@ -6,15 +6,10 @@
 // needs it. Only integers in typed fields are decoded one by one, since they are varints.
 // Like TensorFlow's own clients this takes the machine to be little-endian.
 
-import { create, mergeFromBinary, toBinary } from "@bufbuild/protobuf";
 import { BinaryReader, BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
-import { blockOf, concatenated, type Field, fieldsOf } from "./fields.js";
-import { TensorProtoSchema } from "./gen/tensorflow/core/framework/tensor_pb.js";
-import {
-  type TensorShapeProto,
-  TensorShapeProtoSchema,
-} from "./gen/tensorflow/core/framework/tensor_shape_pb.js";
-import { DataType } from "./gen/tensorflow/core/framework/types_pb.js";
+import { blockOf, blocksOf, concatenated, type Field, fieldsOf, messageOf } from "./fields.js";
+import { TensorShapeProto } from "./gen/tensorflow/core/framework/tensor_shape.js";
+import { DataType } from "./gen/tensorflow/core/framework/types.js";
 import {
   arrayOf,
   type DType,
@@ -27,31 +22,36 @@ import { readVarints32, readVarints64 } from "./varints.js";
 
 type NumericDType = Exclude<DType, "string">;
 
-/** The number of each type, and the field of TensorProto that holds its elements. */
-const KINDS: { readonly [D in DType]: { readonly type: DataType; readonly field: string } } = {
-  float32: { type: DataType.DT_FLOAT, field: "floatVal" },
-  float64: { type: DataType.DT_DOUBLE, field: "doubleVal" },
-  float16: { type: DataType.DT_HALF, field: "halfVal" },
-  bfloat16: { type: DataType.DT_BFLOAT16, field: "halfVal" },
-  int8: { type: DataType.DT_INT8, field: "intVal" },
-  int16: { type: DataType.DT_INT16, field: "intVal" },
-  int32: { type: DataType.DT_INT32, field: "intVal" },
-  int64: { type: DataType.DT_INT64, field: "int64Val" },
-  uint8: { type: DataType.DT_UINT8, field: "intVal" },
-  uint16: { type: DataType.DT_UINT16, field: "intVal" },
-  uint32: { type: DataType.DT_UINT32, field: "uint32Val" },
-  uint64: { type: DataType.DT_UINT64, field: "uint64Val" },
-  bool: { type: DataType.DT_BOOL, field: "boolVal" },
-  complex64: { type: DataType.DT_COMPLEX64, field: "scomplexVal" },
-  complex128: { type: DataType.DT_COMPLEX128, field: "dcomplexVal" },
-  string: { type: DataType.DT_STRING, field: "stringVal" },
+// The numbers of TensorProto's fields.
+const DTYPE = 1;
+const TENSOR_SHAPE = 2;
+const TENSOR_CONTENT = 4;
+const STRING_VAL = 8;
+
+/** The number of each type, and that of the field of TensorProto that holds its elements. */
+const KINDS: { readonly [D in DType]: { readonly type: DataType; readonly field: number } } = {
+  float32: { type: DataType.DT_FLOAT, field: 5 },
+  float64: { type: DataType.DT_DOUBLE, field: 6 },
+  float16: { type: DataType.DT_HALF, field: 13 },
+  bfloat16: { type: DataType.DT_BFLOAT16, field: 13 },
+  int8: { type: DataType.DT_INT8, field: 7 },
+  int16: { type: DataType.DT_INT16, field: 7 },
+  int32: { type: DataType.DT_INT32, field: 7 },
+  int64: { type: DataType.DT_INT64, field: 10 },
+  uint8: { type: DataType.DT_UINT8, field: 7 },
+  uint16: { type: DataType.DT_UINT16, field: 7 },
+  uint32: { type: DataType.DT_UINT32, field: 16 },
+  uint64: { type: DataType.DT_UINT64, field: 17 },
+  bool: { type: DataType.DT_BOOL, field: 11 },
+  complex64: { type: DataType.DT_COMPLEX64, field: 9 },
+  complex128: { type: DataType.DT_COMPLEX128, field: 12 },
+  string: { type: DataType.DT_STRING, field: STRING_VAL },
 };
 
 const DTYPES: ReadonlyMap<number, DType> = new Map(
   Object.entries(KINDS).map(([dtype, { type }]) => [type, dtype as DType]),
 );
 
-const PROTO = TensorProtoSchema.field;
 const MAX_REPEATED_BYTES = 1 << 28;
 
 /** Return the name of an element type, or undefined for one that no tensor here can have. */
@@ -61,23 +61,25 @@ export function dtypeOf(type: DataType): DType | undefined {
 
 /** Return the parts whose concatenation is the TensorProto of `values`; arrays are not copied. */
 export function writeTensor(values: Tensor): Uint8Array[] {
-  const head = toBinary(
-    TensorProtoSchema,
-    create(TensorProtoSchema, {
-      dtype: KINDS[values.dtype].type,
-      tensorShape: { dim: values.shape.map((size) => ({ size: BigInt(size) })) },
-    }),
-  );
+  const shape = {
+    dim: values.shape.map((size) => ({ size: BigInt(size), name: "" })),
+    unknownRank: false,
+  };
+  const writer = new BinaryWriter()
+    .tag(DTYPE, WireType.Varint)
+    .int32(KINDS[values.dtype].type)
+    .tag(TENSOR_SHAPE, WireType.LengthDelimited)
+    .fork();
+  TensorShapeProto.encode(shape, writer).join();
   if (values.dtype === "string") {
-    const writer = new BinaryWriter();
     for (const text of values.data) {
-      writer.tag(PROTO.stringVal.number, WireType.LengthDelimited).bytes(text);
+      writer.tag(STRING_VAL, WireType.LengthDelimited).bytes(text);
     }
-    return [head, writer.finish()];
+    return [writer.finish()];
   }
   const { buffer, byteOffset, byteLength } = values.data;
-  const tag = new BinaryWriter().tag(PROTO.tensorContent.number, WireType.LengthDelimited);
-  return [head, tag.uint32(byteLength).finish(), new Uint8Array(buffer, byteOffset, byteLength)];
+  const head = writer.tag(TENSOR_CONTENT, WireType.LengthDelimited).uint32(byteLength).finish();
+  return [head, new Uint8Array(buffer, byteOffset, byteLength)];
 }
 
 /**
@@ -88,28 +90,22 @@ export function writeTensor(values: Tensor): Uint8Array[] {
  * Error for bytes that make no tensor.
  */
 export function readTensor(bytes: Uint8Array): Tensor {
-  let type = 0;
-  let content: Uint8Array = new Uint8Array();
-  const shapeProto = create(TensorShapeProtoSchema);
   const fields = fieldsOf(bytes);
-  for (const field of fields) {
-    if (field.no === PROTO.dtype.number && field.wireType === WireType.Varint) {
-      type = new BinaryReader(field.data).int32();
-    } else if (field.wireType === WireType.LengthDelimited) {
-      if (field.no === PROTO.tensorShape.number) {
-        mergeFromBinary(TensorShapeProtoSchema, shapeProto, blockOf(field));
-      } else if (field.no === PROTO.tensorContent.number) {
-        content = blockOf(field);
-      }
+  let type = 0;
+  for (const { no, wireType, data } of fields) {
+    if (no === DTYPE && wireType === WireType.Varint) {
+      type = new BinaryReader(data).int32();
     }
   }
+  const shapes = blocksOf(fields, TENSOR_SHAPE);
+  const content = blocksOf(fields, TENSOR_CONTENT).at(-1) ?? new Uint8Array();
   const dtype = dtypeOf(type);
   if (dtype === undefined) {
     throw new Error(`its element type ${DataType[type] ?? type} is not known`);
   }
-  const shape = shapeOf(shapeProto);
-  const number = fieldNumber(dtype);
-  const values = fields.filter(({ no }) => no === number);
+  // A message that comes in parts is that of all of their fields.
+  const shape = shapeOf(messageOf(TensorShapeProto, concatenated(shapes)));
+  const values = fields.filter(({ no }) => no === KINDS[dtype].field);
   return { dtype, shape, data: dataOf(dtype, sizeOf(shape), content, values) } as Tensor;
 }
 
@@ -119,10 +115,6 @@ function shapeOf(proto: TensorShapeProto): number[] {
     throw new Error(`its shape [${shape.join(", ")}] is not fully known`);
   }
   return shape;
-}
-
-function fieldNumber(dtype: DType): number | undefined {
-  return TensorProtoSchema.fields.find(({ localName }) => localName === KINDS[dtype].field)?.number;
 }
 
 function dataOf(

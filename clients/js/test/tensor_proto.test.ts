@@ -2,17 +2,12 @@
 
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { type DType, type Tensor, tensor } from "sigrun-client";
-import { fieldsOf } from "../dist/fields.js";
-import {
-  type TensorProto,
-  TensorProtoSchema,
-} from "../dist/gen/tensorflow/core/framework/tensor_pb.js";
-import { DataType } from "../dist/gen/tensorflow/core/framework/types_pb.js";
-import { ModelSpecSchema } from "../dist/gen/tensorflow_serving/apis/model_pb.js";
-import { PredictRequestSchema } from "../dist/gen/tensorflow_serving/apis/predict_pb.js";
-import { writeRequest } from "../dist/predict_proto.js";
+import { type Field, fieldsOf } from "../dist/fields.js";
+import { TensorProto } from "../dist/gen/tensorflow/core/framework/tensor.js";
+import { DataType } from "../dist/gen/tensorflow/core/framework/types.js";
+import { PredictRequest, PredictResponse } from "../dist/gen/tensorflow_serving/apis/predict.js";
+import { readReply, writeRequest } from "../dist/predict_proto.js";
 import { readTensor, writeTensor } from "../dist/tensor_proto.js";
 
 /** The fields of the generated message, by element type. */
@@ -67,8 +62,18 @@ function randomTensor(dtype: keyof typeof FIELDS, count: number, random: () => n
 function typedProto(values: Tensor): TensorProto {
   const [dtype, field] = FIELDS[values.dtype as keyof typeof FIELDS];
   const elements = [...values.data].map((value) => (values.dtype === "bool" ? value !== 0 : value));
-  const dim = values.shape.map((size) => ({ size: BigInt(size) }));
-  return create(TensorProtoSchema, { dtype, tensorShape: { dim }, [field]: elements });
+  const tensorShape = shapeProto(...values.shape.map(BigInt));
+  return { ...EMPTY, dtype, tensorShape, [field]: elements };
+}
+
+const EMPTY = TensorProto.decode(new Uint8Array());
+
+function shapeProto(...sizes: readonly bigint[]): TensorProto["tensorShape"] {
+  return { dim: sizes.map((size) => ({ size, name: "" })), unknownRank: false };
+}
+
+function encoded(fields: Partial<TensorProto>): Uint8Array {
+  return TensorProto.encode({ ...EMPTY, ...fields }).finish();
 }
 
 function joined(parts: readonly Uint8Array[]): Uint8Array {
@@ -83,7 +88,7 @@ describe("a tensor of every type", () => {
         const values = randomTensor(dtype, count, random);
         const proto = typedProto(values);
 
-        assert.deepEqual(readTensor(toBinary(TensorProtoSchema, proto)), values);
+        assert.deepEqual(readTensor(encoded(proto)), values);
         assert.deepEqual(readTensor(unpacked(proto)), values);
         assert.deepEqual(readTensor(joined(writeTensor(values))), values);
       }
@@ -91,7 +96,7 @@ describe("a tensor of every type", () => {
 
     test(`${dtype} lies anywhere in a reply`, () => {
       const values = randomTensor(dtype, 5, randomNumbers(7));
-      const bytes = toBinary(TensorProtoSchema, typedProto(values));
+      const bytes = encoded(typedProto(values));
       for (let offset = 0; offset < 9; offset++) {
         const shifted = new Uint8Array(bytes.length + offset);
         shifted.set(bytes, offset);
@@ -104,14 +109,14 @@ describe("a tensor of every type", () => {
 
 /** The same message with one field for each element. */
 function unpacked(proto: TensorProto): Uint8Array {
-  const parts = [toBinary(TensorProtoSchema, { ...proto, ...EMPTY_VALUES })];
+  const parts = [encoded({ ...proto, ...EMPTY_VALUES })];
   for (const [, field] of Object.values(FIELDS)) {
     for (const value of proto[field] as readonly number[]) {
-      const one = toBinary(TensorProtoSchema, create(TensorProtoSchema, { [field]: [value] }));
+      const one = encoded({ [field]: [value] });
       // A field with one packed value: its tag, of one byte or two, its size, the value.
-      const { number } = TensorProtoSchema.field[field as "floatVal"];
+      const [{ no }] = fieldsOf(one) as [Field];
       const wireType = { 4: 5, 8: 1 }[sizes[field] ?? 0] ?? 0;
-      const tag = (number << 3) | wireType;
+      const tag = (no << 3) | wireType;
       const head = tag > 0x7f ? [(tag & 0x7f) | 0x80, tag >>> 7] : [tag];
       parts.push(new Uint8Array([...head, ...one.subarray(head.length + 1)]));
     }
@@ -128,7 +133,7 @@ const sizes: Readonly<Record<string, number>> = {
 const EMPTY_VALUES = Object.fromEntries(Object.values(FIELDS).map(([, field]) => [field, []]));
 
 test("floats that lie well are a view of the reply, and else one block is copied", () => {
-  const bytes = toBinary(TensorProtoSchema, typedProto(tensor(new Float32Array(1000).fill(2))));
+  const bytes = encoded(typedProto(tensor(new Float32Array(1000).fill(2))));
   const aligned = (4 - ((bytes.length - 4000) % 4)) % 4;
   for (const offset of [0, 1, 2, 3]) {
     const reply = new Uint8Array(bytes.length + offset);
@@ -151,51 +156,46 @@ test("a typed array is written as it lies in memory", () => {
 
 test("strings are read from their field and from content", () => {
   const values = tensor(["spam", "", new Uint8Array([0xff, 0])]);
-  const proto = fromBinary(TensorProtoSchema, joined(writeTensor(values)));
+  const proto = TensorProto.decode(joined(writeTensor(values)));
   const content = [4, 0, 2, ...proto.stringVal.flatMap((text) => [...text])];
   const asContent = { ...proto, stringVal: [], tensorContent: new Uint8Array(content) };
 
-  assert.deepEqual(readTensor(toBinary(TensorProtoSchema, proto)), values);
-  assert.deepEqual(readTensor(toBinary(TensorProtoSchema, asContent)), values);
+  assert.deepEqual(readTensor(encoded(proto)), values);
+  assert.deepEqual(readTensor(encoded(asContent)), values);
 });
 
 describe("values that are fewer or more than the shape has", () => {
-  const dim = [{ size: 4n }];
-  const cases: readonly [string, object, readonly unknown[]][] = [
+  const cases: readonly [string, Partial<TensorProto>, readonly unknown[]][] = [
     ["the last one is repeated", { floatVal: [1, 2] }, [1, 2, 2, 2]],
     ["none are zeros", {}, [0, 0, 0, 0]],
     ["what is too much is left out", { floatVal: [1, 2, 3, 4, 5] }, [1, 2, 3, 4]],
   ];
   for (const [name, values, data] of cases) {
     test(name, () => {
-      const proto = create(TensorProtoSchema, {
-        dtype: DataType.DT_FLOAT,
-        tensorShape: { dim },
-        ...values,
-      });
+      const bytes = encoded({ dtype: DataType.DT_FLOAT, tensorShape: shapeProto(4n), ...values });
 
-      assert.deepEqual([...readTensor(toBinary(TensorProtoSchema, proto)).data], data);
+      assert.deepEqual([...readTensor(bytes).data], data);
     });
   }
 
   test("the last complex number is repeated as a pair", () => {
-    const proto = create(TensorProtoSchema, {
+    const bytes = encoded({
       dtype: DataType.DT_COMPLEX64,
-      tensorShape: { dim: [{ size: 3n }] },
+      tensorShape: shapeProto(3n),
       scomplexVal: [1, 2],
     });
 
-    assert.deepEqual([...readTensor(toBinary(TensorProtoSchema, proto)).data], [1, 2, 1, 2, 1, 2]);
+    assert.deepEqual([...readTensor(bytes).data], [1, 2, 1, 2, 1, 2]);
   });
 });
 
 describe("bytes that make no tensor are told from those that do", () => {
-  const vector = { dim: [{ size: 2n }] };
-  const huge = { dim: [{ size: 1n << 40n }] };
-  const cases: readonly [string, object, RegExp][] = [
+  const vector = shapeProto(2n);
+  const huge = shapeProto(1n << 40n);
+  const cases: readonly [string, Partial<TensorProto>, RegExp][] = [
     ["an unknown type", { dtype: DataType.DT_VARIANT }, /its element type DT_VARIANT is not known/],
     ["no type", {}, /its element type DT_INVALID is not known/],
-    ["a shape not known", { dtype: 1, tensorShape: { dim: [{ size: -1n }] } }, /not fully known/],
+    ["a shape not known", { dtype: 1, tensorShape: shapeProto(-1n) }, /not fully known/],
     [
       "too little content",
       { dtype: 1, tensorShape: vector, tensorContent: new Uint8Array(4) },
@@ -216,7 +216,7 @@ describe("bytes that make no tensor are told from those that do", () => {
   ];
   for (const [name, proto, text] of cases) {
     test(name, () => {
-      const bytes = toBinary(TensorProtoSchema, create(TensorProtoSchema, proto));
+      const bytes = encoded(proto);
 
       assert.throws(() => readTensor(bytes), text);
     });
@@ -230,9 +230,7 @@ test("broken tensors are read as generated code reads them, or refused", () => {
     const dtype = DTYPES[Math.floor(random() * DTYPES.length)] as keyof typeof FIELDS;
     const values = randomTensor(dtype, Math.floor(random() * 6), random);
     const isTyped = random() < 0.7;
-    const bytes = isTyped
-      ? toBinary(TensorProtoSchema, typedProto(values))
-      : joined(writeTensor(values));
+    const bytes = isTyped ? encoded(typedProto(values)) : joined(writeTensor(values));
     // Tags stay as they are: generated code reads on where the type of the wire is another.
     const inside = fieldsOf(bytes).flatMap(({ data }) =>
       [...data.keys()].map((i) => data.byteOffset + i),
@@ -245,7 +243,7 @@ test("broken tensors are read as generated code reads them, or refused", () => {
     } catch {
       continue; // generated code passes over what makes no tensor
     }
-    const theirs = fromBinary(TensorProtoSchema, bytes);
+    const theirs = TensorProto.decode(bytes);
     if (mine.dtype !== "string") {
       assert.deepEqual(mine, slowTensor(mine.dtype, theirs), Buffer.from(bytes).toString("hex"));
       read += 1;
@@ -275,15 +273,29 @@ function slowTensor(dtype: Exclude<DType, "string">, proto: TensorProto): Tensor
 
 test("a request is what generated code reads in it", () => {
   const inputs = { a: tensor(new Float32Array([1, 2])), b: tensor(["x"]), "": tensor(3n) };
+  const spec = { name: "spam", versionChoice: undefined, signatureName: "" };
 
-  const request = writeRequest(create(ModelSpecSchema, { name: "spam" }), inputs, ["y"]);
+  const request = writeRequest(spec, inputs, ["y"]);
 
-  const read = fromBinary(PredictRequestSchema, toBinary(PredictRequestSchema, request));
-  assert.equal(read.modelSpec?.name, "spam");
+  const read = PredictRequest.decode(request);
+  assert.deepEqual(read.modelSpec, spec);
   assert.deepEqual(read.outputFilter, ["y"]);
-  const tensors = Object.entries(read.inputs).map(([alias, proto]) => [
-    alias,
-    readTensor(toBinary(TensorProtoSchema, proto)),
-  ]);
+  const tensors = [...read.inputs].map(([alias, proto]) => [alias, readTensor(encoded(proto))]);
   assert.deepEqual(Object.fromEntries(tensors), inputs);
+});
+
+test("a reply is what generated code writes", () => {
+  const outputs = { a: tensor(new Float32Array([1, 2])), b: tensor(new BigInt64Array([3n])) };
+  const spec = {
+    name: "spam",
+    versionChoice: { $case: "version", value: 7n },
+    signatureName: "s",
+  } as const;
+  const protos = Object.entries(outputs).map(
+    ([alias, values]) => [alias, typedProto(values)] as const,
+  );
+
+  const reply = PredictResponse.encode({ modelSpec: spec, outputs: new Map(protos) }).finish();
+
+  assert.deepEqual(readReply(reply), { modelSpec: spec, outputs });
 });

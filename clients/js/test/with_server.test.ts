@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
+import { createGrpcWebTransport } from "@connectrpc/connect-web";
 import {
   type Client,
   connectTransport,
@@ -13,6 +14,7 @@ import {
   strings,
   type Transport,
 } from "sigrun-client";
+import { rpcTransport } from "sigrun-client/connect";
 import { grpcTransport } from "sigrun-client/node";
 import { answerInPage, openPage, type Page, whyNoBrowser } from "./browser.js";
 import { assertAnswer, assertRestAnswer, conformanceCases } from "./conformance.js";
@@ -29,6 +31,8 @@ const TRANSPORTS: Readonly<Record<string, () => Transport>> = {
   gRPC: () => grpcTransport({ baseUrl: server.grpcUrl }),
   Connect: () => connectTransport({ baseUrl: server.httpUrl }),
   "gRPC-Web": () => grpcWebTransport({ baseUrl: server.httpUrl }),
+  "gRPC-Web by Connect's packages": () =>
+    rpcTransport(createGrpcWebTransport({ baseUrl: server.httpUrl, useBinaryFormat: true })),
   JSON: () => restTransport({ baseUrl: server.httpUrl }),
 };
 
