@@ -36,7 +36,7 @@ def read_bounded(path: Path, max_bytes: int, *, pipe_wait_s: float = _PIPE_WAIT_
 
 
 def _read_pipe(path: Path, descriptor: int, max_bytes: int, wait_s: float) -> bytes:
-    content = b""
+    content = bytearray()
     until = time.monotonic() + wait_s
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
@@ -47,4 +47,4 @@ def _read_pipe(path: Path, descriptor: int, max_bytes: int, wait_s: float) -> by
         if not piece:
             break
         content += piece
-    return content
+    return bytes(content)
