@@ -12,7 +12,7 @@ from hypothesis import settings
 
 IS_LONG = bool(os.environ.get("SIGRUN_FUZZ"))  # set by `make fuzz`
 
-settings.register_profile("brief", max_examples=25, deadline=None, derandomize=True)
+settings.register_profile("brief", max_examples=15, deadline=None, derandomize=True)
 settings.register_profile("long", max_examples=1_000, deadline=None)
 
 
