@@ -102,9 +102,10 @@ class Connection(asyncio.Protocol):
                 return
         now = self._clock()
         events = self.core.receive(data, now)
+        requests = self._requests
         if events:
-            self._requests.take_in(events, now, self)
-        has_turn = not self._is_queued and self._requests.may_begin
+            requests.take_in(events, now, self)
+        has_turn = bool(requests.ready) and not self._is_queued and requests.may_begin
         if has_turn:
             self._is_queued = True
             self._turns.offer(self._door, self, now)
@@ -157,8 +158,8 @@ class Connection(asyncio.Protocol):
         requests, output = self._requests, self._output
         self.is_write_due = True  # at the end of this turn, for all that is answered in it
         requests.begin(until, holds_answers=output.unsent_bytes > 0, connection=self)
-        self._write_out()
-        self._is_queued = self._stage is _SPEAKING and (requests.may_begin or output.has_more)
+        has_more = self._write_out() or (bool(requests.ready) and requests.may_begin)
+        self._is_queued = has_more and self._stage is _SPEAKING
         return self._is_queued
 
     # What exchanges call.
@@ -293,31 +294,42 @@ class Connection(asyncio.Protocol):
     def _go_on(self) -> None:
         """Write, and begin requests that had to wait until less waits for the client."""
         self._write_out()
-        if not self._is_queued and self._stage is _SPEAKING and self._requests.may_begin:
+        if (
+            not self._is_queued
+            and self._stage is _SPEAKING
+            and self._requests.ready
+            and self._requests.may_begin
+        ):
             self._is_queued = True
             self._turns.offer(self._door, self, self._clock())
 
-    def _write_out(self) -> None:
-        """Give the socket a portion of what the core has for it, and do what hangs on that."""
+    def _write_out(self) -> bool:
+        """Give the socket a portion of what the core has for it, and do what hangs on that.
+
+        Return whether there is more, for which the connection waits for its turn.
+        """
         self.is_write_due = False
         if self._stage is not _SPEAKING:
-            return
-        core, output = self.core, self._output
+            return False
+        core, output, has_more = self.core, self._output, False
         try:
-            output.write()
+            has_more = output.write()
             if self._pipelined is not None and self._pipelined.has_events:
                 now = self._clock()
                 self._requests.take_in(core.receive(b"", now), now, self)
-            if output.has_more:
+                has_more = output.has_more
+            if has_more:
                 self._wait_for_turn(self._clock())
-            if core.is_ended and not core.has_output:
+            elif core.is_ended and not core.has_output:
                 self._close()
-            elif self._is_paused is core.wants_data:
+                return False
+            if self._is_paused is core.wants_data:
                 self._is_paused = not self._is_paused
                 self._read_or_pause()
         except Exception:  # a fault of our own: it is to hurt this connection alone
             logger.exception("%s: the connection has failed", self.peer)
             self.abort()
+        return has_more
 
     def _wait_for_turn(self, since: float) -> None:
         if not self._is_queued:

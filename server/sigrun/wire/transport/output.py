@@ -42,15 +42,21 @@ class Output:
         """Whether there is something to write that the socket would take."""
         return self._core.has_output and not self.is_full
 
-    def write(self) -> None:
-        """Write one portion, if there is one, and let writers go on who waited for that."""
-        core = self._core
-        if core.has_output and not self.is_full:
+    def write(self) -> bool:
+        """Write one portion, if there is one, and let writers go on who waited for that.
+
+        Return whether the socket would take more of what there is.
+        """
+        core, has_more = self._core, False
+        if not self.is_full and core.has_output:
             self._transport.write(core.take())
-        if core.pending_bytes != self.unsent_bytes:
-            self._count(core.pending_bytes)
+            has_more = core.has_output and not self.is_full
+        pending_bytes = core.pending_bytes
+        if pending_bytes != self.unsent_bytes:
+            self._count(pending_bytes)
         if self._writers:
             self._wake_writers()
+        return has_more
 
     async def until_writable(self, stream: int) -> None:
         """Wait until little of an answer waits for the client."""

@@ -48,11 +48,22 @@ _SENT: Final = Answer.SENT
 class Requests:
     """What one connection was asked and has not answered."""
 
-    __slots__ = ("_budget", "_clock", "_core", "_high_bytes", "_open", "_peer", "_service", "ready")
+    __slots__ = (
+        "_budget",
+        "_clock",
+        "_core",
+        "_high_bytes",
+        "_open",
+        "_peer",
+        "_serve",
+        "_service",
+        "ready",
+    )
 
     def __init__(self, core: Core, service: Service, peer: str) -> None:
         self._core = core
         self._service = service
+        self._serve = service.application.serve
         self._budget = service.budget
         self._clock = service.turns.clock
         self._peer = peer
@@ -115,7 +126,7 @@ class Requests:
         `holds_answers`: the client leaves answers unread.
         """
         ready, core, high_bytes = self.ready, self._core, self._high_bytes
-        serve, budget = self._service.application.serve, self._budget
+        serve, budget = self._serve, self._budget
         # A full process begins nothing for those who leave answers unread; others may ask.
         is_full = holds_answers and budget.is_full
         while ready and core.pending_bytes < high_bytes:

@@ -116,21 +116,19 @@ class Turns:
         """
         if not self._queue.size and self._used_s < TURN_S:
             has_more = connection.take_turn(since + SLICE_S)
-            self._charge(door, since)
-            if has_more:
-                self._add(door, connection)
-        else:
-            self._add(door, connection)
+            used_s = self.clock() - since
+            self._used_s += used_s
+            door.used_s += used_s
+            if not has_more:
+                return
+        self._add(door, connection)
 
     def wait(self, door: Door[Runnable], connection: Runnable, since: float) -> None:
         """Queue a connection that has had its turn since then; it must not be queued already."""
-        self._charge(door, since)
-        self._add(door, connection)
-
-    def _charge(self, door: Door[Runnable], since: float) -> None:
         used_s = self.clock() - since
         self._used_s += used_s
         door.used_s += used_s
+        self._add(door, connection)
 
     def _add(self, door: Door[Runnable], connection: Runnable) -> None:
         self._queue.add(door, connection)
