@@ -18,6 +18,7 @@ from sigrun.telemetry.process import ProcessMetrics
 from sigrun.telemetry.tracing import Tracer
 from sigrun.wire.authentication import Authentication
 from sigrun.wire.interceptors import Interceptor, intercepted_services
+from sigrun.wire.observing import Observing
 from sigrun.wire.ports import Ports
 from sigrun.wire.reloading import followed_certificates, followed_tokens
 from sigrun.wire.request_metrics import RequestMetrics
@@ -62,9 +63,9 @@ class Gateway:
         metrics.add(request_metrics.readings)
         authentication = None if config.tokens is None else Authentication(config.tokens)
         guards: list[Interceptor] = [] if authentication is None else [authentication]
-        interceptors: list[Interceptor] = [request_metrics, *guards]
+        interceptors: list[Interceptor] = [Observing([request_metrics]), *guards]
         if self._tracer is not None:
-            interceptors.insert(0, Tracing(self._tracer))
+            interceptors.insert(0, Tracing(self._tracer, passes_on=True))
         self._upstream = Upstream(config.upstream)
         self._tls = config.upstream.tls
         self._inference = UpstreamInference(self._upstream, self._offload)

@@ -53,6 +53,7 @@ from sigrun.wire.access_log import AccessLog
 from sigrun.wire.authentication import Authentication
 from sigrun.wire.config_files import model_config
 from sigrun.wire.interceptors import Interceptor, Interceptors, intercepted_services
+from sigrun.wire.observing import Observer, Observing
 from sigrun.wire.ports import MakesPorts, Port, Ports
 from sigrun.wire.reloading import followed_certificates, followed_tokens
 from sigrun.wire.request_log.logged import Logged
@@ -236,11 +237,12 @@ class ModelServer:
         request_metrics = RequestMetrics()
         for source in (request_metrics.readings, self._offload.readings):
             self._metrics.add(source)
-        interceptors: list[Interceptor] = [request_metrics]
+        observers: list[Observer] = [request_metrics]
+        if config.access_log:
+            observers.append(AccessLog(config.access_log_sampling_rate))
+        interceptors: list[Interceptor] = [Observing(observers)]
         if self._tracer is not None:
             interceptors.insert(0, Tracing(self._tracer))
-        if config.access_log:
-            interceptors.append(AccessLog(config.access_log_sampling_rate))
         self._management = self._part.management(
             ModelManagement(
                 self.models,

@@ -15,7 +15,7 @@ from typing import Any
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.id_generator import IdGenerator
-from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
+from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult, TraceIdRatioBased
 from opentelemetry.trace import SpanKind, TraceFlags, get_current_span
 
 from sigrun.telemetry.steps import Attributes
@@ -27,9 +27,26 @@ class HeadSampling:
     def __init__(self, provider: TracerProvider) -> None:
         self._sampler, self._ids = provider.sampler, provider.id_generator
         self._random_flag = TraceFlags.RANDOM_TRACE_ID if self._ids.is_trace_id_random() else 0
+        root = getattr(self._sampler, "_root", self._sampler)  # of a `ParentBased`, which hides it
+        self._bound = root.bound if isinstance(root, TraceIdRatioBased) else None
+        self._drawn: int | None = None
         self._decided_sampler = provider.sampler = _DecidedSampler(self._sampler)
         self._decided_ids = _DecidedIds(self._ids)
         provider.id_generator = self._decided_ids  # type: ignore[assignment]  # it takes any
+
+    def drops_new(self) -> bool:
+        """Return whether the next request that is part of no trace is not recorded.
+
+        It is decided from a new trace id alone, where the sampler goes by nothing else; False
+        where it does, or where the request is recorded: `unsampled` decides then.
+        """
+        if self._bound is None:
+            return False
+        trace_id = self._ids.generate_trace_id()
+        if trace_id & TraceIdRatioBased.TRACE_ID_LIMIT >= self._bound:
+            return True
+        self._drawn = trace_id
+        return False
 
     def unsampled(
         self, parent: Context, name: str, kind: SpanKind, attributes: Attributes
@@ -42,7 +59,9 @@ class HeadSampling:
         if known.is_valid:
             trace_id, is_random = known.trace_id, known.trace_flags & TraceFlags.RANDOM_TRACE_ID
         else:
-            trace_id, is_random = self._ids.generate_trace_id(), self._random_flag
+            drawn, self._drawn = self._drawn, None
+            trace_id = self._ids.generate_trace_id() if drawn is None else drawn
+            is_random = self._random_flag
         result = self._sampler.should_sample(parent, trace_id, name, kind, attributes)
         if result.decision is not Decision.DROP:
             self._decided_ids.trace_id = None if known.is_valid else trace_id

@@ -115,6 +115,13 @@ class Tracer:
         self._propagator = tracecontext.TraceContextTextMapPropagator()
         self._perf_to_ns = time.time_ns() - time.perf_counter_ns()
 
+    def drops_new(self) -> bool:
+        """Return whether the next request that is part of no trace is not recorded.
+
+        For where nobody is asked on the way. False says nothing: `begin` decides then.
+        """
+        return self._sampling.drops_new()
+
     def begin(
         self, name: str, headers: Mapping[str, str], attributes: Attributes
     ) -> tuple[Trace | None, Mapping[str, str]]:

@@ -7,67 +7,53 @@ from __future__ import annotations
 
 import logging
 import random
-import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from sigrun.errors import Code, code_of
+from sigrun.errors import Code
 from sigrun.inference.context import CallContext, Outcome
 from sigrun.telemetry.logs import log_event
-from sigrun.wire.interceptors import Answer, Reply, Request
+from sigrun.wire.observing import OnEnd, Sizes, Span
 
 logger = logging.getLogger(__name__)
 
+_OK: Final = Code.OK
+
 
 class AccessLog:
-    """An interceptor that logs at INFO, after the answer is there.
+    """An observer that logs at INFO; what fails always, of the rest a share.
 
     `random` returns numbers from 0 up to, and without, 1.
     """
 
     def __init__(
-        self,
-        sampling_rate: float = 1.0,
-        clock: Callable[[], float] = time.perf_counter,
-        random: Callable[[], float] = random.random,
+        self, sampling_rate: float = 1.0, random: Callable[[], float] = random.random
     ) -> None:
         self._sampling_rate = sampling_rate
-        self._clock = clock
         self._random = random
 
-    def intercept(self, method: str, answer: Answer[Request, Reply]) -> Answer[Request, Reply]:
-        """Return `answer` with a line in the log behind it."""
-        clock, draw, share = self._clock, self._random, self._sampling_rate
+    def of(self, method: str) -> OnEnd:
+        """Return what logs a request of the method."""
+        draw, share = self._random, self._sampling_rate
 
-        async def logged(request: Request, context: CallContext) -> Reply:
-            began = clock()
-            try:
-                reply = await answer(request, context)
-            except BaseException as error:
-                code = code_of(error)
-                log_event(logger, _Access(method, context, code, len(request), 0, began, clock()))
-                raise
-            if draw() < share:
-                sizes = len(request), len(reply)
-                log_event(logger, _Access(method, context, Code.OK, *sizes, began, clock()))
-            return reply
+        def log(context: CallContext, code: Code, sizes: Sizes, span: Span) -> None:
+            if code is not _OK or draw() < share:
+                log_event(logger, _Access(method, context, code, sizes, span))
 
-        return logged
+        return log
 
 
 class _Access(NamedTuple):
-    """One request and how it ended: a line of the log. Times are in seconds of the clock."""
+    """One request and how it ended: a line of the log."""
 
     method: str
     context: CallContext
     code: Code
-    request_bytes: int
-    response_bytes: int
-    began: float
-    ended: float
+    sizes: Sizes
+    span: Span
 
     def text(self) -> str:
-        method, context, code, request_bytes, response_bytes, began, ended = self
+        method, context, code, (request_bytes, response_bytes), (began, ended) = self
         outcome = context.outcome or Outcome()
         answered = times = ""
         if (target := outcome.target) is not None:
@@ -86,25 +72,25 @@ class _Access(NamedTuple):
         )
 
     def fields(self) -> dict[str, object]:
-        context = self.context
+        method, context, code, (request_bytes, response_bytes), (began, ended) = self
         outcome = context.outcome or Outcome()
         fields: dict[str, object] = {
             "request_id": context.request_id,
             "door": context.door.value,
-            "method": self.method,
-            "code": self.code.name,
+            "method": method,
+            "code": code.name,
             "peer": context.peer or "unknown",
-            "request_bytes": self.request_bytes,
-            "response_bytes": self.response_bytes,
-            "duration_ms": _ms(self.began, self.ended),
+            "request_bytes": request_bytes,
+            "response_bytes": response_bytes,
+            "duration_ms": _ms(began, ended),
         }
         if outcome.target is not None:
             fields["model"], fields["version"], fields["signature"] = outcome.target
         if outcome.inference_ended:
             first, last = outcome.inference_began, outcome.inference_ended
-            fields["read_ms"] = _ms(self.began, first)
+            fields["read_ms"] = _ms(began, first)
             fields["inference_ms"] = _ms(first, last)
-            fields["write_ms"] = _ms(last, self.ended)
+            fields["write_ms"] = _ms(last, ended)
         return fields
 
 

@@ -1,8 +1,8 @@
 """Requests counted, timed and weighed: by model, version, signature, method, door and code.
 
-An interceptor, so that reading and writing are timed as well. What answered is read from the
-outcome of the call. The readings have TensorFlow Serving's names, and names of ours with every
-label beside them.
+An observer of whole requests, so that reading and writing are timed as well. What answered is
+read from the outcome of the call. The readings have TensorFlow Serving's names, and names of ours
+with every label beside them.
 
 A label's values are bounded: a model has series for the `MAX_VERSIONS` highest versions that were
 asked, so that a server which is given a new one every hour does not grow. What is dropped stays
@@ -11,12 +11,11 @@ in the sums that know no versions.
 
 from __future__ import annotations
 
-import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from sigrun.errors import Code, code_of
+from sigrun.errors import Code
 from sigrun.inference.calls import ResolvedSpec
 from sigrun.inference.context import CallContext, Door
 from sigrun.telemetry.metrics import (
@@ -28,7 +27,7 @@ from sigrun.telemetry.metrics import (
     Untyped,
     in_microseconds,
 )
-from sigrun.wire.interceptors import Answer, Reply, Request
+from sigrun.wire.observing import OnEnd, Sizes, Span
 
 MAX_VERSIONS = 16
 
@@ -70,12 +69,6 @@ class _Series:
         self.request_bytes = self.response_bytes = 0
         self.examples: list[int] = []  # how many requests had so many; empty where none has any
 
-    def count(self, duration_s: float, request_bytes: int, response_bytes: int) -> None:
-        self.counts[bisect_left(LATENCY_BOUNDS_S, duration_s)] += 1
-        self.sum_s += duration_s
-        self.request_bytes += request_bytes
-        self.response_bytes += response_bytes
-
     def count_examples(self, examples: int) -> None:
         if not self.examples:
             self.examples = [0] * (len(_EXAMPLE_BOUNDS) + 2)  # the last one is the sum
@@ -95,50 +88,34 @@ class _Series:
 
 
 class RequestMetrics:
-    """An interceptor that counts. Used on one event loop."""
+    """An observer that counts. Used on one event loop."""
 
-    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
-        self._clock = clock
+    def __init__(self) -> None:
         self._series: dict[str, dict[tuple[ResolvedSpec, Door, Code], _Series]] = {}
         self._dropped: dict[str, dict[_Key, _Series]] = {}
 
-    def intercept(self, method: str, answer: Answer[Request, Reply]) -> Answer[Request, Reply]:
-        """Return `answer`, counted under the name of the RPC, over REST as well."""
-        clock = self._clock
+    def of(self, method: str) -> OnEnd:
+        """Return what counts a request under the name of the RPC, over REST as well."""
         name = _METHODS.get(method) or method.rpartition("/")[2]
         of_method = self._series.setdefault(name, {})
 
-        async def counted(request: Request, context: CallContext) -> Reply:
-            began = clock()
-            try:
-                reply = await answer(request, context)
-            except BaseException as error:
-                series = self._of(of_method, context, code_of(error))
-                series.count(clock() - began, len(request), 0)
-                raise
+        def count(context: CallContext, code: Code, sizes: Sizes, span: Span) -> None:
             outcome = context.outcome
-            series = self._of(of_method, context, _OK)
-            series.count(clock() - began, len(request), len(reply))
-            if outcome is not None and outcome.examples:
+            target = _NOBODY if outcome is None else outcome.target or _NOBODY
+            key = target, context.door, code
+            series = of_method.get(key)
+            if series is None:
+                self._make_room(target)
+                series = of_method[key] = _Series()
+            duration_s = span[1] - span[0]
+            series.counts[bisect_left(LATENCY_BOUNDS_S, duration_s)] += 1
+            series.sum_s += duration_s
+            series.request_bytes += sizes[0]
+            series.response_bytes += sizes[1]
+            if outcome is not None and outcome.examples and code is _OK:
                 series.count_examples(outcome.examples)
-            return reply
 
-        return counted
-
-    def _of(
-        self,
-        of_method: dict[tuple[ResolvedSpec, Door, Code], _Series],
-        context: CallContext,
-        code: Code,
-    ) -> _Series:
-        outcome = context.outcome
-        target = _NOBODY if outcome is None else outcome.target or _NOBODY
-        key = target, context.door, code
-        series = of_method.get(key)
-        if series is None:
-            self._make_room(target)
-            series = of_method[key] = _Series()
-        return series
+        return count
 
     def _make_room(self, target: ResolvedSpec) -> None:
         """Drop the lowest version of the model of `target` if there is one too many."""

@@ -7,7 +7,7 @@ waiting in a queue, runs. The context goes on to a server upstream in the place 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from sigrun.errors import Code, code_of
 from sigrun.inference.context import CallContext, Door
@@ -43,24 +43,43 @@ _ROUTES = {
 
 
 class Tracing:
-    """An interceptor that traces; the first of all, so that it sees what the others take."""
+    """An interceptor that traces; the first of all, so that it sees what the others take.
 
-    def __init__(self, tracer: Tracer, clock: Callable[[], float] = time.perf_counter) -> None:
+    With `passes_on` others are asked on the way, and are told of the trace, sampled or not.
+    """
+
+    def __init__(
+        self,
+        tracer: Tracer,
+        *,
+        passes_on: bool = False,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
         self._tracer = tracer
+        self._passes_on = passes_on
         self._clock = clock
 
     def intercept(self, method: str, answer: Answer[Request, Reply]) -> Answer[Request, Reply]:
         """Return `answer` with a span around it, where the request is sampled."""
         tracer, clock = self._tracer, self._clock
+        is_last = not self._passes_on
         name, always = _name_and_attributes(method)
 
-        async def traced(request: Request, context: CallContext) -> Reply:
+        # Not a coroutine: every request that is not sampled would pay for a frame that only waits.
+        def traced(request: Request, context: CallContext) -> Awaitable[Reply]:
+            if is_last and not context.trace_parent and tracer.drops_new():
+                return answer(request, context)
             began = clock()
             attributes = _of_request(request, context) | always
             trace, onwards = tracer.begin(name, _headers(context), attributes)
             context = context.in_trace(onwards[_TRACE_PARENT], onwards.get(_TRACE_STATE, ""))
             if trace is None:
-                return await answer(request, context)
+                return answer(request, context)
+            return recorded(trace, began, request, context)
+
+        async def recorded(
+            trace: Trace, began: float, request: Request, context: CallContext
+        ) -> Reply:
             CURRENT.set(trace)  # every request has a context of its own
             code = Code.OK
             try:

@@ -156,3 +156,34 @@ def test_a_sampler_may_change_the_trace_state() -> None:
     rig = Rig(Script(Decision.DROP, state=TraceState([("rule", "seven")])))
 
     assert rig.request()["tracestate"] == "rule=seven"
+
+
+def test_new_traces_are_dropped_as_often_as_the_ratio_says() -> None:
+    for sampler in (TraceIdRatioBased(0.25), ParentBased(TraceIdRatioBased(0.25))):
+        rig = Rig(sampler)
+
+        for _ in range(1000):
+            if not rig.tracer.drops_new():
+                rig.request()
+
+        assert 150 < len(rig.spans) < 350
+
+
+def test_what_is_not_dropped_is_sampled_and_has_the_trace_that_was_drawn() -> None:
+    rig = Rig(TraceIdRatioBased(1e-3))
+    while rig.tracer.drops_new():
+        pass
+
+    onwards = rig.request()
+
+    (span,) = rig.spans
+    assert fields(onwards)[1] == f"{span.context.trace_id:032x}"
+    assert span.context.trace_id & TraceIdRatioBased.TRACE_ID_LIMIT < 2**64 * 1e-3
+
+
+def test_a_sampler_that_goes_by_more_than_the_trace_is_asked() -> None:
+    rig = Rig(Script(Decision.DROP))
+
+    assert not rig.tracer.drops_new()
+    rig.request()
+    assert rig.spans == ()

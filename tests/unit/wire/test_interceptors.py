@@ -12,6 +12,7 @@ from sigrun.inference.context import INTERNAL, CallContext, Door, Outcome
 from sigrun.telemetry.logs import FIELDS
 from sigrun.wire.access_log import AccessLog
 from sigrun.wire.interceptors import Answer, Reply, Request, intercepted, intercepted_services
+from sigrun.wire.observing import Observing
 from sigrun.wire.rpcs import StreamRpc
 
 pytestmark = pytest.mark.asyncio
@@ -70,7 +71,9 @@ async def test_the_access_log_says_who_asked_for_what_and_how_it_ended(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
-    rpc, broken = (intercepted("S/M", answer, [AccessLog()]) for answer in (echo, fail))
+    rpc, broken = (
+        intercepted("S/M", answer, [Observing([AccessLog()])]) for answer in (echo, fail)
+    )
 
     await rpc(b"abc", CONTEXT)
     with pytest.raises(Unavailable):
@@ -93,7 +96,8 @@ async def test_the_access_log_says_what_answered_in_fields_too(
     caplog.set_level(logging.INFO)
     ticks = iter((10.0, 10.0045))
     context = CONTEXT._replace(outcome=Outcome())
-    await intercepted("S/M", answer, [AccessLog(clock=ticks.__next__)])(b"abc", context)
+    observing = Observing([AccessLog()], clock=ticks.__next__)
+    await intercepted("S/M", answer, [observing])(b"abc", context)
 
     (record,) = caplog.records
     assert record.getMessage().endswith(
@@ -123,7 +127,7 @@ async def test_a_share_of_what_succeeds_is_logged_and_all_that_fails(
 ) -> None:
     caplog.set_level(logging.INFO)
     log = AccessLog(0.5, random=iter((0.4, 0.6)).__next__)
-    rpc, broken = (intercepted("S/M", answer, [log]) for answer in (echo, fail))
+    rpc, broken = (intercepted("S/M", answer, [Observing([log])]) for answer in (echo, fail))
 
     await rpc(b"first", CONTEXT)
     await rpc(b"second", CONTEXT)

@@ -12,6 +12,7 @@ from sigrun.inference.calls import ResolvedSpec
 from sigrun.inference.context import CallContext, Door, Outcome
 from sigrun.telemetry.metrics import Counter, Distribution, Reading, Untyped
 from sigrun.wire.interceptors import intercepted
+from sigrun.wire.observing import Observing
 from sigrun.wire.request_metrics import MAX_VERSIONS, RequestMetrics
 
 pytestmark = pytest.mark.asyncio
@@ -25,14 +26,15 @@ class Server:
 
     def __init__(self) -> None:
         ticks = itertools.count()
-        self.metrics = RequestMetrics(clock=lambda: next(ticks) * 0.005)
+        self.metrics = RequestMetrics()
+        self._observing = Observing([self.metrics], clock=lambda: next(ticks) * 0.005)
         self.target: ResolvedSpec | None = ANSWERED
         self.examples = 0
         self.error: SigrunError | None = None
 
     async def ask(self, method: str = RPC, door: Door = Door.GRPC) -> None:
         context = CallContext(door, outcome=Outcome())
-        await intercepted(method, self._answer, [self.metrics])(b"abc", context)
+        await intercepted(method, self._answer, [self._observing])(b"abc", context)
 
     async def _answer(self, request: bytes, context: CallContext) -> bytes:
         assert context.outcome is not None

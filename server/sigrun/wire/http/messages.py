@@ -86,6 +86,11 @@ class HeaderMetadata(Mapping[str, str | bytes]):
     def __init__(self, headers: Mapping[bytes, bytes]) -> None:
         self._headers = headers
 
+    # `Mapping.get` would raise and catch a KeyError for each header that is not there.
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return the value of a name in lower case, or `default`."""
+        return self[name] if name.encode() in self._headers else default
+
     def __getitem__(self, name: str) -> str | bytes:
         value = self._headers[name.encode()]
         return _binary(value) if name.endswith("-bin") else value.decode("latin-1")
