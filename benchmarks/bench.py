@@ -33,7 +33,7 @@ from benchmarks.processes import (
 )
 from benchmarks.processes import wait_for as wait_for_server
 from benchmarks.senders import Load, LoadFailed
-from benchmarks.specs import in_process_spec, sigrun
+from benchmarks.specs import COLLECTOR, in_process_spec, sigrun, watched_sigrun
 
 _OPEN_LOOP_RATE = 200.0  # per second: far from full, so that only a standstill makes one wait
 _OPEN_LOOP_LENGTH = 2  # times as long as other rounds: its requests are few
@@ -74,6 +74,21 @@ def closed_loop(spec: ServerSpec, what: Load) -> Contender:
         return load.run(server, what, seconds=bench.seconds, warm_up_s=bench.warm_up_s)
 
     return Contender(label=spec.name, prepare=prepare, measure=measure)
+
+
+def watched(what: Load) -> Contender:
+    """Return the same of a server that logs, traces and guards requests."""
+
+    def server(bench: Bench) -> Server:
+        return bench.pool.get(watched_sigrun(bench.pool.get(COLLECTOR).http_port))
+
+    def prepare(bench: Bench) -> None:
+        load.warm_up(server(bench), what, seconds=bench.warm_up_s)
+
+    def measure(bench: Bench) -> Sample:
+        return load.run(server(bench), what, seconds=bench.seconds, warm_up_s=bench.warm_up_s)
+
+    return Contender(label="sigrun, watched", prepare=prepare, measure=measure)
 
 
 def through_gateway(label: str, spec: ServerSpec, what: Load, *, counts_server: bool) -> Contender:

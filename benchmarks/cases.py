@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 from dataclasses import dataclass
 
@@ -23,6 +24,7 @@ from benchmarks.specs import (
     ECHO,
     FASTAPI,
     SIGRUN_PLAIN,
+    TOKEN,
     USUAL_GRPC,
     batching_sigrun,
     sigrun,
@@ -144,6 +146,14 @@ def _grpc_cases() -> list[Case]:
             target=4.0,
             subject=closed_loop(SIGRUN_PLAIN, half),
             reference=closed_loop(USUAL_GRPC, half),
+        ),
+        Case(
+            name="watched",
+            title="gRPC half_plus_two, 64 in flight, with access log, traces, tokens, vs without",
+            figure=Figure.REQUESTS_PER_S,
+            target=0.85,
+            subject=bench.watched(dataclasses.replace(half, token=TOKEN)),
+            reference=closed_loop(SIGRUN_PLAIN, half),
         ),
         _large_tensor("image", Door.GRPC, "float_val", 6.0),
         _large_tensor("image-content", Door.GRPC_CONTENT, "tensor_content", None),

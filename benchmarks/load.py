@@ -60,7 +60,7 @@ def check_answer(server: Server, load: Load) -> Answer:
     send = (
         functools.partial(_ask_json, server, load.model, body)
         if is_json
-        else functools.partial(_ask_grpc, server, body)
+        else functools.partial(_ask_grpc, server, body, load.token)
     )
     send()
     started_at = time.monotonic()
@@ -114,12 +114,13 @@ def run(
     )
 
 
-def _ask_grpc(server: Server, body: bytes) -> bytes:
+def _ask_grpc(server: Server, body: bytes, token: str = "") -> bytes:
     options = [("grpc.max_receive_message_length", _MAX_ANSWER_BYTES)]
     with grpc.insecure_channel(f"{server.host}:{server.grpc_port}", options=options) as channel:
         call = channel.unary_unary(PREDICT, lambda message: message, lambda reply: reply)
         message = body[_GRPC_FRAME_BYTES:]
-        reply: bytes = call(message, timeout=_ASK_TIMEOUT_S, wait_for_ready=True)
+        metadata = (("authorization", f"Bearer {token}"),) if token else None
+        reply: bytes = call(message, timeout=_ASK_TIMEOUT_S, wait_for_ready=True, metadata=metadata)
     return reply
 
 

@@ -13,6 +13,7 @@ EXAMPLES = BUILD / "examples"  # one request per model, with the answer that is 
 BODIES = BUILD / "bodies"  # the same requests, as bytes on the wire
 LOGS = BUILD / "logs"
 CONFIG = BUILD / "models.config"  # the list of models, as TensorFlow Serving reads it
+TOKENS = BUILD / "tokens.toml"  # of the server that asks for one
 COMMITS = BUILD / "commits"  # sigruns of other commits
 LATEST = HERE / "results" / "latest.json"
 SAVED = HERE / "results.json"

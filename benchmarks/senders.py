@@ -21,7 +21,7 @@ import numpy as np
 
 from benchmarks import paths
 from benchmarks.bodies import PREDICT, Door, body_file, json_path
-from benchmarks.processes import Server
+from benchmarks.processes import NotThere, Server
 
 _GRACE_S = 40.0  # for the sender, beyond the time it was given
 
@@ -39,6 +39,7 @@ class Load:
     connections: int
     streams: int = 1  # per connection; HTTP/1.1 has one
     changing_timeouts: bool = False  # a `grpc-timeout` that differs from call to call
+    token: str = ""  # shown to a server that asks for one
 
     @property
     def concurrency(self) -> int:
@@ -72,6 +73,8 @@ def send(server: Server, load: Load, seconds: float) -> tuple[Requests, int]:
     """Return the requests that were answered, and the bytes of all answers."""
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
+        if h2load() is None and load.token:
+            raise NotThere("h2load, which alone shows a token")
         if h2load() is None or load.changing_timeouts:
             answer_bytes = _send_from_python(server, load, seconds, log)
         else:
@@ -89,6 +92,7 @@ def _send_from_h2load(server: Server, load: Load, seconds: float, log: Path) -> 
         *("-c", str(load.connections)),
         *(["--h1"] if is_json else ["-m", str(load.streams), "-H", "te: trailers"]),
         *("-H", f"content-type: {content_type}"),
+        *(("-H", f"authorization: Bearer {load.token}") if load.token else ()),
         *("-d", str(body_file(load.model, load.door))),
         f"--log-file={log}",
         f"http://{server.host}:{_port(server, load)}{path}",

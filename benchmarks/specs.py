@@ -5,6 +5,8 @@ Each is a `ServerSpec`; nothing is started or built here.
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import os
 import sys
 from pathlib import Path
@@ -54,6 +56,27 @@ def _peer(name: str, script: str, port: str) -> ServerSpec:
     return ServerSpec(name=name, command=command)
 
 
+def watched_sigrun(collector_port: int) -> ServerSpec:
+    """Return a sigrun with everything on that watches or guards requests, and what `TOKEN` opens.
+
+    Its log goes to a file, one request in a hundred is traced.
+    """
+    paths.TOKENS.write_text(
+        '[[token]]\nname = "benchmark"\nrights = ["inference"]\n'
+        f'sha256 = "{hashlib.sha256(TOKEN.encode()).hexdigest()}"\n'
+    )
+    spec = sigrun("sigrun, watched", "--access_log=true", f"--auth_tokens_file={paths.TOKENS}")
+    environment = (
+        f"OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:{collector_port}",
+        "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf",
+        "OTEL_TRACES_SAMPLER=parentbased_traceidratio",
+        "OTEL_TRACES_SAMPLER_ARG=0.01",
+    )
+    return dataclasses.replace(spec, command=("/usr/bin/env", *environment, *spec.command))
+
+
+TOKEN = "sigrun_of_the_benchmark"  # noqa: S105  # opens a server that lives for minutes
+COLLECTOR = _peer("a collector of traces", "collector.py", "HTTP_PORT")
 SIGRUN_PLAIN = sigrun("sigrun")
 ECHO = _peer("grpc.aio echo", "echo.py", "GRPC_PORT")
 USUAL_GRPC = _peer("usual Python handler", "usual_grpc.py", "GRPC_PORT")
