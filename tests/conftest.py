@@ -38,8 +38,10 @@ def make_base_path(saved_model: SavedModel, tmp_path: Path) -> MakeBasePath:
 
     def make(kinds: Mapping[int, str]) -> Path:
         base_path = Path(tempfile.mkdtemp(prefix="base-path-", dir=tmp_path))
-        for number, kind in kinds.items():
-            _copy(saved_model(kind), base_path / str(number))
+        # Made before the first is copied: versions that are as old as each other settle together.
+        sources = {number: saved_model(kind) for number, kind in kinds.items()}
+        for number, source in sources.items():
+            _copy(source, base_path / str(number))
         return base_path
 
     return make
