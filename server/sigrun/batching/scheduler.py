@@ -59,7 +59,7 @@ class BatchScheduler:
         self._recorder = recorder
         self._queue: BatchQueue[Reply] = BatchQueue(options)
         self._companions = CompanionEstimate()
-        self._merged = 0  # batches of several requests since one was run alone to learn of it
+        self._merged = 0  # batches from the queue since one was a request by itself
         self._bypass = Bypass()
         self._due: asyncio.TimerHandle | None = None
         self._tasks = BatchTasks(runs, recorder, runners.clock)
@@ -90,6 +90,11 @@ class BatchScheduler:
             servable = self.runs.servable
             return servable.run(route.signature, inputs, route.outputs, deadline=deadline)
         return self._run(route, inputs, deadline)
+
+    @property
+    def may_run_inline(self) -> bool:
+        """Whether requests go straight to the model at the moment."""
+        return self._bypass.left > 0
 
     def run_inline(
         self, route: Route, inputs: Mapping[str, Array], *, deadline: float | None
@@ -319,7 +324,7 @@ class BatchScheduler:
         """Return the next batch, of callers who are still there; empty if it is not time."""
         self._queue.merges = self.runs.rule.merges
         while self._queue:
-            batch, expired = self._queue.take(now, requests=1 if self._is_lesson() else None)
+            batch, expired = self._queue.take(now, requests=1 if self._is_lesson_due() else None)
             for pending in expired:
                 self._expire(pending)
             if wanted := still_wanted(batch):
@@ -330,12 +335,13 @@ class BatchScheduler:
                 break
         return []
 
-    def _is_lesson(self) -> bool:
+    def _is_lesson_due(self) -> bool:
         """Tell whether the next request runs alone for what its run will tell."""
-        if self._merged < _MERGED_PER_LESSON or not self.runs.cost.tells_by_less(1):
-            return False
-        self._merged = 0
-        return True
+        return (
+            self._merged >= _MERGED_PER_LESSON
+            and self._need_not_wait(1)
+            and self.runs.cost.tells_by_less(1)
+        )
 
     def _call_when_due(self, now: float) -> None:
         due_at = self._queue.due_at()
@@ -365,6 +371,7 @@ class BatchScheduler:
         self._running += 1
         first = batch[0]
         if len(batch) == 1 and not first.reply.is_piece(first):
+            self._merged = 0
             first.reply.tell_to_run()
             return
         self._merged += 1

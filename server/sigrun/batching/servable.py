@@ -80,8 +80,10 @@ class BatchedServable:
 
     @property
     def may_run_inline(self) -> bool:
-        """Whether `run_inline` may have an answer."""
-        return self._servable.may_run_inline
+        """Whether `run_inline` may have an answer at the moment."""
+        return self._servable.may_run_inline and any(
+            way is not None and way[0].may_run_inline for way in self._kept.values()
+        )
 
     # Not a coroutine function: every request would pay for one more that only waits.
     def run(

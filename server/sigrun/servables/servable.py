@@ -37,7 +37,7 @@ class Servable(Protocol):
 
     @property
     def may_run_inline(self) -> bool:
-        """Whether `run_inline` ever does anything."""
+        """Whether `run_inline` may have an answer now; if not, nobody need ask."""
 
     async def run(
         self,

@@ -103,7 +103,7 @@ def _secret(metadata: Metadata) -> str:
         return str(key)
     scheme, _, secret = str(header).partition(" ")
     secret = secret.strip()
-    if not secret or (scheme != "Bearer" and scheme.lower() != "bearer"):
+    if scheme.lower() != "bearer" or not secret:
         raise Unauthenticated(f"The authorization header holds no bearer token: {_HOW}")
     return secret
 

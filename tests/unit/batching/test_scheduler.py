@@ -824,3 +824,12 @@ async def test_long_runs_are_merged_whatever_lessons_say() -> None:
         await asyncio.gather(*(batching.ask(1) for _ in range(3)))
 
     assert batching.sizes.count(3) > 50
+
+
+async def test_no_request_is_taken_out_of_a_batch_to_learn_where_batches_are_waited_for() -> None:
+    batching = Batching(BatchingOptions(max_batch_rows=20, batch_timeout_s=60), row_s=5e-6)
+
+    for _ in range(60):
+        await asyncio.wait_for(asyncio.gather(*(batching.ask(1) for _ in range(20))), 10)
+
+    assert set(batching.sizes) == {20}

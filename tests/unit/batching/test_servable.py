@@ -340,3 +340,13 @@ async def test_a_request_that_fails_inline_counts_as_one_that_went_past() -> Non
             failed += 1
 
     assert 0 < failed <= 15
+
+
+async def test_nobody_asks_for_answers_inline_where_there_are_none() -> None:
+    short, long = await short_runs(), await short_runs(row_s=1.0)
+
+    assert short.batched.may_run_inline
+    assert not long.batched.may_run_inline
+    while inline(short, 2) is not None:
+        pass
+    assert not short.batched.may_run_inline

@@ -89,17 +89,21 @@ class HeaderMetadata(Mapping[str, str | bytes]):
     # `Mapping.get` would raise and catch a KeyError for each header that is not there.
     def get(self, name: str, default: Any = None) -> Any:
         """Return the value of a name in lower case, or `default`."""
-        return self[name] if name.encode() in self._headers else default
+        value = self._headers.get(name.encode())
+        return default if value is None else _value(name, value)
 
     def __getitem__(self, name: str) -> str | bytes:
-        value = self._headers[name.encode()]
-        return _binary(value) if name.endswith("-bin") else value.decode("latin-1")
+        return _value(name, self._headers[name.encode()])
 
     def __iter__(self) -> Iterator[str]:
         return (name.decode("latin-1") for name in self._headers)
 
     def __len__(self) -> int:
         return len(self._headers)
+
+
+def _value(name: str, value: bytes) -> str | bytes:
+    return _binary(value) if name.endswith("-bin") else value.decode("latin-1")
 
 
 def _binary(value: bytes) -> bytes:
