@@ -20,6 +20,7 @@ _FORGETTING_SLOW = 0.5  # the same, before a run that was much faster than expec
 _SURPRISE = 4.0  # a run that much slower or faster than expected says little, or a lot
 _MIN_SHARE_S = 0.002  # what a run must take to be worth a runner; a shorter one may be inline
 _SHORT_S = 40e-6  # what a place in a batch costs: queue, future, task, copies in and out
+_STILL_SHORT_S = 2 * _SHORT_S  # what makes runs longer, such as a busy CPU, does so to the rest too
 _BRIEF_S = 150e-6  # what the executors run on the event loop, without any thread
 _RUNS_TO_TELL = 4
 _MIN_VARIANCE = 0.01  # of the sizes of runs, below which they do not tell the fixed part
@@ -73,9 +74,13 @@ class CostModel:
         """How long a run took of late, or None if there was none."""
         return self._s / self._weight if self._runs else None
 
-    def short_rows(self) -> int:
-        """Return up to how many rows a run costs less than to merge it with others; 0: never."""
-        return self._rows_within(_SHORT_S)
+    def short_rows(self, *, is_short: bool = False) -> int:
+        """Return up to how many rows a run costs less than to merge it with others; 0: never.
+
+        Where it did so far (`is_short`), it is taken to do so until it clearly does not: between
+        the two, one slow run would send all requests the other way.
+        """
+        return self._rows_within(_STILL_SHORT_S if is_short else _SHORT_S)
 
     def brief_rows(self) -> int:
         """Return up to how many rows a run is over before a runner is worth keeping for it."""

@@ -74,19 +74,16 @@ class BatchQueue(Generic[ReplyT]):
         """Return when a request has waited for others long enough, if one waits."""
         return min(map(self._due_at, self._groups.values()), default=None)
 
-    def take(
-        self, now: float, *, requests: int | None = None
-    ) -> tuple[Batch[ReplyT], Batch[ReplyT]]:
+    def take(self, now: float) -> tuple[Batch[ReplyT], Batch[ReplyT]]:
         """Remove and return the next batch, and the requests in its way that have expired.
 
-        The batch is empty while it is better to wait, or if all of its requests had expired. It
-        has up to `requests` requests, or as many as fit.
+        The batch is empty while it is better to wait, or if all of its requests had expired.
         """
         group = self._next_group(now)
         if group is None:
             return [], []
         key = group.oldest.key
-        taken = self._take_from(group, now, requests)
+        taken = self._take_from(group, now)
         self._forget_if_empty(group, key)
         return taken
 
@@ -109,13 +106,11 @@ class BatchQueue(Generic[ReplyT]):
             return oldest.enqueued_at  # nobody can come to join it
         return oldest.enqueued_at + self._options.batch_timeout_s
 
-    def _take_from(
-        self, group: _Group[ReplyT], now: float, requests: int | None
-    ) -> tuple[Batch[ReplyT], Batch[ReplyT]]:
+    def _take_from(self, group: _Group[ReplyT], now: float) -> tuple[Batch[ReplyT], Batch[ReplyT]]:
         batch: Batch[ReplyT] = []
         expired: Batch[ReplyT] = []
         room = self._batch_rows
-        while room and group.waiting and len(batch) != requests:
+        while room and group.waiting:
             pending = group.oldest
             if pending.is_expired(now):
                 expired.append(pending)

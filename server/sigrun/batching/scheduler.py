@@ -7,7 +7,8 @@ is the waiting.
 A request goes one of four ways:
 
 1. Straight to the model, where that costs less than to look whether anybody else is about
-   (see `bypass`), or less than a place in the queue. One in some is timed.
+   (see `bypass`), or less than a place in the queue. One in some is timed. Now and then some go
+   so to find out whether it is (see `lessons`).
 2. At once, by its caller, with its own arrays: no task, no future, no copy. So goes one that gains
    nothing from others, or has met none for a while, if a runner is free.
 3. Through the queue, and then by its caller as well, if it is a batch by itself when it leaves.
@@ -26,6 +27,8 @@ from typing import Any
 from sigrun.batching.batch_tasks import FOR_BATCH, BatchTasks, still_wanted
 from sigrun.batching.bypass import Bypass
 from sigrun.batching.companions import CompanionEstimate
+from sigrun.batching.cost_model import CostModel
+from sigrun.batching.lessons import Lessons
 from sigrun.batching.pending import Batch, Pending
 from sigrun.batching.queue import BatchQueue, share_out
 from sigrun.batching.reply import Reply, ReplyState
@@ -36,8 +39,6 @@ from sigrun.concurrency.fair_queue import no_longer_than
 from sigrun.config.batching import BatchingOptions
 from sigrun.errors import DeadlineExceeded, SigrunError, Unavailable
 from sigrun.tensors.signature import Array
-
-_MERGED_PER_LESSON = 24  # of the last fifty runs, which are what the cost model knows, two then
 
 
 class BatchScheduler:
@@ -59,8 +60,9 @@ class BatchScheduler:
         self._recorder = recorder
         self._queue: BatchQueue[Reply] = BatchQueue(options)
         self._companions = CompanionEstimate()
-        self._merged = 0  # batches from the queue since one was a request by itself
         self._bypass = Bypass()
+        self._runs_are_short = False
+        self._lessons = Lessons()
         self._due: asyncio.TimerHandle | None = None
         self._tasks = BatchTasks(runs, recorder, runners.clock)
         self._running = 0
@@ -135,7 +137,7 @@ class BatchScheduler:
         arrays = [inputs[alias] for alias in route.inputs]
         rows = self.runs.rule.rows(arrays)
         self.share.asked_at = now
-        if self._is_short(rows):
+        if rows and self._need_not_wait(rows) and (self._is_short(rows) or self._lessons.takes()):
             self._recorder.ran_at_once(rows)
             outputs = await self.runs.as_sent(route, inputs, rows, deadline)
             self._renew_bypass()
@@ -190,7 +192,7 @@ class BatchScheduler:
 
     def _is_short(self, rows: int) -> bool:
         """Tell whether a run costs less than a place in the queue, whoever waits there."""
-        return 0 < rows <= self.runs.cost.short_rows() and self._need_not_wait(rows)
+        return rows <= self.runs.cost_alone.short_rows(is_short=self._runs_are_short)
 
     def _leaves_at_once(self, rows: int) -> bool:
         """Tell whether waiting gains a request nothing: alone, or not to be merged."""
@@ -212,11 +214,15 @@ class BatchScheduler:
 
     def _renew_bypass(self) -> None:
         """Let the next requests past, if it is known that there is nothing to be done for them."""
-        options, cost = self._options, self.runs.cost
+        options, cost = self._options, self.runs.cost_alone
         rows = 0
         if not (options.batch_timeout_s or options.allowed_batch_rows):
-            is_alone = self._companions.is_alone and not self._queue
-            rows = cost.brief_rows() if is_alone else cost.short_rows()
+            rows = cost.short_rows(is_short=self._runs_are_short)
+            self._runs_are_short = rows > 0
+            if self._runs_are_short:
+                self._lessons.changed_something()
+            if self._companions.is_alone and not self._queue:
+                rows = cost.brief_rows()
         self._bypass.renew(min(rows, options.max_batch_rows) if self.runs.rule.merges else 0)
 
     def _enqueue(
@@ -324,7 +330,7 @@ class BatchScheduler:
         """Return the next batch, of callers who are still there; empty if it is not time."""
         self._queue.merges = self.runs.rule.merges
         while self._queue:
-            batch, expired = self._queue.take(now, requests=1 if self._is_lesson_due() else None)
+            batch, expired = self._queue.take(now)
             for pending in expired:
                 self._expire(pending)
             if wanted := still_wanted(batch):
@@ -334,14 +340,6 @@ class BatchScheduler:
             if not batch and not expired:
                 break
         return []
-
-    def _is_lesson_due(self) -> bool:
-        """Tell whether the next request runs alone for what its run will tell."""
-        return (
-            self._merged >= _MERGED_PER_LESSON
-            and self._need_not_wait(1)
-            and self.runs.cost.tells_by_less(1)
-        )
 
     def _call_when_due(self, now: float) -> None:
         due_at = self._queue.due_at()
@@ -371,10 +369,11 @@ class BatchScheduler:
         self._running += 1
         first = batch[0]
         if len(batch) == 1 and not first.reply.is_piece(first):
-            self._merged = 0
             first.reply.tell_to_run()
             return
-        self._merged += 1
+        if self._lessons.merged() and self.runs.cost.tells_by_less(1):
+            self._lessons.begin()
+            self.runs.cost_alone = CostModel()  # what the lesson says is to count, and no memories
         self._tasks.start(batch, self._end_run)
 
     def _end_run(self) -> None:

@@ -56,6 +56,8 @@ class IdleScheduler:
 class Batching:
     """`batched` runs requests on `inner`, which takes `row_s` seconds for each row of a run.
 
+    A run next to one of several rows takes `cold_s` more: a CPU's caches are full of that one.
+
     With `beside` it is another model, which shares time and runners with that one.
     """
 
@@ -67,14 +69,19 @@ class Batching:
         signatures: Sequence[Signature] = (HALF_PLUS_TWO,),
         compute: Compute = half_plus_two,
         row_s: float = 0.0,
+        cold_s: float = 0.0,
         longest_wait_s: float = math.inf,
         beside: Batching | None = None,
     ) -> None:
         self.clock: Clock = beside.clock if beside else Clock()
         self.row_s = row_s
+        last_rows = 1
 
         def compute_slowly(inputs: Mapping[str, Array]) -> Mapping[str, Array]:
-            self.clock.now += self.row_s * len(next(iter(inputs.values())))
+            nonlocal last_rows
+            rows = len(next(iter(inputs.values())))
+            self.clock.now += self.row_s * rows + (cold_s if max(rows, last_rows) > 1 else 0.0)
+            last_rows = rows
             return compute(inputs)
 
         self.inner = FakeServable(signatures, compute_slowly if row_s else compute)

@@ -74,13 +74,6 @@ def test_a_batch_has_no_more_rows_than_allowed_and_keeps_the_order() -> None:
     assert take(queue) == ["b", "c"]
 
 
-def test_a_batch_may_be_of_a_few_requests_only() -> None:
-    queue = queue_of(pending("a", rows=3), pending("b"), enable_large_batch_splitting=True)
-
-    assert names(queue.take(0.0, requests=1)[0]) == ["a"]
-    assert take(queue) == ["b"]
-
-
 def test_a_batch_leaves_when_its_oldest_request_is_due() -> None:
     queue = queue_of(pending("a", at=10.0), pending("b", at=10.5), batch_timeout_s=1.0)
 

@@ -817,6 +817,16 @@ async def test_short_runs_are_found_out_although_requests_always_meet() -> None:
     assert set(batching.sizes[-40:]) == {1}
 
 
+async def test_short_runs_are_found_out_although_they_are_long_next_to_a_batch() -> None:
+    batching = Batching(row_s=1e-6, cold_s=70e-6)
+
+    for _ in range(200):
+        await asyncio.gather(*(batching.ask(1) for _ in range(20)))
+
+    assert max(batching.sizes[:400]) == 20  # which takes 90 us
+    assert set(batching.sizes[-40:]) == {1}
+
+
 async def test_long_runs_are_merged_whatever_lessons_say() -> None:
     batching = Batching(row_s=45e-6)
 
