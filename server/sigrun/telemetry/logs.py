@@ -1,7 +1,7 @@
 """Logs: to stderr, one line per event, as text or as JSON.
 
-A record becomes a line where it is made, an event of a request where it is written, which is the
-thread of `Output`: nobody who logs ever waits for whoever reads.
+What is logged becomes a line at once, while all that it tells is in the caches, and is written by
+the thread of `Output`: nobody who logs ever waits for whoever reads.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def log_event(to: logging.Logger, event: Event) -> None:
     """Log `event` at INFO.
 
     A `LogRecord` and its way through `logging` cost several times what the line does. So none is
-    made where nobody but this module's own handler would see it; the event must not change then.
+    made where nobody but this module's own handler would see it.
     """
     if not to.isEnabledFor(logging.INFO):
         return
@@ -121,9 +121,13 @@ class _Handler(logging.Handler):
             self.handleError(record)
 
     def emit_event(self, name: str, event: Event) -> None:
-        """Write an event of the logger of this name; its line is made where it is written."""
-        created, request_id, line = time.time(), REQUEST_ID.get(), self._event_line
-        _OUTPUT.put_later(STDERR, lambda: line(created, name, request_id, event) + "\n")
+        """Write an event of the logger of this name."""
+        try:
+            line = self._event_line(time.time(), name, REQUEST_ID.get(), event)
+            _OUTPUT.put(STDERR, line + "\n")
+        except Exception:  # of which the request knows nothing
+            what = f"{type(event).__name__} that could not be told"
+            self.handleError(logging.LogRecord(name, logging.INFO, __file__, 0, what, None, None))
 
     def flush(self) -> None:
         flush()

@@ -1,13 +1,12 @@
 """Write to the standard descriptors without ever waiting for whoever reads them.
 
-In: text, or what makes text, from any thread. Out: bytes on a descriptor, written by a thread of
-its own. A pipe that nobody reads stops that thread and nothing else: what comes then is kept up
-to a bound, and beyond it dropped and counted.
+In: text, from any thread. Out: bytes on a descriptor, written by a thread of its own. A pipe that
+nobody reads stops that thread and nothing else: what comes then is kept up to a bound, and beyond
+it dropped and counted.
 
 A line that comes alone is written at once. Where they come quickly, as with an access log, those
 of some milliseconds are written together: a thread that wakes for each line would fight the event
-loop for the GIL at each, which costs several times what the line does. For the same reason lines
-of requests come as what makes them: the thread makes them while the event loop is in the kernel.
+loop for the GIL at each, which costs several times what the line does.
 """
 
 from __future__ import annotations
@@ -24,7 +23,6 @@ STDOUT, STDERR = 1, 2
 
 _MAX_WAITING_BYTES = 4 * 1024 * 1024
 _PAUSE_S = 0.02  # between two writes, unless somebody waits for them
-_UNMADE_BYTES = 512  # what a text counts as that is not made yet; a line of a request has some 300
 
 
 def open_standard_descriptors() -> None:
@@ -68,7 +66,7 @@ class Output:
         self._max_waiting_bytes = max_waiting_bytes
         self._pause_s = pause_s
         self._on_drop = on_drop
-        self._waiting: deque[tuple[int, bytes | Callable[[], str], int]] = deque()
+        self._waiting: deque[tuple[int, bytes]] = deque()
         self._waiting_bytes = 0  # with those that are being written
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
@@ -84,20 +82,13 @@ class Output:
 
     def put(self, descriptor: int, text: str) -> None:
         """Have `text` written, or drop it if too much waits already."""
-        data = _encoded(text)
-        self._put(descriptor, data, len(data))
-
-    def put_later(self, descriptor: int, make: Callable[[], str]) -> None:
-        """Have the text written that `make` returns, which another thread calls."""
-        self._put(descriptor, make, _UNMADE_BYTES)
-
-    def _put(self, descriptor: int, data: bytes | Callable[[], str], size: int) -> None:
+        data = text.encode(errors="backslashreplace")
         with self._lock:  # entered in C, unlike a condition
-            if self._waiting_bytes + size > self._max_waiting_bytes:
+            if self._waiting_bytes + len(data) > self._max_waiting_bytes:
                 self._dropped += 1
                 return
-            self._waiting.append((descriptor, data, size))
-            self._waiting_bytes += size
+            self._waiting.append((descriptor, data))
+            self._waiting_bytes += len(data)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="output", daemon=True)
                 self._thread.start()
@@ -124,36 +115,21 @@ class Output:
                 self._is_idle = True
                 self._changed.wait_for(lambda: self._waiting)
                 self._is_idle = False
-                descriptor, texts, size = self._next()
-            self._write(descriptor, b"".join(map(_made, texts)))
+                descriptor, data = self._next()
+            self._write(descriptor, data)
             written_at = time.monotonic()
             with self._changed:
-                self._waiting_bytes -= size
+                self._waiting_bytes -= len(data)
                 dropped = self._dropped
                 self._changed.notify_all()
             if dropped > told:
                 told = dropped
                 self._on_drop(dropped)
 
-    def _next(self) -> tuple[int, list[bytes | Callable[[], str]], int]:
+    def _next(self) -> tuple[int, bytes]:
         """Take what waits for the first descriptor, up to where another one comes."""
         first = self._waiting[0][0]
-        texts, sizes = [], 0
+        texts = []
         while self._waiting and self._waiting[0][0] == first:
-            _, text, size = self._waiting.popleft()
-            texts.append(text)
-            sizes += size
-        return first, texts, sizes
-
-
-def _made(text: bytes | Callable[[], str]) -> bytes:
-    if isinstance(text, bytes):
-        return text
-    try:
-        return _encoded(text())
-    except Exception as error:  # one line that cannot be made must not end all others
-        return _encoded(f"a line of the log could not be made: {error!r}\n")
-
-
-def _encoded(text: str) -> bytes:
-    return text.encode(errors="backslashreplace")
+            texts.append(self._waiting.popleft()[1])
+        return first, b"".join(texts)

@@ -220,6 +220,24 @@ def test_an_event_has_the_id_of_the_request_it_was_logged_in(
     assert written(capfd).err.endswith("asked [request of-the-caller]\n")
 
 
+def test_an_event_that_cannot_be_told_is_said_and_harms_nobody(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    class Broken(Asked):
+        def text(self) -> str:
+            return str(1 / 0)
+
+    configure_logs(LogFormat.TEXT)
+
+    log_event(logger, Broken())
+    log_event(logger, Asked())
+
+    said = written(capfd).err
+    assert "ZeroDivisionError: division by zero" in said
+    assert "Broken that could not be told" in said
+    assert said.endswith("INFO sigrun.test: asked\n")
+
+
 def test_an_event_below_the_level_is_left_out(capfd: pytest.CaptureFixture[str]) -> None:
     configure_logs(LogFormat.TEXT, logging.WARNING)
 

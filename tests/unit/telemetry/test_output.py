@@ -33,55 +33,6 @@ def test_what_is_put_is_written_in_its_order() -> None:
     assert reader.got == [(2, b"one"), (1, b"two \\udcff")]
 
 
-def test_text_can_be_made_where_it_is_written_in_its_order() -> None:
-    reader = Reader()
-    reader.is_reading.set()
-    output = Output(reader, pause_s=60)
-    makers: list[str] = []
-
-    def make() -> str:
-        makers.append(threading.current_thread().name)
-        return "made"
-
-    output.put(STDERR, "alone ")
-    assert output.flush(10)
-    output.put_later(STDERR, make)
-    output.put(STDERR, " after")
-
-    assert output.flush(10)
-    assert reader.got == [(2, b"alone "), (2, b"made after")]
-    assert makers == ["output"]
-
-
-def test_text_that_cannot_be_made_is_said_and_those_behind_it_are_written() -> None:
-    reader = Reader()
-    reader.is_reading.set()
-    output = Output(reader)
-
-    output.put_later(STDERR, lambda: str(1 / 0))
-    output.put(STDERR, "next")
-
-    assert output.flush(10)
-    assert b"".join(data for _, data in reader.got) == (
-        b"a line of the log could not be made: ZeroDivisionError('division by zero')\nnext"
-    )
-
-
-def test_text_that_is_not_made_yet_counts_towards_the_bound() -> None:
-    reader = Reader()
-    output = Output(reader, max_waiting_bytes=2000)
-    output.put(STDERR, "first")
-    assert reader.has_begun.wait(10)
-
-    for _ in range(10):
-        output.put_later(STDERR, lambda: "x")
-
-    assert output.dropped == 7
-    reader.is_reading.set()
-    assert output.flush(10)
-    assert output.dropped == 7
-
-
 def test_lines_that_come_quickly_are_written_together() -> None:
     reader = Reader()
     reader.is_reading.set()
