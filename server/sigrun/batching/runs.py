@@ -88,6 +88,10 @@ class Runs:
         options = self._options
         return bool(options.allowed_batch_rows) and options.processed_rows(rows) != rows
 
+    def forget_alone(self) -> None:
+        """Learn anew what requests take that run one after another."""
+        self.cost_alone = CostModel()
+
     async def as_sent(
         self, route: Route, inputs: Mapping[str, Array], rows: int, deadline: float | None
     ) -> Sequence[Array]:

@@ -27,7 +27,6 @@ from typing import Any
 from sigrun.batching.batch_tasks import FOR_BATCH, BatchTasks, still_wanted
 from sigrun.batching.bypass import Bypass
 from sigrun.batching.companions import CompanionEstimate
-from sigrun.batching.cost_model import CostModel
 from sigrun.batching.lessons import Lessons
 from sigrun.batching.pending import Batch, Pending
 from sigrun.batching.queue import BatchQueue, share_out
@@ -373,7 +372,7 @@ class BatchScheduler:
             return
         if self._lessons.merged() and self.runs.cost.tells_by_less(1):
             self._lessons.begin()
-            self.runs.cost_alone = CostModel()  # what the lesson says is to count, and no memories
+            self.runs.forget_alone()  # what the lesson says is to count
         self._tasks.start(batch, self._end_run)
 
     def _end_run(self) -> None:

@@ -109,7 +109,7 @@ class Listener:
         self.port: int | None = None  # of the first TCP address, once it is open
 
     def statistics(self) -> Statistics:
-        """Return numbers for metrics."""
+        """Return all that is counted, which takes a look at every connection."""
         return Statistics(
             accepted=self._accepted,
             refused=self._refused.count,
@@ -122,23 +122,22 @@ class Listener:
     def readings(self) -> Iterator[Counter | Gauge]:
         """Return the numbers of connections, as metrics."""
         port = {"port": self._service.door.name}
-        now = self.statistics()
         yield Gauge(
             name="sigrun_connections",
             help="Connections that are open",
-            value=now.connections,
+            value=len(self._connections),
             labels=port,
         )
         yield Counter(
             name="sigrun_connections_accepted",
             help="Connections that were accepted",
-            value=now.accepted,
+            value=self._accepted,
             labels=port,
         )
         yield Counter(
             name="sigrun_connections_refused",
             help="Connections that were closed at once, as too many were open",
-            value=now.refused,
+            value=self._refused.count,
             labels=port,
         )
 

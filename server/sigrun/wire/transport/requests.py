@@ -77,8 +77,8 @@ class Requests:
 
     @property
     def may_begin(self) -> bool:
-        """Whether one is ready, and not too much waits for the client to take it."""
-        return bool(self.ready) and self._core.pending_bytes < self._high_bytes
+        """Whether one that is ready may begin: not too much waits for the client to take it."""
+        return self._core.pending_bytes < self._high_bytes
 
     # In.
 
