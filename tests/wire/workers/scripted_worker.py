@@ -13,7 +13,6 @@ import json
 import os
 import socket
 import sys
-import time
 from pathlib import Path
 
 from sigrun.errors import InvalidArgument
@@ -27,7 +26,7 @@ class Script:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._started_at = time.time()
+        self._comes_after_stuck = self._is_there("stuck")
         self.end = asyncio.Event()
 
     def handlers(self) -> dict[str, Handler]:
@@ -47,21 +46,20 @@ class Script:
 
     async def load(self, order: Plain) -> Plain:
         self._note("load", order["key"])
-        if (self._folder / "refuse").exists():
+        if self._is_there("refuse"):
             raise InvalidArgument("the model is broken")
         return []
 
     async def apply(self, entries: Plain) -> None:
         self._note("apply", entries)
-        if (self._folder / "deaf").exists():
+        if self._is_there("deaf"):
             raise ValueError("this worker does not follow")
 
     async def unload(self, key: Plain) -> None:
         self._note("unload", key)
 
     async def report(self, _: Plain) -> Plain:
-        stuck = self._folder / "stuck"
-        is_stuck = stuck.exists() and stuck.stat().st_mtime > self._started_at
+        is_stuck = self._is_there("stuck") and not self._comes_after_stuck
         return ["four runs do not end"] if is_stuck else []
 
     async def readings(self, _: Plain) -> Plain:
@@ -73,6 +71,9 @@ class Script:
 
     async def note_only(self, _: Plain) -> None:
         self._note("draining")
+
+    def _is_there(self, name: str) -> bool:
+        return (self._folder / name).exists()
 
     def _note(self, what: str, value: Plain = None) -> None:
         with (self._folder / f"{os.getpid()}.log").open("a") as log:
