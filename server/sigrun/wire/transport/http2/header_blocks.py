@@ -159,33 +159,34 @@ EMPTY_TABLE = b"\x20"
 @lru_cache(maxsize=512)
 def answer_block(status: int, headers: Fields) -> bytes:
     """Return the header block of an answer, which is the same on every connection."""
-    return _encode_field(b":status", b"%d" % status) + encode(headers)
+    field = (b":status", b"%d" % status)
+    index = _STATIC_FIELDS.get(field)
+    return (encode((field,)) if index is None else bytes([0x80 | index])) + encode(headers)
 
 
-@lru_cache(maxsize=512)
 def encode(fields: Fields) -> bytes:
     """Return a header block that neither reads nor changes the dynamic table."""
-    return b"".join([_encode_field(name, value) for name, value in fields])
+    block = b""
+    for name, value in fields:
+        size = len(value)
+        block += _begin(name) + (_SIZES[size] if size < 0x7F else _encode_integer(size, 0x7F))
+        block += value
+    return block
 
 
 @lru_cache(maxsize=1024)
 def content_length(size: int) -> bytes:
     """Return the field that says how long a body is."""
-    return _encode_field(b"content-length", b"%d" % size)
+    return encode(((b"content-length", b"%d" % size),))
 
 
-def _encode_field(name: bytes, value: bytes) -> bytes:
-    index = _STATIC_FIELDS.get((name, value))
-    if index is not None:
-        return bytes([0x80 | index])
+@lru_cache(maxsize=512)
+def _begin(name: bytes) -> bytes:
+    """Return what stands before the length of a value: names repeat, values need not."""
     index = _STATIC_NAMES.get(name)
     if index is None:
-        return b"\x00" + _encode_string(name) + _encode_string(value)
-    return _encode_integer(index, 0x0F) + _encode_string(value)
-
-
-def _encode_string(text: bytes) -> bytes:
-    return _encode_integer(len(text), 0x7F) + text
+        return b"\x00" + _encode_integer(len(name), 0x7F) + name
+    return _encode_integer(index, 0x0F)
 
 
 def _encode_integer(value: int, mask: int) -> bytes:
@@ -198,3 +199,6 @@ def _encode_integer(value: int, mask: int) -> bytes:
         value >>= 7
     encoded.append(value)
     return bytes(encoded)
+
+
+_SIZES = [_encode_integer(size, 0x7F) for size in range(0x7F)]
