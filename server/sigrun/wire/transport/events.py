@@ -175,33 +175,33 @@ class Core(Protocol):
 
     # Answers. What is said about a stream that is gone meanwhile is ignored.
 
-    def respond(self, stream: int, response: Response, *, head_only: bool = False) -> None:
+    def respond(self, stream: int, response: Response, /, *, head_only: bool = False) -> None:
         """Answer a request whole; `head_only`: it was a HEAD, the body is counted and left out."""
 
-    def start(self, stream: int, status: int, headers: Fields) -> None:
+    def start(self, stream: int, status: int, headers: Fields, /) -> None:
         """Begin an answer that is written in pieces."""
 
-    def write(self, stream: int, data: bytes | bytearray | memoryview) -> None:
+    def write(self, stream: int, data: bytes | bytearray | memoryview, /) -> None:
         """Add to an answer. The data must not change afterwards."""
 
-    def end(self, stream: int, trailers: Fields | None = None) -> None:
+    def end(self, stream: int, trailers: Fields | None = None, /) -> None:
         """End an answer."""
 
-    def send_continue(self, stream: int) -> None:
+    def send_continue(self, stream: int, /) -> None:
         """Send 100 Continue."""
 
-    def reset(self, stream: int, code: int) -> None:
+    def reset(self, stream: int, code: int, /) -> None:
         """Give up a request without an answer."""
 
     # Flow control.
 
-    def consumed(self, stream: int, credit: int) -> None:
+    def consumed(self, stream: int, credit: int, /) -> None:
         """Let the client send `credit` more bytes: the application took what there was."""
 
-    def expect_pauses(self, stream: int) -> None:
+    def expect_pauses(self, stream: int, /) -> None:
         """Ask no minimum rate of this body: it is a streaming call's, which may pause."""
 
-    def pending(self, stream: int) -> int:
+    def pending(self, stream: int, /) -> int:
         """Return how many bytes of the stream's answer wait for the client."""
 
     @property

@@ -80,17 +80,15 @@ class FairQueue(Generic[T]):
 
     def take(self) -> tuple[Door[T], T] | None:
         """Remove and return what is next, or None if nothing waits."""
-        waiting = [door for door in self._doors if door.waiting]
-        if not waiting:
+        chosen = None
+        for door in self._doors:
+            if door.waiting and (chosen is None or door.used_s < chosen.used_s):
+                chosen = door
+        if chosen is None:
             return None
-        door = min(waiting, key=_used_s)
-        self._floor_s = max(self._floor_s, door.used_s)
+        self._floor_s = max(self._floor_s, chosen.used_s)
         self.size -= 1
-        return door, door.waiting.popleft()
-
-
-def _used_s(door: Door[T]) -> float:
-    return door.used_s
+        return chosen, chosen.waiting.popleft()
 
 
 class Turns:

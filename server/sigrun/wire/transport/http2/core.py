@@ -11,8 +11,9 @@ a request (`StreamFault`) resets that stream. Neither leaves this module as an e
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
-from sigrun.wire.transport.events import Ended, Event, Fields, Response
+from sigrun.wire.transport.events import Ended, Event
 from sigrun.wire.transport.http2 import frames
 from sigrun.wire.transport.http2.abuse import Abuse, Kind
 from sigrun.wire.transport.http2.frames import (
@@ -27,13 +28,17 @@ from sigrun.wire.transport.http2.frames import (
     StreamFault,
 )
 from sigrun.wire.transport.http2.lifetime import Lifetime, Stage, Step
-from sigrun.wire.transport.http2.outbox import LARGEST_FRAME_BYTES, Buffer, Outbox
+from sigrun.wire.transport.http2.outbox import LARGEST_FRAME_BYTES, Outbox
 from sigrun.wire.transport.http2.reader import FrameReader
 from sigrun.wire.transport.http2.streams import Streams
 from sigrun.wire.transport.limits import Limits
 
 _DRAIN_PING = b"draining"
 _ALIVE_PING = b"alive?\0\0"
+
+# In Python 3.11, to look up the member of an enum costs as much as to call a function.
+_LEAVING: Final = Stage.LEAVING
+_ENDED: Final = Stage.ENDED
 
 
 class Http2:
@@ -48,6 +53,11 @@ class Http2:
         self._streams = Streams(limits, self._abuse, self._outbox, now)
         self._lifetime = Lifetime(limits, now)
         self._farewell: Ended | None = None
+        streams = self._streams  # what is said of one stream goes straight there
+        self.respond, self.reset, self.consumed = streams.respond, streams.reset, streams.consumed
+        self.start, self.write, self.end = streams.start, streams.write, streams.end
+        self.send_continue, self.expect_pauses = streams.send_continue, streams.expect_pauses
+        self.pending = streams.pending
         self._greet()
 
     def _greet(self) -> None:
@@ -120,7 +130,7 @@ class Http2:
         self._now = self._outbox.now = self._streams.now = now
 
     def _with_farewell(self, events: list[Event]) -> list[Event]:
-        if self.is_ended and self._lifetime.stage is not Stage.ENDED:
+        if self.is_ended and self._lifetime.stage is not _ENDED:
             self._end(ErrorCode.NO_ERROR, "")  # its last request was answered
         if self._farewell is not None:
             events.append(self._farewell)
@@ -217,42 +227,6 @@ class Http2:
         """
         return not self._outbox.is_full
 
-    def respond(self, stream: int, response: Response, *, head_only: bool = False) -> None:
-        """Answer a request whole."""
-        self._streams.respond(stream, response, head_only=head_only)
-
-    def start(self, stream: int, status: int, headers: Fields) -> None:
-        """Begin an answer that is written in pieces."""
-        self._streams.start(stream, status, headers)
-
-    def write(self, stream: int, data: Buffer) -> None:
-        """Add to an answer."""
-        self._streams.write(stream, data)
-
-    def end(self, stream: int, trailers: Fields | None = None) -> None:
-        """End an answer."""
-        self._streams.end(stream, trailers)
-
-    def send_continue(self, stream: int) -> None:
-        """Send 100 Continue."""
-        self._streams.send_continue(stream)
-
-    def reset(self, stream: int, code: int) -> None:
-        """Give up a request without an answer."""
-        self._streams.reset(stream, code)
-
-    def consumed(self, stream: int, credit: int) -> None:
-        """Let the client send `credit` more bytes."""
-        self._streams.consumed(stream, credit)
-
-    def expect_pauses(self, stream: int) -> None:
-        """Ask no minimum rate of this body."""
-        self._streams.expect_pauses(stream)
-
-    def pending(self, stream: int) -> int:
-        """Return how many bytes of the stream's answer wait for the client."""
-        return self._streams.pending(stream)
-
     # Time.
 
     def _check_reading(self, now: float, events: list[Event]) -> None:
@@ -326,7 +300,7 @@ class Http2:
     def is_ended(self) -> bool:
         """Whether the connection is over."""
         stage = self._lifetime.stage
-        return stage is Stage.ENDED or (stage is Stage.LEAVING and not self._streams)
+        return stage is _ENDED or (stage is _LEAVING and not self._streams)
 
 
 _HANDLERS: dict[int, Callable[[Http2, int, int, bytes], None]] = {

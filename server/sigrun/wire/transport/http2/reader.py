@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterator
+from typing import Final
 
 from sigrun.wire.transport.http2.abuse import Abuse, Kind
 from sigrun.wire.transport.http2.frames import (
@@ -43,6 +44,11 @@ class _Next(enum.Enum):
     BLOCK = enum.auto()  # the CONTINUATION of a header block
 
 
+# In Python 3.11, to look up the member of an enum costs as much as to call a function.
+_PREFACE: Final = _Next.PREFACE
+_FRAMES: Final = _Next.FRAMES
+
+
 class _Block:
     """A header block that has not come whole."""
 
@@ -60,7 +66,7 @@ class FrameReader:
     def __init__(self, limits: Limits, abuse: Abuse, now: float) -> None:
         self._limits = limits
         self._abuse = abuse
-        self._next = _Next.PREFACE
+        self._next = _PREFACE
         self._rest = b""  # what is not here whole ...
         self._rest_since = now  # ... since then
         self._block: _Block | None = None
@@ -74,10 +80,10 @@ class FrameReader:
             data = self._rest + data
         at = 0
         size = len(data)
-        if self._next is _Next.PREFACE:
+        if self._next is _PREFACE:
             at = self._read_preface(data)
         max_frame_bytes = self._limits.max_frame_bytes
-        while size - at >= HEAD_BYTES and self._next is not _Next.PREFACE:
+        while size - at >= HEAD_BYTES and self._next is not _PREFACE:
             length, flags, stream_id = unpack_head(data, at)
             kind = length & 0xFF
             length >>= 8
@@ -89,7 +95,7 @@ class FrameReader:
             at = start + length
             payload = data[start:at]
             stream_id &= MAX_STREAM
-            if self._next is not _Next.FRAMES:
+            if self._next is not _FRAMES:
                 self._check_order(kind, flags)
             is_plain = flags & _WHOLE == END_HEADERS and stream_id & 1
             if kind == CONTINUATION or (kind == HEADERS and not is_plain):
@@ -115,7 +121,7 @@ class FrameReader:
         if self._next is _Next.SETTINGS:
             if kind != SETTINGS or flags & ACK:
                 raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "no SETTINGS after the preface")
-            self._next = _Next.FRAMES
+            self._next = _FRAMES
         elif kind != CONTINUATION:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a header block that is cut off")
 
@@ -158,14 +164,14 @@ class FrameReader:
         if not flags & END_HEADERS:
             return None
         self._block = None
-        self._next = _Next.FRAMES
+        self._next = _FRAMES
         return block.flags, b"".join(block.fragments)
 
     # Time.
 
     def partial_data(self) -> tuple[int, int]:
         """Return the stream and the bytes of a DATA frame that is not here whole, or zeros."""
-        if len(self._rest) >= HEAD_BYTES and self._next is _Next.FRAMES:
+        if len(self._rest) >= HEAD_BYTES and self._next is _FRAMES:
             length, _, stream_id = unpack_head(self._rest)
             if length & 0xFF == DATA:
                 return stream_id & MAX_STREAM, len(self._rest) - HEAD_BYTES
@@ -185,7 +191,7 @@ class FrameReader:
         limits = self._limits
         if self._block is not None and now - self._block.since > limits.head_timeout_s:
             raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "a header block that takes too long")
-        if not self._rest and self._next in (_Next.FRAMES, _Next.BLOCK):
+        if not self._rest and self._next in (_FRAMES, _Next.BLOCK):
             return
         limit_s = limits.body_grace_s if self.partial_data()[0] else limits.head_timeout_s
         limit_s += len(self._rest) / limits.min_body_bytes_per_s

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import enum
 from collections import deque
+from typing import Final
 
 from sigrun.wire.transport.events import RequestHead
 
@@ -30,6 +31,11 @@ class Answer(enum.Enum):
     NONE = enum.auto()
     STARTED = enum.auto()
     QUEUED = enum.auto()  # whole, and waits for the client to take it
+
+
+# In Python 3.11, to look up the member of an enum costs as much as to call a function.
+_TIMED: Final = Body.TIMED
+_NONE: Final = Answer.NONE
 
 
 class Output:
@@ -70,8 +76,8 @@ class Stream:
         self.id = id
         self.head = head
         self.length = length  # of the body, as promised
-        self.body = Body.TIMED
-        self.answer = Answer.NONE
+        self.body: Body = _TIMED
+        self.answer: Answer = _NONE
         self.since = now  # when the body began, moved on by the time in which we held it back
         self.body_bytes = 0
         # Of DATA frames, padding included: what came, what the application has taken, and what

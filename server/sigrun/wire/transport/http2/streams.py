@@ -7,6 +7,8 @@ core calls `give_up`.
 
 from __future__ import annotations
 
+from typing import Final
+
 from sigrun.wire.transport.events import (
     Data,
     Event,
@@ -37,6 +39,9 @@ from sigrun.wire.transport.limits import Limits
 
 _MAX_REMEMBERED_RESETS = 4096
 _SMALL_BYTES = 64
+
+# In Python 3.11, to look up the member of an enum costs as much as to call a function.
+_ENDED: Final = Body.ENDED
 
 
 class Streams:
@@ -88,7 +93,7 @@ class Streams:
             return
         stream = self._open[id] = Stream(id, head, length, self._outbox.stream_window, self.now)
         if has_ended:
-            stream.body = Body.ENDED
+            stream.body = _ENDED
         self.used_at = self.now
         if problem is None:
             problem = self._problem(length)
@@ -130,10 +135,10 @@ class Streams:
         if stream.received - stream.returned > self._stream_window:
             raise StreamFault(ErrorCode.FLOW_CONTROL_ERROR, "more data than the window allows")
         stream.body_bytes += len(payload)
-        if stream.length is not None or stream.body is Body.ENDED:
+        if stream.length is not None or stream.body is _ENDED:
             _check_body(stream, has_ended)
         if has_ended:
-            stream.body = Body.ENDED
+            stream.body = _ENDED
         elif stream.body is Body.DISCARDED or not payload:
             self.consumed(id, credit)
             return
@@ -144,7 +149,7 @@ class Streams:
 
     def _on_trailers(self, flags: int, id: int, block: bytes, events: list[Event]) -> None:
         stream = self._open.get(id)
-        if stream is None or stream.body is Body.ENDED:
+        if stream is None or stream.body is _ENDED:
             self._heads.skip(block)
             if stream is not None:
                 raise StreamFault(ErrorCode.STREAM_CLOSED, "trailers after the end of a request")
@@ -159,7 +164,7 @@ class Streams:
         _check_body(stream, has_ended=True)
         if stream.body is not Body.DISCARDED:
             events.append(Trailers(id, headers))
-        stream.body = Body.ENDED
+        stream.body = _ENDED
 
     def _check_is_late(self, id: int) -> None:
         """Return if we reset the stream, so that this was under way; else it is a mistake."""
@@ -229,7 +234,7 @@ class Streams:
         if stream.answer is not Answer.NONE:
             self.give_up(stream.id, ErrorCode.CANCEL, events)
             return
-        if stream.body is not Body.ENDED:
+        if stream.body is not _ENDED:
             stream.body = Body.DISCARDED
             self.consumed(stream.id, stream.received)
         events.append(Refused(stream.id, stream.head, problem, text))
@@ -284,7 +289,7 @@ class Streams:
         if stream is not None:
             self._answers.write(stream, data)
 
-    def end(self, id: int, trailers: Fields | None) -> None:
+    def end(self, id: int, trailers: Fields | None = None) -> None:
         """End an answer."""
         stream = self._open.get(id)
         if stream is not None and self._answers.end(stream, trailers):
@@ -299,7 +304,7 @@ class Streams:
     def finish(self, stream: Stream) -> None:
         """Take note that an answer is framed whole."""
         self._abuse.answers += 1
-        if stream.body is Body.ENDED:
+        if stream.body is _ENDED:
             self._close(stream)
         else:  # the client need not send the rest
             self._reset(stream.id, ErrorCode.NO_ERROR)
@@ -319,7 +324,7 @@ class Streams:
         credit = min(credit, stream.received - stream.consumed)
         stream.consumed += credit
         self._give_back(credit)
-        if stream.body is not Body.ENDED:
+        if stream.body is not _ENDED:
             owed = stream.consumed - stream.returned
             if owed >= self._limits.stream_window_bytes // 2:
                 stream.returned += owed
@@ -385,7 +390,7 @@ class Streams:
 
 def _check_body(stream: Stream, has_ended: bool) -> None:
     """Check what has come of a body against its state and its promised length."""
-    if stream.body is Body.ENDED:
+    if stream.body is _ENDED:
         raise StreamFault(ErrorCode.STREAM_CLOSED, "data after the end of a body")
     length = stream.length
     if length is None or stream.body_bytes == length:
