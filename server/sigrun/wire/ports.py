@@ -279,4 +279,6 @@ def is_a_look(head: RequestHead) -> bool:
 def is_grpc(head: RequestHead) -> bool:
     """Return whether a request is gRPC itself."""
     content_type = head.headers.get(b"content-type", b"")
-    return content_type.startswith(CONTENT_TYPE) and not content_type.startswith(_GRPC_WEB)
+    return content_type == CONTENT_TYPE or (
+        content_type.startswith(CONTENT_TYPE) and not content_type.startswith(_GRPC_WEB)
+    )

@@ -109,7 +109,7 @@ class Connection(asyncio.Protocol):
         if has_turn:
             self._is_queued = True
             self._turns.offer(self._door, self, now)
-        else:
+        elif not self._is_queued or self.core.is_ended:
             self._go_on()
         if len(data) >= LARGE_READ_BYTES and self._stage is _SPEAKING:
             self._give_way(self._clock() if has_turn else now)

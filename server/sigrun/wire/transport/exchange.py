@@ -67,6 +67,7 @@ class Exchange:
         "head",
         "held_bytes",
         "is_counted",
+        "peer",
         "stream",
         "task",
         "trailers",
@@ -81,6 +82,7 @@ class Exchange:
         now: float,
     ) -> None:
         self.head = head
+        self.peer = connection.peer  # `192.0.2.1:5000`, `[2001:db8::1]:5000` or `unix:`
         self.stream = stream
         self.arrived_at = now  # in the time of the loop
         self.answer = _NONE
@@ -97,11 +99,6 @@ class Exchange:
         self._news: asyncio.Future[None] | None = None
 
     # For the application.
-
-    @property
-    def peer(self) -> str:
-        """Who sent it: `192.0.2.1:5000`, `[2001:db8::1]:5000` or `unix:`."""
-        return self._connection.peer
 
     @property
     def is_secure(self) -> bool:
@@ -139,15 +136,7 @@ class Exchange:
 
         Raises `BodyTooLarge` beyond `max_bytes`.
         """
-        if not self._has_whole_body:
-            return await self._read_on(max_bytes)
-        pieces = self._pieces
-        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        if self.credit:
-            self._give_back()
-        if len(body) > max_bytes:
-            raise _too_large(max_bytes)
-        return body
+        return self._whole(max_bytes) if self._has_whole_body else await self._read_on(max_bytes)
 
     async def read_framed(
         self, head_bytes: int, size_of: Callable[[bytes], int], max_bytes: int
@@ -171,7 +160,7 @@ class Exchange:
         first = pieces[0]
         head, pieces[0] = first[:head_bytes], first[head_bytes:]
         if self._has_whole_body:
-            return head, await self.read(max_bytes)
+            return head, self._whole(max_bytes)
         size = size_of(head)
         if size > max_bytes:
             raise _too_large(max_bytes)
@@ -260,6 +249,16 @@ class Exchange:
         if self.answer is _GONE:
             return False
         raise RuntimeError(f"the answer is {self.answer.name} and not {expected.name}")
+
+    def _whole(self, max_bytes: int) -> bytes:
+        """Return a body that is all here."""
+        pieces = self._pieces
+        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        if self.credit:
+            self._give_back()
+        if len(body) > max_bytes:
+            raise _too_large(max_bytes)
+        return body
 
     async def _read_on(self, max_bytes: int) -> bytes | bytearray:
         """Read a body that is still coming."""

@@ -37,6 +37,7 @@ _DRAIN_PING = b"draining"
 _ALIVE_PING = b"alive?\0\0"
 
 # In Python 3.11, to look up the member of an enum costs as much as to call a function.
+_OPEN: Final = Stage.OPEN
 _LEAVING: Final = Stage.LEAVING
 _ENDED: Final = Stage.ENDED
 
@@ -80,14 +81,14 @@ class Http2:
     def receive(self, data: bytes, now: float) -> list[Event]:
         """Take bytes from the peer."""
         events: list[Event] = []
-        if not self.is_ended:
-            self._set_time(now)
-            self._lifetime.heard_at = now
+        lifetime = self._lifetime
+        if lifetime.stage is _OPEN or not self.is_ended:
+            self._now = self._outbox.now = self._streams.now = lifetime.heard_at = now
             try:
                 self._receive(data, now, events)
             except ConnectionFault as fault:
                 self._end(fault.code, fault.text)
-        return self._with_farewell(events)
+        return events if lifetime.stage is _OPEN else self._with_farewell(events)
 
     def _receive(self, data: bytes, now: float, events: list[Event]) -> None:
         streams = self._streams
@@ -205,9 +206,11 @@ class Http2:
 
     def take(self) -> bytes:
         """Return what is to be written next."""
-        for stream in self._outbox.fill():
-            self._streams.finish(stream)
-        return self._outbox.take()
+        outbox = self._outbox
+        if outbox.turns:
+            for stream in outbox.fill():
+                self._streams.finish(stream)
+        return outbox.take()
 
     @property
     def has_output(self) -> bool:

@@ -43,6 +43,9 @@ _SMALL_BYTES = 64
 # In Python 3.11, to look up the member of an enum costs as much as to call a function.
 _ENDED: Final = Body.ENDED
 
+# To make a NamedTuple by its own name takes twice the time: a function in Python is called for it.
+_event = tuple.__new__
+
 
 class Streams:
     """The streams of one connection. `now` is the time of the last thing that happened."""
@@ -95,12 +98,14 @@ class Streams:
         if has_ended:
             stream.body = _ENDED
         self.used_at = self.now
-        if problem is None:
+        if problem is None and (
+            length is not None or self._outbox.pending_bytes > self._limits.max_pending_bytes
+        ):
             problem = self._problem(length)
         if problem is not None:
             self._refuse(stream, *problem, events)
         elif head is not None:
-            events.append(Head(id, head, has_ended))
+            events.append(_event(Head, (id, head, has_ended)))
 
     def _turn_away(self, id: int) -> None:
         self._remember_reset(id)
@@ -145,7 +150,7 @@ class Streams:
         if stream.body_bytes > self._limits.max_body_bytes:
             self._refuse(stream, *self._body_too_large, events)
         else:
-            events.append(Data(id, payload, credit, has_ended))
+            events.append(_event(Data, (id, payload, credit, has_ended)))
 
     def _on_trailers(self, flags: int, id: int, block: bytes, events: list[Event]) -> None:
         stream = self._open.get(id)
