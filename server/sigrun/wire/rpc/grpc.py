@@ -12,7 +12,7 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncGenerator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from sigrun.concurrency.budget import Growth
 from sigrun.concurrency.offload import Offload
@@ -31,7 +31,7 @@ from sigrun.wire.rpc import compression, framing
 from sigrun.wire.rpc.framing import COMPRESSED, HEAD_BYTES, MESSAGE, frame_head
 from sigrun.wire.rpcs import Rpc, Services, StreamRpc, UnaryRpc
 from sigrun.wire.status import grpc_details
-from sigrun.wire.transport.events import Fields, Problem, RequestHead, Response
+from sigrun.wire.transport.events import VARYING, Fields, Problem, RequestHead, Response
 from sigrun.wire.transport.exchange import BodyTooLarge, Exchange
 
 logger = logging.getLogger(__name__)
@@ -47,6 +47,11 @@ _OK = (b"grpc-status", b"0")
 _LARGE_BYTES = 16 * 1024  # of a message: below, a copy costs less than to send it in two parts
 _MESSAGE_HEADS = [frame_head(MESSAGE, size) for size in range(1024)]
 
+# In Python 3.11, to look up the member of an enum costs as much as to call a function, and to make
+# a NamedTuple by its own name calls one.
+_GRPC: Final = Door.GRPC
+_new = tuple.__new__
+
 
 class _Route(NamedTuple):
     """What is the same for all calls with the same head; remembered there."""
@@ -54,6 +59,8 @@ class _Route(NamedTuple):
     path: str
     rpc: Rpc
     encoding: bytes | None
+    metadata: Metadata
+    varies: bool  # it says something of time, id or trace, and another call may say another thing
 
 
 class Grpc:
@@ -76,7 +83,7 @@ class Grpc:
         try:
             base = head.base or head
             route: _Route = base.memo or self._route(base)
-            context = _context(head, exchange.peer, id)
+            context = _context(head, route, exchange.peer, id)
             if isinstance(route.rpc, StreamRpc):
                 await self._stream(exchange, route, route.rpc, context)
                 return
@@ -109,7 +116,13 @@ class Grpc:
         if head.method != b"POST":
             raise InvalidArgument(f"gRPC is POST, not {head.method.decode('latin-1')}")
         encoding = head.headers.get(b"grpc-encoding")
-        route = head.memo = _Route(path, rpc, None if encoding == b"identity" else encoding)
+        route = head.memo = _Route(
+            path,
+            rpc,
+            None if encoding == b"identity" else encoding,
+            HeaderMetadata(head.headers),
+            not VARYING.isdisjoint(head.headers),
+        )
         return route
 
     async def _unary(
@@ -218,19 +231,15 @@ class Grpc:
             raise Internal(f"The stream ended inside of a message: {len(received)} bytes of it")
 
 
-def _context(head: RequestHead, peer: str, id: str) -> CallContext:
+def _context(head: RequestHead, route: _Route, peer: str, id: str) -> CallContext:
+    if head.base is None and not route.varies:
+        return _new(CallContext, (_GRPC, id, None, peer, route.metadata, "", "", Outcome()))
     headers = head.headers
     left_s = framing.timeout_s(headers)
-    metadata: Metadata = HeaderMetadata(headers)
-    return CallContext(
-        Door.GRPC,
-        id,
-        None if left_s is None else time.monotonic() + left_s,
-        peer,
-        metadata,
-        headers.get(b"traceparent", b"").decode("latin-1"),
-        outcome=Outcome(),
-    )
+    deadline = None if left_s is None else time.monotonic() + left_s
+    trace_parent = headers.get(b"traceparent", b"").decode("latin-1")
+    metadata = HeaderMetadata(headers)
+    return _new(CallContext, (_GRPC, id, deadline, peer, metadata, trace_parent, "", Outcome()))
 
 
 def _expire(exchange: Exchange, id: str) -> None:
@@ -244,7 +253,7 @@ def _reply(reply: bytes, id: str) -> Response:
     size, trailers = len(reply), (_OK, (_REQUEST_ID, id.encode()))
     frame = _MESSAGE_HEADS[size] if size < len(_MESSAGE_HEADS) else frame_head(MESSAGE, size)
     if size < _LARGE_BYTES:
-        return Response(200, _HEADERS, frame + reply, trailers)
+        return _new(Response, (200, _HEADERS, frame + reply, trailers, b""))
     return Response(200, _HEADERS, reply, trailers, frame)
 
 

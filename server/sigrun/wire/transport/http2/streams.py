@@ -39,6 +39,9 @@ from sigrun.wire.transport.limits import Limits
 
 _MAX_REMEMBERED_RESETS = 4096
 _SMALL_BYTES = 64
+# What ends a body and is no larger may be sent again at once, before it is taken: how much of that
+# there is at a time is bounded by the number of streams. Most requests are such.
+_SMALL_END_BYTES = 4096
 
 # In Python 3.11, to look up the member of an enum costs as much as to call a function.
 _ENDED: Final = Body.ENDED
@@ -144,6 +147,10 @@ class Streams:
             _check_body(stream, has_ended)
         if has_ended:
             stream.body = _ENDED
+            if credit <= _SMALL_END_BYTES:
+                stream.consumed += credit
+                self._give_back(credit)
+                credit = 0
         elif stream.body is Body.DISCARDED or not payload:
             self.consumed(id, credit)
             return

@@ -137,11 +137,9 @@ def test_padding_and_priority_are_taken_off() -> None:
     padded_block = b"\x03" + bytes(5) + block(REQUEST) + bytes(3)
     flags = END_HEADERS | PADDED | WITH_PRIORITY
 
-    events = Peer().send(
-        frame(HEADERS, flags, 1, padded_block), data(1, b"\x02ab\0\0", PADDED | END_STREAM)
-    )
+    events = Peer().send(frame(HEADERS, flags, 1, padded_block), data(1, b"\x02ab\0\0", PADDED))
 
-    assert events[1:] == [Data(1, b"ab", 5, True)]
+    assert events[1:] == [Data(1, b"ab", 5, False)]
 
 
 def test_a_block_may_be_continued() -> None:
@@ -782,6 +780,22 @@ def test_windows_are_opened_when_the_application_has_taken_half_of_them() -> Non
     assert peer.received() == []
     peer.core.consumed(1, 10_000)
     assert peer.received() == [Frame(WINDOW_UPDATE, 0, 1, (50_000).to_bytes(4))]
+
+
+def test_small_bodies_hold_nothing_of_the_connections_window() -> None:
+    peer = Peer(Limits(connection_window_bytes=80_000))
+    streams = range(1, 61, 2)
+    small = [
+        event
+        for stream in streams
+        for event in peer.send(open_request(stream), data(stream, bytes(4096), END_STREAM))
+    ]
+
+    assert [event for event in small if isinstance(event, Data)] == [
+        Data(stream, bytes(4096), 0, True) for stream in streams
+    ]
+    (*_, large) = peer.send(open_request(61), data(61, bytes(4097), END_STREAM))
+    assert large == Data(61, bytes(4097), 4097, True)
 
 
 @pytest.mark.parametrize("leave", ["client", "server", "answer"])
