@@ -18,6 +18,7 @@ from sigrun.wire.observing import OnEnd, Sizes, Span
 logger = logging.getLogger(__name__)
 
 _OK: Final = Code.OK
+_NAMES: Final = {code: code.name for code in Code}  # in Python 3.11 `name` calls two functions
 
 
 class AccessLog:
@@ -66,7 +67,7 @@ class _Access(NamedTuple):
                 f"write {(ended - last) * 1e3:.3f})"
             )
         return (
-            f"{context.door} {method} {code.name}{answered} from {context.peer or 'unknown'}: "
+            f"{context.door} {method} {_NAMES[code]}{answered} from {context.peer or 'unknown'}: "
             f"{request_bytes} bytes in, {response_bytes} bytes out, "
             f"{(ended - began) * 1e3:.3f} ms{times}"
         )
@@ -78,7 +79,7 @@ class _Access(NamedTuple):
             "request_id": context.request_id,
             "door": context.door.value,
             "method": method,
-            "code": code.name,
+            "code": _NAMES[code],
             "peer": context.peer or "unknown",
             "request_bytes": request_bytes,
             "response_bytes": response_bytes,

@@ -14,10 +14,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
+from typing import NamedTuple
 
 from sigrun.config.access import Right, Token, Tokens, now
 from sigrun.errors import PermissionDenied, Unauthenticated
 from sigrun.inference.context import CallContext, Metadata
+from sigrun.wire.http.messages import HeaderMetadata
 from sigrun.wire.interceptors import Answer, Reply, Request
 
 logger = logging.getLogger(__name__)
@@ -85,13 +87,29 @@ class Authentication:
 
     def _token(self, metadata: Metadata) -> Token:
         """Return whose call it is. Texts never hold what was sent: it may be nearly right."""
-        secret = _secret(metadata)
-        token = self.tokens.find(secret)
-        if token is None:
-            raise Unauthenticated("The token is not one of those that are taken here")
+        # What was found for the headers of one call holds for all that send the same. No secret is
+        # kept by that: it stays with the headers, which are known for as long.
+        headers = (metadata.base or metadata) if type(metadata) is HeaderMetadata else None
+        known: _Known | None = None if headers is None else headers.memo
+        if known is not None and known.tokens is self.tokens:
+            token = known.token
+        else:
+            found = self.tokens.find(_secret(metadata))
+            if found is None:
+                raise Unauthenticated("The token is not one of those that are taken here")
+            token = found
+            if headers is not None:
+                headers.memo = _Known(self.tokens, token)
         if token.expires is not None and token.has_expired(self._clock()):
             raise Unauthenticated(f"Token {token.name} has expired")
         return token
+
+
+class _Known(NamedTuple):
+    """Whose the headers are, by these tokens."""
+
+    tokens: Tokens
+    token: Token
 
 
 def _secret(metadata: Metadata) -> str:

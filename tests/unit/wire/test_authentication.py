@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -16,6 +16,7 @@ from sigrun.errors import PermissionDenied, SigrunError, Unauthenticated
 from sigrun.inference.context import CallContext, Door
 from sigrun.wire import authentication
 from sigrun.wire.authentication import Authentication
+from sigrun.wire.http.messages import HeaderMetadata
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 PREDICT = "tensorflow.serving.PredictionService/Predict"
@@ -64,6 +65,30 @@ def test_a_token_is_taken_from_either_header() -> None:
     assert call(PREDICT, bearer("asks")) == "OK"
     assert call(PREDICT, {"authorization": "bearer  asks "}) == "OK"
     assert call(PREDICT, {"x-api-key": "asks"}) == "OK"
+
+
+def test_what_is_known_of_headers_ends_with_the_tokens_and_with_time() -> None:
+    now = [NOON - timedelta(hours=1)]
+    guard = Authentication(TOKENS, clock=lambda: now[0])
+    guarded = guard.intercept(PREDICT, answer)
+    base = HeaderMetadata({b"authorization": b"Bearer old"})
+    varied = HeaderMetadata({b"authorization": b"Bearer old", b"grpc-timeout": b"1S"}, base)
+
+    def code(metadata: HeaderMetadata) -> str:
+        try:
+            asyncio.run(guarded(b"request", CallContext(Door.GRPC, metadata=metadata)))  # type: ignore[arg-type]
+        except SigrunError as error:
+            return error.code.name
+        return "OK"
+
+    assert [code(varied), code(base), code(varied)] == ["OK"] * 3
+    now[0] = NOON
+    assert [code(varied), code(base)] == ["UNAUTHENTICATED"] * 2
+    now[0] = NOON - timedelta(hours=1)
+    guard.use(Tokens([token("new", Right.INFERENCE)]))
+    assert [code(varied), code(base)] == ["UNAUTHENTICATED"] * 2
+    guard.use(Tokens([token("old", Right.ADMINISTRATION)]))
+    assert [code(varied), code(base)] == ["PERMISSION_DENIED"] * 2
 
 
 @pytest.mark.parametrize(

@@ -79,12 +79,19 @@ class HttpResponse:
 
 
 class HeaderMetadata(Mapping[str, str | bytes]):
-    """Headers as the metadata of a call; one is decoded when it is asked for."""
+    """Headers as the metadata of a call; one is decoded when it is asked for.
 
-    __slots__ = ("_headers",)
+    `base` is the metadata of the same headers without those that vary from call to call, if there
+    is one. Whoever derives something from the lasting ones may keep it in `(base or self).memo`, as
+    with heads: many calls share it.
+    """
 
-    def __init__(self, headers: Mapping[bytes, bytes]) -> None:
+    __slots__ = ("_headers", "base", "memo")
+
+    def __init__(self, headers: Mapping[bytes, bytes], base: HeaderMetadata | None = None) -> None:
         self._headers = headers
+        self.base = base
+        self.memo: Any = None
 
     # `Mapping.get` would raise and catch a KeyError for each header that is not there.
     def get(self, name: str, default: Any = None) -> Any:

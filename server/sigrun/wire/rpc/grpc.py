@@ -24,7 +24,7 @@ from sigrun.errors import (
     SigrunError,
     Unimplemented,
 )
-from sigrun.inference.context import CallContext, Door, Metadata, Outcome
+from sigrun.inference.context import CallContext, Door, Outcome
 from sigrun.telemetry import request_id
 from sigrun.wire.http.messages import HeaderMetadata, refusal
 from sigrun.wire.rpc import compression, framing
@@ -59,7 +59,7 @@ class _Route(NamedTuple):
     path: str
     rpc: Rpc
     encoding: bytes | None
-    metadata: Metadata
+    metadata: HeaderMetadata
     varies: bool  # it says something of time, id or trace, and another call may say another thing
 
 
@@ -238,7 +238,7 @@ def _context(head: RequestHead, route: _Route, peer: str, id: str) -> CallContex
     left_s = framing.timeout_s(headers)
     deadline = None if left_s is None else time.monotonic() + left_s
     trace_parent = headers.get(b"traceparent", b"").decode("latin-1")
-    metadata = HeaderMetadata(headers)
+    metadata = HeaderMetadata(headers, route.metadata)
     return _new(CallContext, (_GRPC, id, deadline, peer, metadata, trace_parent, "", Outcome()))
 
 
