@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import enum
 from collections.abc import Sequence
+from typing import Final
 
 from sigrun.batching.batch import join
 from sigrun.batching.pending import Pending
@@ -26,6 +27,11 @@ class ReplyState(enum.Enum):
     FAILED = enum.auto()  # the future has the error
     EXPIRED = enum.auto()  # its deadline passed first
     WITHDRAWN = enum.auto()  # its caller has gone
+
+
+# In Python 3.11, to look up the member of an enum costs as much as to call a function.
+_WAITING: Final = ReplyState.WAITING
+_DELIVERED: Final = ReplyState.DELIVERED
 
 
 class RunningBatch:
@@ -70,7 +76,7 @@ class Reply:
         self.future = future
         self.request = request
         self.rows = rows
-        self.state = ReplyState.WAITING
+        self.state: ReplyState = _WAITING
         self.trace = CURRENT.get()
         self.outputs: Sequence[Array] = ()
         self.expiry: asyncio.TimerHandle | None = None
@@ -82,7 +88,7 @@ class Reply:
         """Tell whether an answer to `pending`, a piece of this request or all, is wanted."""
         if self.future.done():
             return False
-        return self.state is ReplyState.WAITING or not self.is_piece(pending)
+        return self.state is _WAITING or not self.is_piece(pending)
 
     def is_piece(self, pending: Pending[Reply]) -> bool:
         """Tell whether `pending` is less than the whole request."""
@@ -104,7 +110,7 @@ class Reply:
                 return
             outputs = join([self._pieces[first_row] for first_row in sorted(self._pieces)])
         self.outputs = outputs
-        self._settle(ReplyState.DELIVERED)
+        self._settle(_DELIVERED)
 
     def fail(self, error: Exception) -> None:
         """Raise `error` to the caller, if it still waits."""

@@ -22,7 +22,7 @@ import functools
 import math
 import time
 from collections.abc import Coroutine, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from sigrun.batching.batch_tasks import FOR_BATCH, BatchTasks, still_wanted
 from sigrun.batching.bypass import Bypass
@@ -38,6 +38,9 @@ from sigrun.concurrency.fair_queue import no_longer_than
 from sigrun.config.batching import BatchingOptions
 from sigrun.errors import DeadlineExceeded, SigrunError, Unavailable
 from sigrun.tensors.signature import Array
+
+# In Python 3.11, to look up the member of an enum costs as much as to call a function.
+_RUN_YOURSELF: Final = ReplyState.RUN_YOURSELF
 
 
 class BatchScheduler:
@@ -160,7 +163,7 @@ class BatchScheduler:
         finally:
             if reply.expiry is not None:
                 reply.expiry.cancel()
-        if reply.state is ReplyState.RUN_YOURSELF:
+        if reply.state is _RUN_YOURSELF:
             if reply.trace is not None:
                 wait_s, ended = self._runners.clock() - now, time.perf_counter()
                 reply.trace.step("queue", ended - wait_s, ended, FOR_BATCH)

@@ -81,9 +81,11 @@ class BatchedServable:
     @property
     def may_run_inline(self) -> bool:
         """Whether `run_inline` may have an answer at the moment."""
-        return self._servable.may_run_inline and any(
-            way is not None and way[0].may_run_inline for way in self._kept.values()
-        )
+        if self._servable.may_run_inline:
+            for way in self._kept.values():
+                if way is not None and way[0].may_run_inline:
+                    return True
+        return False
 
     # Not a coroutine function: every request would pay for one more that only waits.
     def run(
