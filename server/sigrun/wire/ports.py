@@ -15,7 +15,7 @@ from sigrun.wire.http.messages import Handler
 from sigrun.wire.rest.api import RestApi
 from sigrun.wire.rest.probes import Probes
 from sigrun.wire.rpc import health
-from sigrun.wire.rpc.grpc import CONTENT_TYPE, Grpc
+from sigrun.wire.rpc.grpc import Grpc, is_grpc
 from sigrun.wire.rpc.web import RpcApi
 from sigrun.wire.rpcs import Services
 from sigrun.wire.transport import accepting
@@ -27,7 +27,6 @@ from sigrun.wire.transport.limits import Limits
 from sigrun.wire.transport.listener import Listener
 from sigrun.wire.transport.turns import Turns
 
-_GRPC_WEB = b"application/grpc-web"
 _HEALTH = f"/{health.NAME}/".encode()
 
 
@@ -48,27 +47,6 @@ class SharedPort:
 
     def _of(self, head: RequestHead | None) -> Application:
         return self._grpc if head is not None and is_grpc(head) else self._http
-
-
-class GrpcPort:
-    """gRPC alone; what speaks anything else is told so."""
-
-    def __init__(self, grpc: Grpc) -> None:
-        self._grpc = grpc
-        self.refuse = grpc.refuse
-
-    def serve(self, exchange: Exchange) -> Coroutine[Any, Any, None]:
-        """Answer one request."""
-        return self._grpc.serve(exchange) if is_grpc(exchange.head) else _is_not_grpc(exchange)
-
-
-async def _is_not_grpc(exchange: Exchange) -> None:
-    content_type = exchange.head.headers.get(b"content-type", b"none").decode("latin-1")
-    text = (
-        f"This port speaks gRPC, whose content-type is {CONTENT_TYPE.decode()}, not "
-        f"{content_type}. JSON, gRPC-Web and Connect are on the HTTP port (--rest_api_port).\n"
-    )
-    exchange.respond(Response(415, ((b"content-type", b"text/plain"),), text.encode()))
 
 
 class AsTasks:
@@ -166,7 +144,7 @@ class Ports:
         """Return the port of gRPC."""
         if options.transport is Transport.GRPCIO or options.alts:
             return GrpcServer(options, services, budget=self._budget, spared=[health.NAME])
-        application = GrpcPort(self._grpc(options, services))
+        application = self._grpc(options, services)
         where = grpc_addresses(options)
         return self._listener("gRPC", application, where, limits.of_grpc(options), options.tls)
 
@@ -274,11 +252,3 @@ def is_a_look(head: RequestHead) -> bool:
     A full server answers those too. Whoever watches it would take it for dead, and restart it.
     """
     return head.method == b"GET" or head.target.startswith(_HEALTH)
-
-
-def is_grpc(head: RequestHead) -> bool:
-    """Return whether a request is gRPC itself."""
-    content_type = head.headers.get(b"content-type", b"")
-    return content_type == CONTENT_TYPE or (
-        content_type.startswith(CONTENT_TYPE) and not content_type.startswith(_GRPC_WEB)
-    )

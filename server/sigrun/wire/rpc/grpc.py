@@ -37,6 +37,7 @@ from sigrun.wire.transport.exchange import BodyTooLarge, Exchange
 logger = logging.getLogger(__name__)
 
 CONTENT_TYPE = b"application/grpc"
+_GRPC_WEB = b"application/grpc-web"
 
 _REQUEST_ID = request_id.METADATA_KEY.encode()
 _HEADERS: Fields = (
@@ -51,6 +52,10 @@ _MESSAGE_HEADS = [frame_head(MESSAGE, size) for size in range(1024)]
 # a NamedTuple by its own name calls one.
 _GRPC: Final = Door.GRPC
 _new = tuple.__new__
+
+
+class _NotGrpc(Exception):
+    """A request that is no call of gRPC."""
 
 
 class _Route(NamedTuple):
@@ -84,10 +89,17 @@ class Grpc:
             base = head.base or head
             route: _Route = base.memo or self._route(base)
             context = _context(head, route, exchange.peer, id)
-            if isinstance(route.rpc, StreamRpc):
-                await self._stream(exchange, route, route.rpc, context)
+            rpc = route.rpc
+            if isinstance(rpc, StreamRpc):
+                await self._stream(exchange, route, rpc, context)
                 return
-            reply = await self._unary(exchange, route, route.rpc, context)
+            if context.deadline is not None:
+                reply = await self._in_time(exchange, route, rpc, context, context.deadline)
+            else:
+                message = self._whole_message(exchange)
+                reply = await rpc(message or await self._message(exchange, route, context), context)
+        except _NotGrpc:
+            exchange.respond(_not_grpc(head))
         except SigrunError as error:
             exchange.respond(_failure(error, id))
         except Exception as error:
@@ -101,7 +113,12 @@ class Grpc:
         return _failure(refusal(problem, text), request_id.begin())
 
     def _route(self, head: RequestHead) -> _Route:
-        """Return what answers calls with this head. Raises `Unimplemented` if nothing does."""
+        """Return what answers calls with this head.
+
+        Raises `Unimplemented` if nothing does, `_NotGrpc` for what is no call.
+        """
+        if not is_grpc(head):
+            raise _NotGrpc
         target = head.target.partition(b"?")[0]
         path = target.decode("latin-1")
         rpc = self._rpcs.get(target)
@@ -125,18 +142,30 @@ class Grpc:
         )
         return route
 
-    async def _unary(
-        self, exchange: Exchange, route: _Route, rpc: UnaryRpc, context: CallContext
+    async def _in_time(
+        self,
+        exchange: Exchange,
+        route: _Route,
+        rpc: UnaryRpc,
+        context: CallContext,
+        deadline: float,
     ) -> bytes:
-        if context.deadline is None:
-            return await rpc(await self._message(exchange, route, context), context)
+        """Return what the RPC does; by the deadline the call is answered in any case."""
         timer = asyncio.get_running_loop().call_later(
-            context.deadline - time.monotonic(), _expire, exchange, context.request_id
+            deadline - time.monotonic(), _expire, exchange, context.request_id
         )
         try:
-            return await rpc(await self._message(exchange, route, context), context)
+            message = self._whole_message(exchange)
+            return await rpc(message or await self._message(exchange, route, context), context)
         finally:
             timer.cancel()
+
+    def _whole_message(self, exchange: Exchange) -> bytes | None:
+        """Do what `_message` does for a small message that is here, as most are; else None."""
+        body = exchange.small_body
+        if body is None or body[0] != MESSAGE or len(body) > self._max_message_bytes:
+            return None
+        return body[HEAD_BYTES:] if framing.size_after(body) == len(body) - HEAD_BYTES else None
 
     async def _message(self, exchange: Exchange, route: _Route, context: CallContext) -> bytes:
         """Return the only message of a unary call."""
@@ -270,6 +299,23 @@ def _status(error: SigrunError | None, id: str) -> Fields:
         (b"grpc-message", framing.quoted(grpc_details(error))),
         (_REQUEST_ID, id.encode()),
     )
+
+
+def is_grpc(head: RequestHead) -> bool:
+    """Return whether a request is gRPC itself."""
+    content_type = head.headers.get(b"content-type", b"")
+    return content_type == CONTENT_TYPE or (
+        content_type.startswith(CONTENT_TYPE) and not content_type.startswith(_GRPC_WEB)
+    )
+
+
+def _not_grpc(head: RequestHead) -> Response:
+    content_type = head.headers.get(b"content-type", b"none").decode("latin-1")
+    text = (
+        f"This port speaks gRPC, whose content-type is {CONTENT_TYPE.decode()}, not "
+        f"{content_type}. JSON, gRPC-Web and Connect are on the HTTP port (--rest_api_port).\n"
+    )
+    return Response(415, ((b"content-type", b"text/plain"),), text.encode())
 
 
 def _too_large(max_bytes: int) -> ResourceExhausted:

@@ -131,6 +131,17 @@ class Exchange:
         if self.task is None:
             await suspend()
 
+    @property
+    def small_body(self) -> bytes | None:
+        """The body, if it came whole, in one piece, and small enough to be no concern of anyone.
+
+        None for all others, which take `read`; it is never empty.
+        """
+        pieces = self._pieces
+        if self._has_whole_body and len(pieces) == 1 and not (self.credit or self.is_counted):
+            return pieces[0]
+        return None
+
     async def read(self, max_bytes: int) -> bytes | bytearray:
         """Return the whole body. It does not wait if that is all there.
 
