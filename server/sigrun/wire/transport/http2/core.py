@@ -215,7 +215,8 @@ class Http2:
     @property
     def has_output(self) -> bool:
         """Whether `take` has something to return."""
-        return self._outbox.has_output
+        outbox = self._outbox
+        return bool(outbox.frames) or (bool(outbox.turns) and outbox.has_output)
 
     @property
     def pending_bytes(self) -> int:
@@ -228,7 +229,8 @@ class Http2:
 
         It should while only windows hold answers back: what opens them must be read.
         """
-        return not self._outbox.is_full
+        outbox = self._outbox
+        return outbox.pending_bytes <= self._limits.max_untaken_bytes or not outbox.is_full
 
     # Time.
 
