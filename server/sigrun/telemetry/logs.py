@@ -1,16 +1,18 @@
 """Logs: to stderr, one line per event, as text or as JSON.
 
-What is logged becomes a line at once, while all that it tells is in the caches, and is written by
-the thread of `Output`: nobody who logs ever waits for whoever reads.
+What is logged becomes a line at once, and what is logged for every request a row of lines soon
+after; both are written by the thread of `Output`: nobody who logs ever waits for whoever reads.
 """
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import enum
 import functools
 import logging
 import time
+from collections import deque
 from collections.abc import Iterable
 from typing import Protocol
 
@@ -26,6 +28,10 @@ FIELDS = "sigrun_fields"
 """Under this name a record has what a line of JSON says beside the message."""
 
 _FLUSH_WITHIN_S = 1.0  # at the end of the process
+
+# Of events: a row of them takes some hundred microseconds, and nobody waits long for a line.
+_ROW = 32
+_ROW_WITHIN_S = 0.02
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +66,9 @@ def show(text: str) -> None:
 
 def flush() -> None:
     """Wait, for a second at most, until what was logged is written."""
+    for handler in logging.root.handlers:
+        if isinstance(handler, _Handler):
+            handler.write_events()
     _OUTPUT.flush(_FLUSH_WITHIN_S)
 
 
@@ -93,13 +102,14 @@ def log_event(to: logging.Logger, event: Event) -> None:
     """Log `event` at INFO.
 
     A `LogRecord` and its way through `logging` cost several times what the line does. So none is
-    made where nobody but this module's own handler would see it.
+    made where nobody but this module's own handler would see it. Nor is the line made at once: see
+    `_Handler`. The event must not change.
     """
     if not to.isEnabledFor(logging.INFO):
         return
     handlers = logging.root.handlers
     if len(handlers) == 1 and type(handlers[0]) is _Handler:
-        handlers[0].emit_event(to.name, event)
+        handlers[0].take_event(to.name, event)
         return
     record = logging.LogRecord(to.name, logging.INFO, __file__, 0, event.text(), None, None)
     setattr(record, FIELDS, event.fields())
@@ -107,27 +117,64 @@ def log_event(to: logging.Logger, event: Event) -> None:
 
 
 class _Handler(logging.Handler):
-    """Hands lines to the process's output."""
+    """Hands lines to the process's output, in their order.
+
+    Events wait for others, or some milliseconds, and are then told in a row. Between two requests
+    a line takes several times as long: each finds the caches full of what serving needs, and
+    leaves them full of what telling does.
+    """
 
     def __init__(self, formatter: _TextFormatter | _JsonFormatter) -> None:
         super().__init__()
         self.setFormatter(formatter)
         self._event_line = formatter.event_line
+        self._events: deque[tuple[float, str, str, Event]] = deque()
+        self._is_due = False
 
     def emit(self, record: logging.LogRecord) -> None:
+        self.write_events()  # they came first
         try:
             _OUTPUT.put(STDERR, self.format(record) + "\n")
         except Exception:
             self.handleError(record)
 
-    def emit_event(self, name: str, event: Event) -> None:
-        """Write an event of the logger of this name."""
+    def take_event(self, name: str, event: Event) -> None:
+        """Have an event of the logger of this name written soon."""
+        self._events.append((time.time(), name, REQUEST_ID.get(), event))
+        if len(self._events) >= _ROW:
+            self.write_events()
+        elif not self._is_due:
+            self._write_soon()
+
+    def _write_soon(self) -> None:
         try:
-            line = self._event_line(time.time(), name, REQUEST_ID.get(), event)
-            _OUTPUT.put(STDERR, line + "\n")
-        except Exception:  # of which the request knows nothing
-            what = f"{type(event).__name__} that could not be told"
-            self.handleError(logging.LogRecord(name, logging.INFO, __file__, 0, what, None, None))
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # without one nobody would come back to it
+            self.write_events()
+        else:
+            self._is_due = True
+            loop.call_later(_ROW_WITHIN_S, self._write_due)
+
+    def _write_due(self) -> None:
+        self._is_due = False
+        self.write_events()
+
+    def write_events(self) -> None:
+        """Write the events that wait; may be called from any thread."""
+        events, lines = self._events, []
+        while events:
+            try:
+                created, name, id, event = events.popleft()
+            except IndexError:  # another thread has taken it meanwhile
+                break
+            try:
+                lines.append(self._event_line(created, name, id, event))
+            except Exception:  # of which the request knows nothing
+                what = f"{type(event).__name__} that could not be told"
+                record = logging.LogRecord(name, logging.INFO, __file__, 0, what, None, None)
+                self.handleError(record)
+        if lines:
+            _OUTPUT.put(STDERR, "\n".join(lines) + "\n", lines=len(lines))
 
     def flush(self) -> None:
         flush()

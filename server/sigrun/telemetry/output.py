@@ -77,15 +77,15 @@ class Output:
 
     @property
     def dropped(self) -> int:
-        """How many texts were dropped since the process began."""
+        """How many lines were dropped since the process began."""
         return self._dropped
 
-    def put(self, descriptor: int, text: str) -> None:
-        """Have `text` written, or drop it if too much waits already."""
+    def put(self, descriptor: int, text: str, *, lines: int = 1) -> None:
+        """Have `text` written, or drop its `lines` if too much waits already."""
         data = text.encode(errors="backslashreplace")
         with self._lock:  # entered in C, unlike a condition
             if self._waiting_bytes + len(data) > self._max_waiting_bytes:
-                self._dropped += 1
+                self._dropped += lines
                 return
             self._waiting.append((descriptor, data))
             self._waiting_bytes += len(data)

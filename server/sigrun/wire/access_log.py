@@ -11,7 +11,8 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from sigrun.errors import Code
-from sigrun.inference.context import CallContext, Outcome
+from sigrun.inference.calls import ResolvedSpec
+from sigrun.inference.context import CallContext, Door, Outcome
 from sigrun.telemetry.logs import log_event
 from sigrun.wire.observing import OnEnd, Sizes, Span
 
@@ -19,6 +20,10 @@ logger = logging.getLogger(__name__)
 
 _OK: Final = Code.OK
 _NAMES: Final = {code: code.name for code in Code}  # in Python 3.11 `name` calls two functions
+_NOTHING: Final = Outcome()
+
+# To make a NamedTuple by its own name takes twice the time: a function in Python is called for it.
+_event = tuple.__new__
 
 
 class AccessLog:
@@ -39,56 +44,75 @@ class AccessLog:
 
         def log(context: CallContext, code: Code, sizes: Sizes, span: Span) -> None:
             if code is not _OK or draw() < share:
-                log_event(logger, _Access(method, context, code, sizes, span))
+                door, request_id, _, peer, _, _, _, outcome = context
+                if outcome is None:
+                    outcome = _NOTHING
+                began, ended = outcome.inference_began, outcome.inference_ended
+                told = (
+                    method,
+                    door,
+                    code,
+                    outcome.target,
+                    peer,
+                    request_id,
+                    sizes,
+                    span,
+                    began,
+                    ended,
+                )
+                log_event(logger, _event(_Access, told))
 
         return log
 
 
 class _Access(NamedTuple):
-    """One request and how it ended: a line of the log."""
+    """One request and how it ended: a line of the log.
+
+    It holds no more than the line says, so that what the request needed is free before it is told.
+    """
 
     method: str
-    context: CallContext
+    door: Door
     code: Code
+    target: ResolvedSpec | None
+    peer: str
+    request_id: str
     sizes: Sizes
     span: Span
+    inference_began: float
+    inference_ended: float
 
     def text(self) -> str:
-        method, context, code, (request_bytes, response_bytes), (began, ended) = self
-        outcome = context.outcome or Outcome()
+        method, door, code, target, peer, _, sizes, (began, ended), first, last = self
         answered = times = ""
-        if (target := outcome.target) is not None:
+        if target is not None:
             name, version, signature = target
             answered = f" by {name}:{version} {signature}" if signature else f" by {name}:{version}"
-        if outcome.inference_ended:
-            first, last = outcome.inference_began, outcome.inference_ended
+        if last:
             times = (
                 f" (read {(first - began) * 1e3:.3f}, inference {(last - first) * 1e3:.3f}, "
                 f"write {(ended - last) * 1e3:.3f})"
             )
         return (
-            f"{context.door} {method} {_NAMES[code]}{answered} from {context.peer or 'unknown'}: "
-            f"{request_bytes} bytes in, {response_bytes} bytes out, "
-            f"{(ended - began) * 1e3:.3f} ms{times}"
+            f"{door} {method} {_NAMES[code]}{answered} from {peer or 'unknown'}: "
+            f"{sizes[0]} bytes in, {sizes[1]} bytes out, {(ended - began) * 1e3:.3f} ms{times}"
         )
 
     def fields(self) -> dict[str, object]:
-        method, context, code, (request_bytes, response_bytes), (began, ended) = self
-        outcome = context.outcome or Outcome()
+        method, door, code, target, peer, request_id, sizes, (began, ended), first, last = self
         fields: dict[str, object] = {
-            "request_id": context.request_id,
-            "door": context.door.value,
+            "request_id": request_id,
+            "door": door.value,
             "method": method,
             "code": _NAMES[code],
-            "peer": context.peer or "unknown",
-            "request_bytes": request_bytes,
-            "response_bytes": response_bytes,
+            "peer": peer or "unknown",
+            "request_bytes": sizes[0],
+            "response_bytes": sizes[1],
             "duration_ms": _ms(began, ended),
         }
-        if outcome.target is not None:
-            fields["model"], fields["version"], fields["signature"] = outcome.target
-        if outcome.inference_ended:
-            first, last = outcome.inference_began, outcome.inference_ended
+        if target is not None:
+            fields["model"], fields["version"], fields["signature"] = target
+        if last:
             fields["read_ms"] = _ms(began, first)
             fields["inference_ms"] = _ms(first, last)
             fields["write_ms"] = _ms(last, ended)

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -236,6 +237,68 @@ def test_an_event_that_cannot_be_told_is_said_and_harms_nobody(
     assert "ZeroDivisionError: division by zero" in said
     assert "Broken that could not be told" in said
     assert said.endswith("INFO sigrun.test: asked\n")
+
+
+def test_events_are_told_in_a_row_in_their_order_and_before_what_comes_after(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configure_logs(LogFormat.TEXT)
+    now = [1767225600.25]
+    monkeypatch.setattr("time.time", lambda: now[0])
+
+    async def ask() -> None:
+        for number in range(3):
+            request_id.begin(f"id-{number}")
+            log_event(logger, Asked())
+            now[0] += 1
+        logger.warning("later")
+
+    contextvars.copy_context().run(asyncio.run, ask())
+
+    assert written(capfd).err.splitlines() == [
+        *(
+            f"2026-01-01T00:00:0{number}.250Z INFO sigrun.test: asked [request id-{number}]"
+            for number in range(3)
+        ),
+        "2026-01-01T00:00:03.250Z WARNING sigrun.test: later [request id-2]",
+    ]
+
+
+def test_an_event_that_comes_alone_is_told_soon(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configure_logs(LogFormat.TEXT)
+    timers: list[Callable[[], None]] = []
+
+    async def ask() -> None:
+        loop = asyncio.get_running_loop()
+        monkeypatch.setattr(loop, "call_later", lambda _, call: timers.append(call))
+        log_event(logger, Asked())
+        log_event(logger, Asked())
+        assert len(timers) == 1
+        timers.pop()()
+        log_event(logger, Asked())
+        assert len(timers) == 1
+
+    asyncio.run(ask())
+
+    assert len(written(capfd).err.splitlines()) == 3
+
+
+def test_many_events_wait_for_no_timer(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put: list[int] = []
+    monkeypatch.setattr("sigrun.telemetry.logs._OUTPUT.put", lambda *_, lines: put.append(lines))
+    configure_logs(LogFormat.TEXT)
+
+    async def ask() -> None:
+        for _ in range(100):
+            log_event(logger, Asked())
+
+    asyncio.run(ask())
+
+    assert put == [32, 32, 32]
 
 
 def test_an_event_below_the_level_is_left_out(capfd: pytest.CaptureFixture[str]) -> None:

@@ -55,14 +55,15 @@ def test_a_reader_that_does_not_read_makes_nobody_wait_and_drops_are_counted() -
 
     output.put(STDERR, "12345")
     assert reader.has_begun.wait(10)
-    for text in ("67890", "dropped", "x"):
-        output.put(STDERR, text)
+    output.put(STDERR, "67890")
+    output.put(STDERR, "dropped\nas well\n", lines=2)
+    output.put(STDERR, "x")
 
-    assert (output.dropped, output.flush(0.01), told) == (2, False, [])
+    assert (output.dropped, output.flush(0.01), told) == (3, False, [])
     reader.is_reading.set()
     assert output.flush(10)
     assert [data for _, data in reader.got] == [b"12345", b"67890"]
-    assert told == [2]
+    assert told == [3]
 
 
 def test_there_is_room_again_when_something_was_read() -> None:
