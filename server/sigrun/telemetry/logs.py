@@ -68,7 +68,7 @@ def flush() -> None:
     """Wait, for a second at most, until what was logged is written."""
     for handler in logging.root.handlers:
         if isinstance(handler, _Handler):
-            handler.write_events()
+            handler.write_all()
     _OUTPUT.flush(_FLUSH_WITHIN_S)
 
 
@@ -153,9 +153,10 @@ class _Handler(logging.Handler):
             self.write_events()
         else:
             self._is_due = True
-            loop.call_later(_ROW_WITHIN_S, self._write_due)
+            loop.call_later(_ROW_WITHIN_S, self.write_all)
 
-    def _write_due(self) -> None:
+    def write_all(self) -> None:
+        """Write what waits, and count on no timer: it is over, or the event loop may be."""
         self._is_due = False
         self.write_events()
 

@@ -10,6 +10,7 @@ import functools
 import http
 import itertools
 from collections import deque
+from typing import Final
 
 from sigrun.wire.transport.events import Fields, Response
 from sigrun.wire.transport.http1.heads import Request
@@ -40,6 +41,12 @@ class _Body(enum.Enum):
     LEFT_OUT = enum.auto()
 
 
+# In Python 3.11, to look up the member of an enum costs as much as to call a function.
+_OPEN: Final = Stage.OPEN
+_WHOLE: Final = Stage.WHOLE
+_CHUNKED: Final = _Body.CHUNKED
+
+
 class Answer:
     """One answer, to `request`, or to one that could not be read."""
 
@@ -58,8 +65,8 @@ class Answer:
         self.stream = stream
         self.request = request
         self.keeps_alive = request is not None and request.keeps_alive
-        self.stage = Stage.OPEN
-        self.body = _Body.CHUNKED
+        self.stage: Stage = _OPEN
+        self.body: _Body = _CHUNKED
         self.pieces: list[Piece] = []
         self.pending_bytes = 0
         self.unread_bytes = 0  # of the request's body, which the application has not consumed
@@ -115,7 +122,7 @@ class Answers(deque[Answer]):
             text = b"%bcontent-length: %d\r\n%b\r\n" % (text, len(body), connection)
             if leaves_body_out or (request is not None and request.is_head):
                 body = b""
-        answer.stage = Stage.WHOLE
+        answer.stage = _WHOLE
         if len(body) <= _SMALL_BYTES:
             self.add(answer, text + body)
         else:
@@ -150,8 +157,8 @@ class Answers(deque[Answer]):
 
     def end(self, answer: Answer) -> None:
         """End an answer in pieces."""
-        answer.stage = Stage.WHOLE
-        if answer.body is _Body.CHUNKED:
+        answer.stage = _WHOLE
+        if answer.body is _CHUNKED:
             self.add(answer, b"0\r\n\r\n")
 
     def add(self, answer: Answer, piece: Piece) -> None:
@@ -174,7 +181,7 @@ class Answers(deque[Answer]):
                 answer.pending_bytes = 0
             else:
                 room -= _take_part(answer, room, out)
-            if answer.pieces or answer.stage is not Stage.WHOLE:
+            if answer.pieces or answer.stage is not _WHOLE:
                 break
             self.unread_bytes -= answer.unread_bytes
             self.popleft()
@@ -184,7 +191,7 @@ class Answers(deque[Answer]):
 
     def drop_taken(self) -> None:
         """Forget the oldest as long as they are whole with nothing left to be taken."""
-        while self and self[0].stage is Stage.WHOLE and not self[0].pieces:
+        while self and self[0].stage is _WHOLE and not self[0].pieces:
             self.unread_bytes -= self.popleft().unread_bytes
 
     def drop_newest(self, number: int = 1) -> None:
@@ -196,7 +203,7 @@ class Answers(deque[Answer]):
 
     def drop_unfinished(self) -> None:
         """Forget all but those that are whole and wait for no other."""
-        whole = itertools.takewhile(lambda answer: answer.stage is Stage.WHOLE, self)
+        whole = itertools.takewhile(lambda answer: answer.stage is _WHOLE, self)
         self.drop_newest(len(self) - sum(1 for _ in whole))
 
 

@@ -17,6 +17,7 @@ each other; the connection ends when both have come to their end:
 from __future__ import annotations
 
 import enum
+from typing import Final
 
 from sigrun.wire.transport.events import Ended, Event, Fields, Response
 from sigrun.wire.transport.http1.answers import Answer, Answers, Piece, Stage
@@ -32,6 +33,11 @@ class _Life(enum.Enum):
     ENDED = enum.auto()
 
 
+# In Python 3.11, to look up the member of an enum costs as much as to call a function.
+_ENDED: Final = _Life.ENDED
+_OPEN_ANSWER: Final = Stage.OPEN
+
+
 class Http1:
     """One connection; see `events.Core` for what its methods promise.
 
@@ -43,7 +49,7 @@ class Http1:
         self._now = self._ticked_at = now
         self._answers = Answers()
         self._reader = Reader(limits, self._answers, now)
-        self._life = _Life.OPEN
+        self._life: _Life = _Life.OPEN
         self._lingers_since = now
         self._stalled_at, self._stalled_since = 0, now
         self._is_draining = self._has_eof = False
@@ -100,7 +106,7 @@ class Http1:
 
     def respond(self, stream: int, response: Response, *, head_only: bool = False) -> None:
         """Answer a request whole. Raises `ValueError` for a header with a line break."""
-        answer = self._find(stream, Stage.OPEN)
+        answer = self._find(stream, _OPEN_ANSWER)
         if answer is None:
             return
         is_early = self._reader.is_reading(answer)
@@ -111,7 +117,7 @@ class Http1:
 
     def start(self, stream: int, status: int, headers: Fields) -> None:
         """Begin an answer in pieces. Raises `ValueError` for a header with a line break."""
-        answer = self._find(stream, Stage.OPEN)
+        answer = self._find(stream, _OPEN_ANSWER)
         if answer is None:
             return
         closes = answer.is_http10 or self._is_last(answer)  # 1.0 sees the end by the close
@@ -139,7 +145,7 @@ class Http1:
 
     def send_continue(self, stream: int) -> None:
         """Ask for the body, if the client waits to be asked."""
-        answer = self._find(stream, Stage.OPEN)
+        answer = self._find(stream, _OPEN_ANSWER)
         if answer is not None and self._reader.take_continue(answer):
             self._answers.add(answer, b"HTTP/1.1 100 Continue\r\n\r\n")
 
@@ -212,7 +218,7 @@ class Http1:
     @property
     def is_ended(self) -> bool:
         """Whether the connection is over, and its output taken."""
-        return self._life is _Life.ENDED and not self._answers
+        return self._life is _ENDED and not self._answers
 
     # Details.
 
@@ -258,8 +264,8 @@ class Http1:
             self._life, self._lingers_since = _Life.LINGERING, self._now
 
     def _end(self, code: int, text: str) -> None:
-        if self._life is not _Life.ENDED:
-            self._life = _Life.ENDED
+        if self._life is not _ENDED:
+            self._life = _ENDED
             self._reader.stop()
             self._reader.events.append(Ended(code, text))
 
