@@ -116,6 +116,7 @@ def test_json_logs_are_one_object_per_line(serve: Serve, make_base_path: MakeBas
         str(make_base_path({1: "half_plus_two"})), "--model_name=half", "--log_format=json"
     )
 
+    server.wait_for(lambda: "half:1 AVAILABLE" in server.log_text(), "the line")
     entries = [json.loads(line) for line in server.log_text().splitlines() if line[:1] == "{"]
 
     assert "half:1 AVAILABLE" in [entry["message"] for entry in entries]
