@@ -22,9 +22,6 @@ _OK: Final = Code.OK
 _NAMES: Final = {code: code.name for code in Code}  # in Python 3.11 `name` calls two functions
 _NOTHING: Final = Outcome()
 
-# To make a NamedTuple by its own name takes twice the time: a function in Python is called for it.
-_event = tuple.__new__
-
 
 class AccessLog:
     """An observer that logs at INFO; what fails always, of the rest a share.
@@ -48,19 +45,11 @@ class AccessLog:
                 if outcome is None:
                     outcome = _NOTHING
                 began, ended = outcome.inference_began, outcome.inference_ended
-                told = (
-                    method,
-                    door,
-                    code,
-                    outcome.target,
-                    peer,
-                    request_id,
-                    sizes,
-                    span,
-                    began,
-                    ended,
+                target = outcome.target
+                event = _Access(
+                    method, door, code, target, peer, request_id, sizes, span, began, ended
                 )
-                log_event(logger, _event(_Access, told))
+                log_event(logger, event)
 
         return log
 

@@ -89,7 +89,9 @@ class Authentication:
         """Return whose call it is. Texts never hold what was sent: it may be nearly right."""
         # What was found for the headers of one call holds for all that send the same. No secret is
         # kept by that: it stays with the headers, which are known for as long.
-        headers = (metadata.base or metadata) if type(metadata) is HeaderMetadata else None
+        headers = None
+        if type(metadata) is HeaderMetadata:
+            headers = metadata if metadata.base is None else metadata.base
         known: _Known | None = None if headers is None else headers.memo
         if known is not None and known.tokens is self.tokens:
             token = known.token

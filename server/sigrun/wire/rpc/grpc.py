@@ -29,7 +29,7 @@ from sigrun.telemetry import request_id
 from sigrun.wire.http.messages import HeaderMetadata, refusal
 from sigrun.wire.rpc import compression, framing
 from sigrun.wire.rpc.framing import COMPRESSED, HEAD_BYTES, MESSAGE, frame_head
-from sigrun.wire.rpcs import Rpc, Services, StreamRpc, UnaryRpc
+from sigrun.wire.rpcs import Rpc, Services, StreamRpc
 from sigrun.wire.status import grpc_details
 from sigrun.wire.transport.events import VARYING, Fields, Problem, RequestHead, Response
 from sigrun.wire.transport.exchange import BodyTooLarge, Exchange
@@ -85,6 +85,7 @@ class Grpc:
         """Answer one call."""
         head = exchange.head
         id = request_id.begin(head.headers.get(_REQUEST_ID, b"").decode("latin-1"))
+        timer = None
         try:
             base = head.base or head
             route: _Route = base.memo or self._route(base)
@@ -94,10 +95,10 @@ class Grpc:
                 await self._stream(exchange, route, rpc, context)
                 return
             if context.deadline is not None:
-                reply = await self._in_time(exchange, route, rpc, context, context.deadline)
-            else:
-                message = self._whole_message(exchange)
-                reply = await rpc(message or await self._message(exchange, route, context), context)
+                left_s = context.deadline - time.monotonic()
+                timer = asyncio.get_running_loop().call_later(left_s, _expire, exchange, id)
+            message = self._whole_message(exchange)
+            reply = await rpc(message or await self._message(exchange, route, context), context)
         except _NotGrpc:
             exchange.respond(_not_grpc(head))
         except SigrunError as error:
@@ -107,6 +108,9 @@ class Grpc:
             exchange.respond(_failure(Internal(f"{type(error).__name__}: {error}"), id))
         else:
             exchange.respond(_reply(reply, id))
+        finally:
+            if timer is not None:
+                timer.cancel()
 
     def refuse(self, head: RequestHead | None, problem: Problem, text: str) -> Response:
         """Return what is said to a client whose call the transport refuses."""
@@ -141,24 +145,6 @@ class Grpc:
             not VARYING.isdisjoint(head.headers),
         )
         return route
-
-    async def _in_time(
-        self,
-        exchange: Exchange,
-        route: _Route,
-        rpc: UnaryRpc,
-        context: CallContext,
-        deadline: float,
-    ) -> bytes:
-        """Return what the RPC does; by the deadline the call is answered in any case."""
-        timer = asyncio.get_running_loop().call_later(
-            deadline - time.monotonic(), _expire, exchange, context.request_id
-        )
-        try:
-            message = self._whole_message(exchange)
-            return await rpc(message or await self._message(exchange, route, context), context)
-        finally:
-            timer.cancel()
 
     def _whole_message(self, exchange: Exchange) -> bytes | None:
         """Do what `_message` does for a small message that is here, as most are; else None."""

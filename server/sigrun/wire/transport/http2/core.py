@@ -83,7 +83,8 @@ class Http2:
         events: list[Event] = []
         lifetime = self._lifetime
         if lifetime.stage is _OPEN or not self.is_ended:
-            self._now = self._outbox.now = self._streams.now = lifetime.heard_at = now
+            self._set_time(now)
+            lifetime.heard_at = now
             try:
                 self._receive(data, now, events)
             except ConnectionFault as fault:
@@ -206,17 +207,14 @@ class Http2:
 
     def take(self) -> bytes:
         """Return what is to be written next."""
-        outbox = self._outbox
-        if outbox.turns:
-            for stream in outbox.fill():
-                self._streams.finish(stream)
-        return outbox.take()
+        for stream in self._outbox.fill():
+            self._streams.finish(stream)
+        return self._outbox.take()
 
     @property
     def has_output(self) -> bool:
         """Whether `take` has something to return."""
-        outbox = self._outbox
-        return bool(outbox.frames) or (bool(outbox.turns) and outbox.has_output)
+        return self._outbox.has_output
 
     @property
     def pending_bytes(self) -> int:
@@ -229,8 +227,7 @@ class Http2:
 
         It should while only windows hold answers back: what opens them must be read.
         """
-        outbox = self._outbox
-        return outbox.pending_bytes <= self._limits.max_untaken_bytes or not outbox.is_full
+        return not self._outbox.is_full
 
     # Time.
 

@@ -47,7 +47,7 @@ class Outbox:
         self.frames: list[Buffer] = []
         self.pending_bytes = 0  # all of it
         self._queued_bytes = 0  # what waits in streams
-        self.turns: deque[Stream] = deque()  # of those that may go on
+        self._turns: deque[Stream] = deque()
         self.window = DEFAULT_WINDOW
         self.stream_window = DEFAULT_WINDOW  # of new streams
         self.max_frame_bytes = DEFAULT_FRAME_BYTES
@@ -56,7 +56,7 @@ class Outbox:
     @property
     def has_output(self) -> bool:
         """Whether there is anything to take."""
-        return bool(self.frames) or (self.window > 0 and bool(self.turns))
+        return bool(self.frames) or (self.window > 0 and bool(self._turns))
 
     @property
     def is_full(self) -> bool:
@@ -116,12 +116,12 @@ class Outbox:
             self._queued_bytes -= output.size
             self.pending_bytes -= output.size
             if output.has_turn:
-                self.turns.remove(stream)
+                self._turns.remove(stream)
             stream.output = None
 
     def discard_all(self) -> None:
         """Forget what waits of all streams; frames still go out."""
-        self.turns.clear()
+        self._turns.clear()
         self.pending_bytes -= self._queued_bytes
         self._queued_bytes = 0
 
@@ -146,17 +146,17 @@ class Outbox:
     def _give_turn(self, stream: Stream, output: Output) -> None:
         if stream.window_out > 0 and not output.has_turn:
             output.has_turn = True
-            self.turns.append(stream)
+            self._turns.append(stream)
 
     def fill(self) -> list[Stream]:
         """Cut frames for one `take`; return the streams whose answers are whole by that."""
         finished = []
         while (
-            self.turns
+            self._turns
             and self.window > 0
             and self.pending_bytes - self._queued_bytes < self._limits.max_take_bytes
         ):
-            stream = self.turns.popleft()
+            stream = self._turns.popleft()
             output = cast("Output", stream.output)
             self._cut(stream, output)
             if not output.size:
@@ -164,7 +164,7 @@ class Outbox:
                 if output.last is not None:
                     finished.append(stream)
             elif stream.window_out > 0:
-                self.turns.append(stream)
+                self._turns.append(stream)
             else:
                 output.has_turn = False
         return finished

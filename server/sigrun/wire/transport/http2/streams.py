@@ -101,9 +101,7 @@ class Streams:
         if has_ended:
             stream.body = _ENDED
         self.used_at = self.now
-        if problem is None and (
-            length is not None or self._outbox.pending_bytes > self._limits.max_pending_bytes
-        ):
+        if problem is None:
             problem = self._problem(length)
         if problem is not None:
             self._refuse(stream, *problem, events)
