@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from typing import TYPE_CHECKING
 
 from sigrun.concurrency.aside import run_aside
 from sigrun.concurrency.budget import Budget
@@ -15,7 +16,6 @@ from sigrun.telemetry import logs
 from sigrun.telemetry.loop_lag import LoopLag
 from sigrun.telemetry.metrics import Metrics
 from sigrun.telemetry.process import ProcessMetrics
-from sigrun.telemetry.tracing import Tracer
 from sigrun.wire.authentication import Authentication
 from sigrun.wire.interceptors import Interceptor, intercepted_services
 from sigrun.wire.observing import Observing
@@ -32,6 +32,9 @@ from sigrun.wire.upstream import (
     check_tls,
     followed_upstream,
 )
+
+if TYPE_CHECKING:
+    from sigrun.telemetry.tracer import Tracer
 
 logger = logging.getLogger(__name__)
 

@@ -13,6 +13,7 @@ import functools
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sigrun.concurrency.aside import run_aside
 from sigrun.concurrency.budget import Budget
@@ -48,7 +49,6 @@ from sigrun.telemetry import logs
 from sigrun.telemetry.loop_lag import LoopLag
 from sigrun.telemetry.metrics import Exposition, Metrics
 from sigrun.telemetry.process import ProcessMetrics
-from sigrun.telemetry.tracing import Tracer
 from sigrun.wire.access_log import AccessLog
 from sigrun.wire.authentication import Authentication
 from sigrun.wire.config_files import model_config
@@ -73,6 +73,9 @@ from sigrun.wire.rpc.profiler_service import ProfilerService
 from sigrun.wire.rpc.reflection import reflection_services
 from sigrun.wire.rpcs import Rpc, Services
 from sigrun.wire.tracing import Tracing
+
+if TYPE_CHECKING:
+    from sigrun.telemetry.tracer import Tracer
 
 logger = logging.getLogger(__name__)
 

@@ -1,7 +1,9 @@
 """Serve a tiny model with the sigrun installed beside this Python, and ask it on both ports.
 
 Run as `python serve_and_ask.py` in an environment that holds the wheel and its dependencies
-alone: it imports nothing of the repository. Exits with 0 if every answer is right.
+alone: it imports nothing of the repository. With `--all-extras` the model is one of TensorFlow
+Lite, operations come from tensorflow-text, requests are traced, and the object stores can be
+imported. Exits with 0 if every answer is right.
 """
 
 from __future__ import annotations
@@ -26,25 +28,40 @@ from sigrun._gen.tensorflow_serving.apis import predict_pb2
 SIGRUN = Path(sys.executable).with_name("sigrun")
 START_TIMEOUT_S = 120
 ASKED = ("grpcio", "grpcio-health-checking", "protobuf", "numpy", "tensorflow")
+EXTRAS = ("tensorflow-text", "ai-edge-litert", "opentelemetry-sdk", "s3fs", "gcsfs", "adlfs")
+STORES = ("s3", "gs", "az", "http")
+SPAN = '"name": "tensorflow.serving.PredictionService/Predict"'
 
 
 def main() -> None:
     """Make the model, serve it, ask it, stop the server."""
-    print(", ".join(f"{name} {importlib.metadata.version(name)}" for name in ASKED))
+    has_extras = "--all-extras" in sys.argv
+    asked = ASKED + EXTRAS if has_extras else ASKED
+    print(", ".join(f"{name} {importlib.metadata.version(name)}" for name in asked))
     with tempfile.TemporaryDirectory() as folder:
         base_path = Path(folder) / "half_plus_two"
-        make_model(base_path / "1")
+        (make_lite_model if has_extras else make_model)(base_path / "1")
         ports = free_port(), free_port()
-        flags = (f"--port={ports[0]}", f"--rest_api_port={ports[1]}")
-        server = subprocess.Popen([SIGRUN, "serve", base_path, *flags])
-        try:
-            wait_until_ready(server, ports[1])
-            ask_http(ports[1])
-            ask_grpc(ports[0])
-        finally:
-            server.terminate()
-            status = server.wait(60)
+        flags = [f"--port={ports[0]}", f"--rest_api_port={ports[1]}"]
+        environment = dict(os.environ)
+        if has_extras:
+            flags.append("--op_libraries=tensorflow_text")
+            environment["OTEL_TRACES_EXPORTER"] = "console"
+            import_stores()
+        said = Path(folder) / "stdout"
+        with said.open("wb") as stdout:
+            server = subprocess.Popen(
+                [SIGRUN, "serve", base_path, *flags], env=environment, stdout=stdout
+            )
+            try:
+                wait_until_ready(server, ports[1])
+                ask_http(ports[1])
+                ask_grpc(ports[0])
+            finally:
+                server.terminate()
+                status = server.wait(60)
         expect(status, 0)
+        expect(SPAN in said.read_text(), has_extras)
 
 
 def make_model(folder: Path) -> None:
@@ -56,6 +73,25 @@ def make_model(folder: Path) -> None:
     x = tf.TensorSpec([None], tf.float32, name="x")
     model.run = tf.function(lambda x: {"y": x / 2 + 2}, input_signature=[x])
     tf.saved_model.save(model, str(folder), signatures=model.run)
+
+
+def make_lite_model(folder: Path) -> None:
+    """Write `y = x / 2 + 2` as a model of TensorFlow Lite."""
+    with tempfile.TemporaryDirectory() as saved:
+        make_model(Path(saved))
+        import tensorflow as tf
+
+        model = tf.lite.TFLiteConverter.from_saved_model(saved).convert()
+    folder.mkdir(parents=True)
+    (folder / "model.tflite").write_bytes(model)
+
+
+def import_stores() -> None:
+    """Fail where what speaks with an object store cannot be imported."""
+    import fsspec
+
+    for scheme in STORES:
+        fsspec.get_filesystem_class(scheme)
 
 
 def wait_until_ready(server: subprocess.Popen[bytes], port: int) -> None:

@@ -18,7 +18,7 @@ from sigrun.errors import SigrunError
 from sigrun.servables.servable import Servable, ServableId
 from sigrun.servables.state import State
 from sigrun.server import ModelServer
-from sigrun.telemetry.tracing import Tracer
+from sigrun.telemetry.tracer import Tracer
 from tests.fakes.servables import FakeLoader, FakeServable
 from tests.wire.clients import NAME, PATIENCE_S, GrpcClient
 from tests.wire.model import SIGNATURES, compute

@@ -16,7 +16,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from sigrun.config.batching import BatchingOptions
 from sigrun.config.gateway import GatewayConfig, UpstreamOptions
 from sigrun.gateway import Gateway
-from sigrun.telemetry.tracing import Tracer, tracer_from_environment
+from sigrun.telemetry.tracer import Tracer
+from sigrun.telemetry.tracing import tracer_from_environment
 from tests.wire.clients import NAME, failure
 from tests.wire.gateways import QUICK, address_of, url_of
 from tests.wire.rig import HOST, HTTP, Rig

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING
 
 from sigrun.errors import Code, code_of
 from sigrun.inference.context import CallContext, Door
 from sigrun.telemetry.steps import CURRENT, Trace
-from sigrun.telemetry.tracing import Tracer
 from sigrun.wire.interceptors import Answer, Reply, Request
 from sigrun.wire.rest.api import RestCall
 from sigrun.wire.status import HTTP_STATUS
+
+if TYPE_CHECKING:
+    from sigrun.telemetry.tracer import Tracer
 
 _TRACE_PARENT, _TRACE_STATE = "traceparent", "tracestate"
 _NO_HEADERS: Mapping[str, str] = {}
@@ -69,13 +72,12 @@ class Tracing:
         def traced(request: Request, context: CallContext) -> Awaitable[Reply]:
             if is_last and not context.trace_parent and tracer.drops_new():
                 return answer(request, context)
-            began = clock()
             attributes = _of_request(request, context) | always
             trace, onwards = tracer.begin(name, _headers(context), attributes)
             context = context.in_trace(onwards[_TRACE_PARENT], onwards.get(_TRACE_STATE, ""))
             if trace is None:
                 return answer(request, context)
-            return recorded(trace, began, request, context)
+            return recorded(trace, clock(), request, context)
 
         async def recorded(
             trace: Trace, began: float, request: Request, context: CallContext

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import (
@@ -20,7 +20,7 @@ from opentelemetry.sdk.trace.sampling import (
 )
 from opentelemetry.trace import TraceState
 
-from sigrun.telemetry.tracing import Tracer
+from sigrun.telemetry.tracer import Tracer
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = "b7ad6b7169203331"
@@ -29,9 +29,7 @@ PARENT = "b7ad6b7169203331"
 class Rig:
     def __init__(self, sampler: Sampler) -> None:
         self._exporter = InMemorySpanExporter()
-        provider = TracerProvider(sampler)
-        self.tracer = Tracer(provider)
-        provider.add_span_processor(SimpleSpanProcessor(self._exporter))
+        self.tracer = Tracer(sampler, SimpleSpanProcessor(self._exporter), Resource({}))
 
     def request(self, **headers: str) -> dict[str, str]:
         """Trace one request and return the headers that go on."""
