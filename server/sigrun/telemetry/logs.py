@@ -14,7 +14,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Iterable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import orjson
 
@@ -30,7 +30,7 @@ FIELDS = "sigrun_fields"
 _FLUSH_WITHIN_S = 1.0  # at the end of the process
 
 # Of events: a row of them takes some hundred microseconds, and nobody waits long for a line.
-_ROW = 32
+_ROW = 64
 _ROW_WITHIN_S = 0.02
 
 logger = logging.getLogger(__name__)
@@ -105,15 +105,16 @@ def log_event(to: logging.Logger, event: Event) -> None:
     made where nobody but this module's own handler would see it. Nor is the line made at once: see
     `_Handler`. The event must not change.
     """
-    if not to.isEnabledFor(logging.INFO):
-        return
     handlers = logging.root.handlers
-    if len(handlers) == 1 and type(handlers[0]) is _Handler:
-        handlers[0].take_event(to.name, event)
-        return
-    record = logging.LogRecord(to.name, logging.INFO, __file__, 0, event.text(), None, None)
-    setattr(record, FIELDS, event.fields())
-    to.handle(record)
+    if len(handlers) == 1 and type(handler := handlers[0]) is _Handler:
+        events = handler.events
+        events.append((time.time(), to, REQUEST_ID.get(), event))
+        if len(events) >= _ROW or not handler.is_due:
+            handler.write_soon()
+    elif to.isEnabledFor(logging.INFO):
+        record = logging.LogRecord(to.name, logging.INFO, __file__, 0, event.text(), None, None)
+        setattr(record, FIELDS, event.fields())
+        to.handle(record)
 
 
 class _Handler(logging.Handler):
@@ -127,9 +128,11 @@ class _Handler(logging.Handler):
     def __init__(self, formatter: _TextFormatter | _JsonFormatter) -> None:
         super().__init__()
         self.setFormatter(formatter)
-        self._event_line = formatter.event_line
-        self._events: deque[tuple[float, str, str, Event]] = deque()
-        self._is_due = False
+        self._line = formatter.line
+        self.events: deque[tuple[float, logging.Logger, str, Event]] = deque()
+        """Those that wait: when and by whom each was logged, and the id of its request."""
+        self.is_due = False
+        """Whether somebody will write them without being told."""
 
     def emit(self, record: logging.LogRecord) -> None:
         self.write_events()  # they came first
@@ -138,41 +141,42 @@ class _Handler(logging.Handler):
         except Exception:
             self.handleError(record)
 
-    def take_event(self, name: str, event: Event) -> None:
-        """Have an event of the logger of this name written soon."""
-        self._events.append((time.time(), name, REQUEST_ID.get(), event))
-        if len(self._events) >= _ROW:
+    def write_soon(self) -> None:
+        """Write what waits: at once if that is a row, or in some milliseconds."""
+        if len(self.events) >= _ROW:
             self.write_events()
-        elif not self._is_due:
-            self._write_soon()
-
-    def _write_soon(self) -> None:
+            return
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:  # without one nobody would come back to it
             self.write_events()
         else:
-            self._is_due = True
+            self.is_due = True
             loop.call_later(_ROW_WITHIN_S, self.write_all)
 
     def write_all(self) -> None:
         """Write what waits, and count on no timer: it is over, or the event loop may be."""
-        self._is_due = False
+        self.is_due = False
         self.write_events()
 
     def write_events(self) -> None:
         """Write the events that wait; may be called from any thread."""
-        events, lines = self._events, []
+        events, line, lines = self.events, self._line, []
+        last, is_enabled = None, False
         while events:
             try:
-                created, name, id, event = events.popleft()
+                created, to, id, event = events.popleft()
             except IndexError:  # another thread has taken it meanwhile
                 break
+            if to is not last:
+                last, is_enabled = to, to.isEnabledFor(logging.INFO)
+            if not is_enabled:
+                continue
             try:
-                lines.append(self._event_line(created, name, id, event))
+                lines.append(line(created, "INFO", to.name, id, event))
             except Exception:  # of which the request knows nothing
                 what = f"{type(event).__name__} that could not be told"
-                record = logging.LogRecord(name, logging.INFO, __file__, 0, what, None, None)
+                record = logging.LogRecord(to.name, logging.INFO, __file__, 0, what, None, None)
                 self.handleError(record)
         if lines:
             _OUTPUT.put(STDERR, "\n".join(lines) + "\n", lines=len(lines))
@@ -181,14 +185,28 @@ class _Handler(logging.Handler):
         flush()
 
 
-def _timestamp(created: float) -> str:
-    second = int(created)
-    return f"{_to_the_second(second)}.{int((created - second) * 1000):03}Z"
+@functools.lru_cache(maxsize=4)  # lines that come quickly share their milliseconds
+def _to_the_millisecond(milliseconds: int) -> str:
+    second, rest = divmod(milliseconds, 1000)
+    return f"{_to_the_second(second)}.{rest:03}Z"
 
 
-@functools.lru_cache(maxsize=4)  # of lines that come quickly most are of one second
+@functools.lru_cache(maxsize=4)
 def _to_the_second(second: int) -> str:
     return datetime.datetime.fromtimestamp(second, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+class _Message(NamedTuple):
+    """What a record says, as an event."""
+
+    record: logging.LogRecord
+
+    def text(self) -> str:
+        return self.record.getMessage()
+
+    def fields(self) -> dict[str, object]:
+        fields: dict[str, object] = getattr(self.record, FIELDS, {})
+        return fields
 
 
 class _TextFormatter(logging.Formatter):
@@ -204,17 +222,15 @@ class _TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         head = record.created, record.levelname, record.name
-        text = self._line(*head, REQUEST_ID.get(), record.getMessage())
+        text = self.line(*head, REQUEST_ID.get(), _Message(record))
         if record.exc_info:
             text += "\n" + self.formatException(record.exc_info)
         return text
 
-    def event_line(self, created: float, name: str, request_id: str, event: Event) -> str:
-        return self._line(created, "INFO", name, request_id, event.text())
-
-    def _line(self, created: float, level: str, name: str, request_id: str, message: str) -> str:
-        line = f"{_timestamp(created)} {level} {name}{self._worker}: {message}"
-        return f"{line} [request {request_id}]" if request_id else line
+    def line(self, created: float, level: str, name: str, request_id: str, event: Event) -> str:
+        time = _to_the_millisecond(int(created * 1e3))
+        of = f" [request {request_id}]" if request_id else ""
+        return f"{time} {level} {name}{self._worker}: {event.text()}{of}"
 
 
 class _JsonFormatter(logging.Formatter):
@@ -225,34 +241,31 @@ class _JsonFormatter(logging.Formatter):
 
     def __init__(self, worker: int | None) -> None:
         super().__init__()
-        self._worker = worker
+        self._worker: dict[str, object] = {} if worker is None else {"worker": worker}
 
     def format(self, record: logging.LogRecord) -> str:
         head = record.created, record.levelname, record.name
-        entry = self._entry(*head, REQUEST_ID.get(), record.getMessage())
-        entry |= getattr(record, FIELDS, {})
+        entry = self._entry(*head, REQUEST_ID.get(), _Message(record))
         if record.exc_info:
             entry["exception"] = _as_utf8(self.formatException(record.exc_info))
         return orjson.dumps(entry).decode()
 
-    def event_line(self, created: float, name: str, request_id: str, event: Event) -> str:
-        entry = self._entry(created, "INFO", name, request_id, event.text())
-        return orjson.dumps(entry | event.fields()).decode()
+    def line(self, created: float, level: str, name: str, request_id: str, event: Event) -> str:
+        return orjson.dumps(self._entry(created, level, name, request_id, event)).decode()
 
     def _entry(
-        self, created: float, level: str, name: str, request_id: str, message: str
+        self, created: float, level: str, name: str, request_id: str, event: Event
     ) -> dict[str, object]:
-        entry: dict[str, object] = {
-            "time": _timestamp(created),
+        id = {"request_id": request_id} if request_id else {}
+        return {
+            "time": _to_the_millisecond(int(created * 1e3)),
             "level": level,
             "logger": name,
-            "message": _as_utf8(message),
+            "message": _as_utf8(event.text()),
+            **self._worker,
+            **id,
+            **event.fields(),
         }
-        if self._worker is not None:
-            entry["worker"] = self._worker
-        if request_id:
-            entry["request_id"] = request_id
-        return entry
 
 
 def _as_utf8(text: str) -> str:

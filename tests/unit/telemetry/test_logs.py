@@ -293,12 +293,12 @@ def test_many_events_wait_for_no_timer(
     configure_logs(LogFormat.TEXT)
 
     async def ask() -> None:
-        for _ in range(100):
+        for _ in range(150):
             log_event(logger, Asked())
 
     asyncio.run(ask())
 
-    assert put == [32, 32, 32]
+    assert put == [64, 64]
 
 
 def test_an_event_below_the_level_is_left_out(capfd: pytest.CaptureFixture[str]) -> None:
