@@ -24,6 +24,7 @@ from sigrun.telemetry.steps import Attributes
 
 # Of a `traceparent`, by level 2 of W3C Trace Context; OpenTelemetry 1.42 is the first to name it.
 _RANDOM = 0x02
+_IDS = RandomIdGenerator()
 _COMPARED: Final = TraceIdRatioBased.TRACE_ID_LIMIT  # the bits that decide
 
 
@@ -32,7 +33,6 @@ class HeadSampling:
 
     def __init__(self, sampler: Sampler) -> None:
         self._sampler = sampler
-        self._ids = RandomIdGenerator()
         root = getattr(sampler, "_root", sampler)  # of a `ParentBased`, which hides it
         self._bound = root.bound if isinstance(root, TraceIdRatioBased) else None
         self._drawn: int | None = None
@@ -61,15 +61,16 @@ class HeadSampling:
             trace_id, flags = known.trace_id, known.trace_flags & _RANDOM
         else:
             drawn, self._drawn = self._drawn, None
-            trace_id = self._ids.generate_trace_id() if drawn is None else drawn
+            trace_id = _IDS.generate_trace_id() if drawn is None else drawn
             flags = _RANDOM
         result = self._sampler.should_sample(parent, trace_id, name, kind, attributes)
         if result.decision is Decision.RECORD_AND_SAMPLE:
             flags |= TraceFlags.SAMPLED
-        span_id, state = self._ids.generate_span_id(), result.trace_state
+        span_id, state = _IDS.generate_span_id(), result.trace_state
         return SpanContext(trace_id, span_id, False, TraceFlags(flags), state), result
 
-    def child(self, parent: SpanContext) -> SpanContext:
-        """Return the context of a new span within another."""
-        span_id = self._ids.generate_span_id()
-        return SpanContext(parent.trace_id, span_id, False, parent.trace_flags, parent.trace_state)
+
+def child_of(parent: SpanContext) -> SpanContext:
+    """Return the context of a new span within another."""
+    span_id = _IDS.generate_span_id()
+    return SpanContext(parent.trace_id, span_id, False, parent.trace_flags, parent.trace_state)

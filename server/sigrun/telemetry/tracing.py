@@ -45,7 +45,6 @@ def tracer_from_environment(
     try:
         from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
         from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
-        from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
 
         from sigrun.telemetry.tracer import Tracer  # noqa: PLC0415
     except ImportError:
@@ -59,12 +58,10 @@ def tracer_from_environment(
         "OTEL_RESOURCE_ATTRIBUTES", ""
     ):
         resource = resource.merge(Resource({"service.name": service}))
-    sampler = TracerProvider(
-        shutdown_on_exit=False
-    ).sampler  # nobody else reads OTEL_TRACES_SAMPLER
-    processor = BatchSpanProcessor(_exporter(exporter, environment))
+    provider = TracerProvider(shutdown_on_exit=False)  # which reads OTEL_TRACES_SAMPLER
+    tracer = Tracer(provider.sampler, _exporter(exporter, environment), resource)
     logger.info("tracing is on, to %s", exporter)
-    return Tracer(sampler, processor, resource)
+    return tracer
 
 
 def _exporter(name: str, environment: Mapping[str, str]) -> SpanExporter:

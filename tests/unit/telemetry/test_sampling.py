@@ -29,7 +29,7 @@ PARENT = "b7ad6b7169203331"
 class Rig:
     def __init__(self, sampler: Sampler) -> None:
         self._exporter = InMemorySpanExporter()
-        self.tracer = Tracer(sampler, SimpleSpanProcessor(self._exporter), Resource({}))
+        self.tracer = Tracer(sampler, self._exporter, Resource({}), SimpleSpanProcessor)
 
     def request(self, **headers: str) -> dict[str, str]:
         """Trace one request and return the headers that go on."""

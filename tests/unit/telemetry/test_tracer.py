@@ -8,7 +8,11 @@ from typing import Any
 
 import pytest
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export import (
+    SimpleSpanProcessor,
+    SpanExporter,
+    SpanExportResult,
+)
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import DEFAULT_ON, Decision, Sampler, SamplingResult
 from opentelemetry.trace import SpanKind, StatusCode
@@ -22,8 +26,8 @@ MILLISECOND_NS = 1_000_000
 class Rig:
     def __init__(self, sampler: Sampler = DEFAULT_ON) -> None:
         self._exporter = InMemorySpanExporter()
-        processor = SimpleSpanProcessor(self._exporter)
-        self.tracer = Tracer(sampler, processor, Resource({"service.name": "test"}))
+        resource = Resource({"service.name": "test"})
+        self.tracer = Tracer(sampler, self._exporter, resource, SimpleSpanProcessor)
 
     def begin(self, **attributes: str) -> Trace:
         trace, _ = self.tracer.begin("predict", {}, attributes)
@@ -131,3 +135,40 @@ def test_what_a_sampler_adds_is_kept_and_what_it_only_records_is_not_sent() -> N
 
     (span,) = rig.spans
     assert span.attributes == {"rule": "seven"}
+
+
+def test_no_export_is_larger_than_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "2")
+    sizes: list[int] = []
+
+    class Counts(SpanExporter):
+        def export(self, spans: Sequence[Any]) -> SpanExportResult:
+            sizes.append(len(spans))
+            return SpanExportResult.FAILURE if len(spans) == 1 else SpanExportResult.SUCCESS
+
+    results: list[SpanExportResult] = []
+
+    class AtOnce(SimpleSpanProcessor):
+        def on_end(self, span: Any) -> None:
+            results.append(self.span_exporter.export((span,)))
+
+    tracer = Tracer(DEFAULT_ON, Counts(), Resource({}), AtOnce)
+    for steps in (4, 3):
+        trace, _ = tracer.begin("predict", {}, {})
+        assert trace is not None
+        for _ in range(steps):
+            trace.step("run", 1.0, 2.0)
+        tracer.end(trace)
+
+    assert sizes == [2, 2, 1, 2, 2]
+    assert results == [SpanExportResult.FAILURE, SpanExportResult.SUCCESS]
+
+
+def test_what_is_noted_after_the_end_is_lost() -> None:
+    rig = Rig()
+    trace = rig.begin()
+    rig.tracer.end(trace)
+
+    trace.step("run", 1.0, 2.0)
+
+    assert [span.name for span in rig.spans] == ["predict"]
