@@ -57,17 +57,11 @@ class Tracer:
         make_processor: Callable[[SpanExporter], SpanProcessor] = BatchSpanProcessor,
     ) -> None:
         self._sampling = HeadSampling(sampler)
+        self.drops_new = self._sampling.drops_new
         self._limits = SpanLimits()  # from the environment
         self._processor = make_processor(_StepsExporter(exporter, self._limits))
         self._resource = _Resource(resource)
         self._propagator = TraceContextTextMapPropagator()
-
-    def drops_new(self) -> bool:
-        """Return whether the next request that is part of no trace is not recorded.
-
-        For where nobody is asked on the way. False says nothing: `begin` decides then.
-        """
-        return self._sampling.drops_new()
 
     def begin(
         self, name: str, headers: Mapping[str, str], attributes: Attributes

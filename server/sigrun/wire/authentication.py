@@ -72,7 +72,14 @@ class Authentication:
 
         # Not a coroutine: every request would pay for a frame that only waits.
         def authenticated(request: Request, context: CallContext) -> Awaitable[Reply]:
-            token = self._token(context.metadata)
+            metadata, known = context.metadata, None
+            if type(metadata) is HeaderMetadata:
+                known = (metadata if metadata.base is None else metadata.base).memo
+            if known is None or known.tokens is not self.tokens:
+                known = self._find(metadata)
+            token: Token = known.token
+            if token.expires is not None and token.has_expired(self._clock()):
+                raise Unauthenticated(f"Token {token.name} has expired")
             if token.rights.isdisjoint(rights):
                 raise PermissionDenied(
                     f"Token {token.name} has no right to {method}: it takes "
@@ -85,26 +92,19 @@ class Authentication:
 
         return authenticated
 
-    def _token(self, metadata: Metadata) -> Token:
-        """Return whose call it is. Texts never hold what was sent: it may be nearly right."""
-        # What was found for the headers of one call holds for all that send the same. No secret is
-        # kept by that: it stays with the headers, which are known for as long.
-        headers = None
+    def _find(self, metadata: Metadata) -> _Known:
+        """Find out whose call it is. Texts never hold what was sent: it may be nearly right.
+
+        What is found for the headers of one call holds for all that send the same. No secret is
+        kept by that: it stays with the headers, which are known for as long.
+        """
+        token = self.tokens.find(_secret(metadata))
+        if token is None:
+            raise Unauthenticated("The token is not one of those that are taken here")
+        known = _Known(self.tokens, token)
         if type(metadata) is HeaderMetadata:
-            headers = metadata if metadata.base is None else metadata.base
-        known: _Known | None = None if headers is None else headers.memo
-        if known is not None and known.tokens is self.tokens:
-            token = known.token
-        else:
-            found = self.tokens.find(_secret(metadata))
-            if found is None:
-                raise Unauthenticated("The token is not one of those that are taken here")
-            token = found
-            if headers is not None:
-                headers.memo = _Known(self.tokens, token)
-        if token.expires is not None and token.has_expired(self._clock()):
-            raise Unauthenticated(f"Token {token.name} has expired")
-        return token
+            (metadata if metadata.base is None else metadata.base).memo = known
+        return known
 
 
 class _Known(NamedTuple):
