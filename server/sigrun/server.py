@@ -53,7 +53,7 @@ from sigrun.wire.access_log import AccessLog
 from sigrun.wire.authentication import Authentication
 from sigrun.wire.config_files import model_config
 from sigrun.wire.interceptors import Interceptor, Interceptors, intercepted_services
-from sigrun.wire.observing import Observer, Observing
+from sigrun.wire.observing import Observing
 from sigrun.wire.ports import MakesPorts, Port, Ports
 from sigrun.wire.reloading import followed_certificates, followed_tokens
 from sigrun.wire.request_log.logged import Logged
@@ -240,10 +240,9 @@ class ModelServer:
         request_metrics = RequestMetrics()
         for source in (request_metrics.readings, self._offload.readings):
             self._metrics.add(source)
-        observers: list[Observer] = [request_metrics]
-        if config.access_log:
-            observers.append(AccessLog(config.access_log_sampling_rate))
-        interceptors: list[Interceptor] = [Observing(observers)]
+        access_log = [AccessLog(config.access_log_sampling_rate)] if config.access_log else []
+        self._observing = Observing([request_metrics], in_rows=access_log)
+        interceptors: list[Interceptor] = [self._observing]
         if self._tracer is not None:
             interceptors.insert(0, Tracing(self._tracer))
         self._management = self._part.management(
@@ -371,6 +370,7 @@ class ModelServer:
         await asyncio.sleep(min(grace_s, _NOTICE_S))
         servers = [server for server in (self.grpc, self.http, self.admin) if server is not None]
         await asyncio.gather(*(server.stop(grace_s) for server in servers))
+        self._observing.tell_rows()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -81,6 +81,7 @@ async def test_a_call_has_the_id_that_its_caller_gave(
     )
     await call
     trailers = dict(await call.trailing_metadata())
+    await rig.stop()  # lines may come a little later than answers, and none is lost
 
     assert trailers["x-request-id"] == "abc-7"
     line = "grpc tensorflow.serving.PredictionService/Predict OK by half_plus_two:1 serving_default"

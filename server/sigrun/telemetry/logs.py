@@ -1,20 +1,17 @@
 """Logs: to stderr, one line per event, as text or as JSON.
 
-What is logged becomes a line at once, and what is logged for every request a row of lines soon
-after; both are written by the thread of `Output`: nobody who logs ever waits for whoever reads.
+What is logged becomes a line at once, and is written by the thread of `Output`: nobody who logs
+ever waits for whoever reads.
 """
 
 from __future__ import annotations
 
-import asyncio
 import datetime
 import enum
 import functools
 import logging
-import time
-from collections import deque
-from collections.abc import Iterable
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 import orjson
 
@@ -28,10 +25,6 @@ FIELDS = "sigrun_fields"
 """Under this name a record has what a line of JSON says beside the message."""
 
 _FLUSH_WITHIN_S = 1.0  # at the end of the process
-
-# Of events: a row of them takes some hundred microseconds, and nobody waits long for a line.
-_ROW = 64
-_ROW_WITHIN_S = 0.02
 
 logger = logging.getLogger(__name__)
 
@@ -66,9 +59,6 @@ def show(text: str) -> None:
 
 def flush() -> None:
     """Wait, for a second at most, until what was logged is written."""
-    for handler in logging.root.handlers:
-        if isinstance(handler, _Handler):
-            handler.write_all()
     _OUTPUT.flush(_FLUSH_WITHIN_S)
 
 
@@ -88,95 +78,70 @@ def _tell_drops(dropped: int) -> None:
 _OUTPUT = Output(on_drop=_tell_drops)  # one for the process, as the descriptors are
 
 
-class Event(Protocol):
-    """What is logged for every request: its text, and what a line of JSON says beside it."""
+Event = TypeVar("Event")
+Events = Iterable[tuple[float, str, Event]]
+"""What is logged for every request: when, the id of the request, and what makes a line."""
+Text = Callable[[Event], str]
+"""Returns the message of an event."""
+Fields = Callable[[Event], dict[str, object]]
+"""Returns what a line of JSON has beside the message."""
 
-    def text(self) -> str:
-        """Return the message."""
 
-    def fields(self) -> dict[str, object]:
-        """Return what a line of JSON has beside the message."""
+def log_events(
+    to: logging.Logger,
+    events: Events[Event],
+    text: Text[Event],
+    fields: Fields[Event],
+) -> None:
+    """Log `events` at INFO: their `text`, and the `fields` that a line of JSON has beside it.
 
-
-def log_event(to: logging.Logger, event: Event) -> None:
-    """Log `event` at INFO.
-
-    A `LogRecord` and its way through `logging` cost several times what the line does. So none is
-    made where nobody but this module's own handler would see it. Nor is the line made at once: see
-    `_Handler`. The event must not change.
+    A `LogRecord` and its way through `logging` cost several times what a line does. So none is
+    made where nobody but this module's own handler would see it.
     """
+    if not to.isEnabledFor(logging.INFO):
+        return
     handlers = logging.root.handlers
     if len(handlers) == 1 and type(handler := handlers[0]) is _Handler:
-        events = handler.events
-        events.append((time.time(), to, REQUEST_ID.get(), event))
-        if len(events) >= _ROW or not handler.is_due:
-            handler.write_soon()
-    elif to.isEnabledFor(logging.INFO):
-        record = logging.LogRecord(to.name, logging.INFO, __file__, 0, event.text(), None, None)
-        setattr(record, FIELDS, event.fields())
+        handler.write_events(to.name, events, text, fields)
+        return
+    for created, id, event in events:
+        record = logging.LogRecord(to.name, logging.INFO, __file__, 0, text(event), None, None)
+        record.created = created
+        setattr(record, FIELDS, fields(event))
+        token = REQUEST_ID.set(id)
         to.handle(record)
+        REQUEST_ID.reset(token)
 
 
 class _Handler(logging.Handler):
-    """Hands lines to the process's output, in their order.
-
-    Events wait for others, or some milliseconds, and are then told in a row. Between two requests
-    a line takes several times as long: each finds the caches full of what serving needs, and
-    leaves them full of what telling does.
-    """
+    """Hands lines to the process's output, in their order."""
 
     def __init__(self, formatter: _TextFormatter | _JsonFormatter) -> None:
         super().__init__()
         self.setFormatter(formatter)
         self._line = formatter.line
-        self.events: deque[tuple[float, logging.Logger, str, Event]] = deque()
-        """Those that wait: when and by whom each was logged, and the id of its request."""
-        self.is_due = False
-        """Whether somebody will write them without being told."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.write_events()  # they came first
         try:
             _OUTPUT.put(STDERR, self.format(record) + "\n")
         except Exception:
             self.handleError(record)
 
-    def write_soon(self) -> None:
-        """Write what waits: at once if that is a row, or in some milliseconds."""
-        if len(self.events) >= _ROW:
-            self.write_events()
-            return
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:  # without one nobody would come back to it
-            self.write_events()
-        else:
-            self.is_due = True
-            loop.call_later(_ROW_WITHIN_S, self.write_all)
-
-    def write_all(self) -> None:
-        """Write what waits, and count on no timer: it is over, or the event loop may be."""
-        self.is_due = False
-        self.write_events()
-
-    def write_events(self) -> None:
-        """Write the events that wait; may be called from any thread."""
-        events, line, lines = self.events, self._line, []
-        last, is_enabled = None, False
-        while events:
+    def write_events(
+        self,
+        name: str,
+        events: Events[Event],
+        text: Text[Event],
+        fields: Fields[Event],
+    ) -> None:
+        """Write the lines of events of the logger of this name, in one piece."""
+        line, lines = self._line, []
+        for created, id, event in events:
             try:
-                created, to, id, event = events.popleft()
-            except IndexError:  # another thread has taken it meanwhile
-                break
-            if to is not last:
-                last, is_enabled = to, to.isEnabledFor(logging.INFO)
-            if not is_enabled:
-                continue
-            try:
-                lines.append(line(created, "INFO", to.name, id, event))
+                lines.append(line((created, "INFO", name, id), event, text, fields))
             except Exception:  # of which the request knows nothing
                 what = f"{type(event).__name__} that could not be told"
-                record = logging.LogRecord(to.name, logging.INFO, __file__, 0, what, None, None)
+                record = logging.LogRecord(name, logging.INFO, __file__, 0, what, None, None)
                 self.handleError(record)
         if lines:
             _OUTPUT.put(STDERR, "\n".join(lines) + "\n", lines=len(lines))
@@ -196,17 +161,21 @@ def _to_the_second(second: int) -> str:
     return datetime.datetime.fromtimestamp(second, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
-class _Message(NamedTuple):
-    """What a record says, as an event."""
+_Head = tuple[float, str, str, str]
+"""What every line begins with: when, its level, its logger, and the id of the request if any."""
 
-    record: logging.LogRecord
 
-    def text(self) -> str:
-        return self.record.getMessage()
+def _head(record: logging.LogRecord) -> _Head:
+    return record.created, record.levelname, record.name, REQUEST_ID.get()
 
-    def fields(self) -> dict[str, object]:
-        fields: dict[str, object] = getattr(self.record, FIELDS, {})
-        return fields
+
+def _message(record: logging.LogRecord) -> str:
+    return record.getMessage()
+
+
+def _fields(record: logging.LogRecord) -> dict[str, object]:
+    fields: dict[str, object] = getattr(record, FIELDS, {})
+    return fields
 
 
 class _TextFormatter(logging.Formatter):
@@ -221,16 +190,16 @@ class _TextFormatter(logging.Formatter):
         self._worker = "" if worker is None else f" [worker {worker}]"
 
     def format(self, record: logging.LogRecord) -> str:
-        head = record.created, record.levelname, record.name
-        text = self.line(*head, REQUEST_ID.get(), _Message(record))
+        line = self.line(_head(record), record, _message, _fields)
         if record.exc_info:
-            text += "\n" + self.formatException(record.exc_info)
-        return text
+            line += "\n" + self.formatException(record.exc_info)
+        return line
 
-    def line(self, created: float, level: str, name: str, request_id: str, event: Event) -> str:
+    def line(self, head: _Head, event: Event, text: Text[Event], _: Fields[Event]) -> str:
+        created, level, name, id = head
+        of = f" [request {id}]" if id else ""
         time = _to_the_millisecond(int(created * 1e3))
-        of = f" [request {request_id}]" if request_id else ""
-        return f"{time} {level} {name}{self._worker}: {event.text()}{of}"
+        return f"{time} {level} {name}{self._worker}: {text(event)}{of}"
 
 
 class _JsonFormatter(logging.Formatter):
@@ -244,27 +213,26 @@ class _JsonFormatter(logging.Formatter):
         self._worker: dict[str, object] = {} if worker is None else {"worker": worker}
 
     def format(self, record: logging.LogRecord) -> str:
-        head = record.created, record.levelname, record.name
-        entry = self._entry(*head, REQUEST_ID.get(), _Message(record))
+        entry = self._entry(_head(record), record, _message, _fields)
         if record.exc_info:
             entry["exception"] = _as_utf8(self.formatException(record.exc_info))
         return orjson.dumps(entry).decode()
 
-    def line(self, created: float, level: str, name: str, request_id: str, event: Event) -> str:
-        return orjson.dumps(self._entry(created, level, name, request_id, event)).decode()
+    def line(self, head: _Head, event: Event, text: Text[Event], fields: Fields[Event]) -> str:
+        return orjson.dumps(self._entry(head, event, text, fields)).decode()
 
     def _entry(
-        self, created: float, level: str, name: str, request_id: str, event: Event
+        self, head: _Head, event: Event, text: Text[Event], fields: Fields[Event]
     ) -> dict[str, object]:
-        id = {"request_id": request_id} if request_id else {}
+        created, level, name, id = head
         return {
             "time": _to_the_millisecond(int(created * 1e3)),
             "level": level,
             "logger": name,
-            "message": _as_utf8(event.text()),
+            "message": _as_utf8(text(event)),
             **self._worker,
-            **id,
-            **event.fields(),
+            **({"request_id": id} if id else {}),
+            **fields(event),
         }
 
 

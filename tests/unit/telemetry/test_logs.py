@@ -1,16 +1,15 @@
 from __future__ import annotations
 
-import asyncio
 import contextvars
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from sigrun.telemetry import request_id
-from sigrun.telemetry.logs import FIELDS, LogFormat, configure_logs, flush, log_event
+from sigrun.telemetry.logs import FIELDS, LogFormat, configure_logs, flush, log_events
 
 logger = logging.getLogger("sigrun.test")
 
@@ -170,14 +169,15 @@ def test_without_an_id_one_is_made(given: str) -> None:
     assert made[0] != made[1]
 
 
-class Asked:
-    """An event as the access log has them."""
+AT = 1767225600.25
 
-    def text(self) -> str:
-        return "asked"
 
-    def fields(self) -> dict[str, object]:
-        return {"door": "grpc"}
+def text(event: str) -> str:
+    return event
+
+
+def fields(event: str) -> dict[str, object]:
+    return {"door": "grpc"}
 
 
 @pytest.mark.parametrize(
@@ -194,117 +194,71 @@ class Asked:
     ],
 )
 def test_an_event_is_a_line_as_a_record_is(
-    log_format: LogFormat,
-    line: str,
-    capfd: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    log_format: LogFormat, line: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("time.time", lambda: 1767225600.25)
     configure_logs(log_format, worker=2)
 
-    log_event(logger, Asked())
+    log_events(logger, [(AT, "", "asked")], text, fields)
 
     assert written(capfd).err == line
 
 
-def test_an_event_has_the_id_of_the_request_it_was_logged_in(
-    capfd: pytest.CaptureFixture[str],
+@pytest.mark.parametrize(
+    ("log_format", "shows"),
+    [
+        (LogFormat.TEXT, "asked [request id-7]\n"),
+        (LogFormat.JSON, '"request_id":"id-7","door":"grpc"}\n'),
+    ],
+)
+def test_an_event_has_the_id_of_its_request(
+    capfd: pytest.CaptureFixture[str], log_format: LogFormat, shows: str
+) -> None:
+    configure_logs(log_format)
+
+    log_events(logger, [(AT, "id-7", "asked")], text, fields)
+
+    assert written(capfd).err.endswith(shows)
+
+
+def test_events_are_told_in_their_order_and_in_one_piece(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     configure_logs(LogFormat.TEXT)
+    put: list[tuple[str, int]] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            "sigrun.telemetry.logs._OUTPUT.put", lambda _, text, lines: put.append((text, lines))
+        )
 
-    def ask() -> None:
-        request_id.begin("of-the-caller")
-        log_event(logger, Asked())
+        log_events(logger, [(AT + number, "", f"{number}") for number in range(3)], text, fields)
 
-    contextvars.copy_context().run(ask)
-
-    assert written(capfd).err.endswith("asked [request of-the-caller]\n")
+    ((told, lines),) = put
+    assert lines == 3
+    assert told.splitlines() == [
+        f"2026-01-01T00:00:0{number}.250Z INFO sigrun.test: {number}" for number in range(3)
+    ]
 
 
 def test_an_event_that_cannot_be_told_is_said_and_harms_nobody(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    class Broken(Asked):
-        def text(self) -> str:
-            return str(1 / 0)
+    def breaks(event: str) -> str:
+        return str(1 / 0) if event == "broken" else event
 
     configure_logs(LogFormat.TEXT)
 
-    log_event(logger, Broken())
-    log_event(logger, Asked())
+    log_events(logger, [(AT, "", "broken"), (AT, "", "asked")], breaks, fields)
 
     said = written(capfd).err
     assert "ZeroDivisionError: division by zero" in said
-    assert "Broken that could not be told" in said
+    assert "str that could not be told" in said
     assert said.endswith("INFO sigrun.test: asked\n")
 
 
-def test_events_are_told_in_a_row_in_their_order_and_before_what_comes_after(
-    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    configure_logs(LogFormat.TEXT)
-    now = [1767225600.25]
-    monkeypatch.setattr("time.time", lambda: now[0])
-
-    async def ask() -> None:
-        for number in range(3):
-            request_id.begin(f"id-{number}")
-            log_event(logger, Asked())
-            now[0] += 1
-        logger.warning("later")
-
-    contextvars.copy_context().run(asyncio.run, ask())
-
-    assert written(capfd).err.splitlines() == [
-        *(
-            f"2026-01-01T00:00:0{number}.250Z INFO sigrun.test: asked [request id-{number}]"
-            for number in range(3)
-        ),
-        "2026-01-01T00:00:03.250Z WARNING sigrun.test: later [request id-2]",
-    ]
-
-
-def test_an_event_that_comes_alone_is_told_soon(
-    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    configure_logs(LogFormat.TEXT)
-    timers: list[Callable[[], None]] = []
-
-    async def ask() -> None:
-        loop = asyncio.get_running_loop()
-        monkeypatch.setattr(loop, "call_later", lambda _, call: timers.append(call))
-        log_event(logger, Asked())
-        log_event(logger, Asked())
-        assert len(timers) == 1
-        timers.pop()()
-        log_event(logger, Asked())
-        assert len(timers) == 1
-
-    asyncio.run(ask())
-
-    assert len(written(capfd).err.splitlines()) == 3
-
-
-def test_many_events_wait_for_no_timer(
-    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    put: list[int] = []
-    monkeypatch.setattr("sigrun.telemetry.logs._OUTPUT.put", lambda *_, lines: put.append(lines))
-    configure_logs(LogFormat.TEXT)
-
-    async def ask() -> None:
-        for _ in range(150):
-            log_event(logger, Asked())
-
-    asyncio.run(ask())
-
-    assert put == [64, 64]
-
-
-def test_an_event_below_the_level_is_left_out(capfd: pytest.CaptureFixture[str]) -> None:
+def test_events_below_the_level_are_left_out(capfd: pytest.CaptureFixture[str]) -> None:
     configure_logs(LogFormat.TEXT, logging.WARNING)
 
-    log_event(logger, Asked())
+    log_events(logger, [(AT, "", "asked")], text, fields)
 
     assert written(capfd).err == ""
 
@@ -319,8 +273,11 @@ def test_another_handler_beside_ours_gets_events_as_records(
     monkey.emit = records.append
     logging.root.addHandler(other)
 
-    log_event(logger, Asked())
+    log_events(logger, [(AT, "id-7", "asked")], text, fields)
 
-    assert [record.getMessage() for record in records] == ["asked"]
+    assert [(record.getMessage(), record.created) for record in records] == [("asked", AT)]
     assert getattr(records[0], FIELDS) == {"door": "grpc"}
-    assert written(capfd).err.endswith("INFO sigrun.test: asked\n")
+    assert written(capfd).err == (
+        "2026-01-01T00:00:00.250Z INFO sigrun.test: asked [request id-7]\n"
+    )
+    assert request_id.REQUEST_ID.get() == ""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -12,7 +14,7 @@ from sigrun.inference.context import INTERNAL, CallContext, Door, Outcome
 from sigrun.telemetry.logs import FIELDS
 from sigrun.wire.access_log import AccessLog
 from sigrun.wire.interceptors import Answer, Reply, Request, intercepted, intercepted_services
-from sigrun.wire.observing import Observing
+from sigrun.wire.observing import Ended, Observing
 from sigrun.wire.rpcs import StreamRpc
 
 pytestmark = pytest.mark.asyncio
@@ -71,13 +73,13 @@ async def test_the_access_log_says_who_asked_for_what_and_how_it_ended(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
-    rpc, broken = (
-        intercepted("S/M", answer, [Observing([AccessLog()])]) for answer in (echo, fail)
-    )
+    observing = Observing([], in_rows=[AccessLog()])
+    rpc, broken = (intercepted("S/M", answer, [observing]) for answer in (echo, fail))
 
     await rpc(b"abc", CONTEXT)
     with pytest.raises(Unavailable):
         await broken(b"abc", CONTEXT)
+    observing.tell_rows()
 
     first, second = caplog.messages
     assert first.startswith("rest S/M OK from 10.0.0.1:5: 3 bytes in, 6 bytes out, ")
@@ -85,7 +87,7 @@ async def test_the_access_log_says_who_asked_for_what_and_how_it_ended(
 
 
 async def test_the_access_log_says_what_answered_in_fields_too(
-    caplog: pytest.LogCaptureFixture,
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def answer(body: bytes, context: CallContext) -> bytes:
         assert context.outcome is not None
@@ -96,10 +98,14 @@ async def test_the_access_log_says_what_answered_in_fields_too(
     caplog.set_level(logging.INFO)
     ticks = iter((10.0, 10.0045))
     context = CONTEXT._replace(outcome=Outcome())
-    observing = Observing([AccessLog()], clock=ticks.__next__)
+    observing = Observing([], in_rows=[AccessLog()], clock=ticks.__next__)
     await intercepted("S/M", answer, [observing])(b"abc", context)
+    monkeypatch.setattr("time.perf_counter", lambda: 13.0)
+    monkeypatch.setattr("time.time", lambda: 1003.0)
+    observing.tell_rows()
 
     (record,) = caplog.records
+    assert record.created == pytest.approx(1000.0045)  # when it ended
     assert record.getMessage().endswith(
         "OK by mnist:3 serving_default from 10.0.0.1:5: 3 bytes in, 3 bytes out, 4.500 ms "
         "(read 1.000, inference 3.000, write 0.500)"
@@ -127,11 +133,54 @@ async def test_a_share_of_what_succeeds_is_logged_and_all_that_fails(
 ) -> None:
     caplog.set_level(logging.INFO)
     log = AccessLog(0.5, random=iter((0.4, 0.6)).__next__)
-    rpc, broken = (intercepted("S/M", answer, [Observing([log])]) for answer in (echo, fail))
+    observing = Observing([], in_rows=[log])
+    rpc, broken = (intercepted("S/M", answer, [observing]) for answer in (echo, fail))
 
     await rpc(b"first", CONTEXT)
     await rpc(b"second", CONTEXT)
     with pytest.raises(Unavailable):
         await broken(b"third", CONTEXT)
+    observing.tell_rows()
 
     assert [message.split()[2] for message in caplog.messages] == ["OK", "UNAVAILABLE"]
+
+
+class Rows:
+    """An observer that keeps the bodies' sizes of the rows of which it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[list[int]] = []
+
+    def tell(self, row: Sequence[Ended]) -> None:
+        self.told.append([one.sizes[0] for one in row])
+
+
+async def test_requests_are_told_in_rows_and_few_of_them_soon(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows = Rows()
+    observing = Observing([], in_rows=[rows])
+    rpc = intercepted("S/M", echo, [observing])
+    timers: list[Callable[[], None]] = []
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(loop, "call_later", lambda _, call: timers.append(call))
+
+    for size in range(70):
+        await rpc(b"x" * size, CONTEXT)
+
+    assert rows.told == [list(range(64))]
+    (timer,) = timers
+    timer()
+    assert rows.told[1:] == [list(range(64, 70))]
+    await rpc(b"", CONTEXT)
+    assert len(timers) == 2
+
+
+async def test_without_observers_in_rows_nothing_is_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    observing = Observing([])
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(loop, "call_later", lambda *_: pytest.fail("a timer"))
+
+    await intercepted("S/M", echo, [observing])(b"x", CONTEXT)
