@@ -58,6 +58,7 @@ class Tracer:
     ) -> None:
         self._sampling = HeadSampling(sampler)
         self.drops_new = self._sampling.drops_new
+        """Returns whether the next request that is part of no trace is not recorded."""
         self._limits = SpanLimits()  # from the environment
         self._processor = make_processor(_StepsExporter(exporter, self._limits))
         self._resource = _Resource(resource)
