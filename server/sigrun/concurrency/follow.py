@@ -1,7 +1,8 @@
 """Follow what a file says while the server runs: certificates, tokens.
 
-In: a way to read it, a way to put what was read in force. Out: `apply`, called for what is new.
-What cannot be read or put in force is logged once for each cause, and what was before stays.
+In: a way to read it, a way to put what was read in force. Out: `apply`, called for what is new,
+once it was read twice: a file that is written in place is empty, or half there, for a moment. What
+cannot be read or put in force is logged once for each cause, and what was before stays.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _POLL_WAIT_S = 1.0
+_SETTLE_S = 0.2
 _ANSWER_WITHIN_S = 10.0
 
 
@@ -68,7 +70,7 @@ class Followed(Generic[T]):
             self.close()
 
     async def look(self) -> None:
-        """Read the file once, and put in force what is new in it."""
+        """Read the file, and put in force what is new in it and stays so for a moment."""
         async with self._looking:
             await self._look()
 
@@ -76,6 +78,9 @@ class Followed(Generic[T]):
         try:
             found = await self._answer()
             if found != self._applied:
+                await self._sleep(_SETTLE_S)
+                if await self._answer() != found:
+                    return  # somebody writes it: the next look finds it whole
                 await self._apply(found)
                 self._applied = found
                 logger.info("took over the changed %s", self.what)

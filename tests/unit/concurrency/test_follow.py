@@ -34,6 +34,10 @@ class File:
         self.applied.append(text)
 
 
+async def no_time(_: float) -> None:
+    """Wait for nothing."""
+
+
 @pytest.fixture
 def file() -> File:
     return File()
@@ -41,7 +45,7 @@ def file() -> File:
 
 @pytest_asyncio.fixture
 async def followed(file: File) -> AsyncIterator[Followed[str]]:
-    followed = Followed("words", read=file.read, apply=file.apply, applied="first")
+    followed = Followed("words", read=file.read, apply=file.apply, applied="first", sleep=no_time)
     yield followed
     followed.close()
 
@@ -53,6 +57,26 @@ async def test_what_is_new_is_applied_once(file: File, followed: Followed[str]) 
     await followed.look()
 
     assert file.applied == ["second"]
+
+
+@pytest.mark.parametrize("half", ["", "sec", InvalidArgument("it ends too early")], ids=str)
+async def test_a_file_that_is_half_written_changes_nothing(
+    file: File, half: str | Exception
+) -> None:
+    async def written_meanwhile(_: float) -> None:
+        file.says = "second"
+
+    followed = Followed(
+        "words", read=file.read, apply=file.apply, applied="first", sleep=written_meanwhile
+    )
+    file.says = half
+    await followed.look()
+    assert file.applied == []
+
+    file.says = "second"
+    await followed.look()
+    assert file.applied == ["second"]
+    followed.close()
 
 
 @pytest.mark.parametrize("broken", [InvalidArgument("no sense"), OSError("no disk")], ids=str)
@@ -93,7 +117,14 @@ async def test_a_file_system_that_does_not_answer_is_told_and_waited_for(
         answers.wait()
         return file.read()
 
-    followed = Followed("words", read=read, apply=file.apply, applied="first", answer_within_s=0.01)
+    followed = Followed(
+        "words",
+        read=read,
+        apply=file.apply,
+        applied="first",
+        sleep=no_time,
+        answer_within_s=0.01,
+    )
     file.says = "second"
     await followed.look()
     assert caplog.messages == ["the words as before stay in force: its file system does not answer"]
@@ -123,8 +154,9 @@ async def test_it_looks_until_it_is_cancelled_whatever_goes_wrong(
     may_look.put_nowait(None)
     await looks.get()
     file.says = "second"
-    may_look.put_nowait(None)
-    await looks.get()
+    for _ in range(2):  # it reads again before it believes
+        may_look.put_nowait(None)
+        await looks.get()
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
