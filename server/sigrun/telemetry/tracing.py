@@ -58,7 +58,8 @@ def tracer_from_environment(
         "OTEL_RESOURCE_ATTRIBUTES", ""
     ):
         resource = resource.merge(Resource({"service.name": service}))
-    provider = TracerProvider(shutdown_on_exit=False)  # which reads OTEL_TRACES_SAMPLER
+    # It reads OTEL_TRACES_SAMPLER, and would look for what it runs on once more without a resource.
+    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
     tracer = Tracer(provider.sampler, _exporter(exporter, environment), resource)
     logger.info("tracing is on, to %s", exporter)
     return tracer

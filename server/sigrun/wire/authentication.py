@@ -72,11 +72,16 @@ class Authentication:
 
         # Not a coroutine: every request would pay for a frame that only waits.
         def authenticated(request: Request, context: CallContext) -> Awaitable[Reply]:
-            metadata, known = context.metadata, None
+            # What is found for the headers of one call holds for all that send the same. No secret
+            # is kept by that: it stays with the headers, which are known for as long.
+            metadata, headers, known = context.metadata, None, None
             if type(metadata) is HeaderMetadata:
-                known = (metadata if metadata.base is None else metadata.base).memo
+                headers = metadata if metadata.base is None else metadata.base
+                known = headers.memo
             if known is None or known.tokens is not self.tokens:
                 known = self._find(metadata)
+                if headers is not None:
+                    headers.memo = known
             token: Token = known.token
             if token.expires is not None and token.has_expired(self._clock()):
                 raise Unauthenticated(f"Token {token.name} has expired")
@@ -93,18 +98,11 @@ class Authentication:
         return authenticated
 
     def _find(self, metadata: Metadata) -> _Known:
-        """Find out whose call it is. Texts never hold what was sent: it may be nearly right.
-
-        What is found for the headers of one call holds for all that send the same. No secret is
-        kept by that: it stays with the headers, which are known for as long.
-        """
+        """Find out whose call it is. Texts never hold what was sent: it may be nearly right."""
         token = self.tokens.find(_secret(metadata))
         if token is None:
             raise Unauthenticated("The token is not one of those that are taken here")
-        known = _Known(self.tokens, token)
-        if type(metadata) is HeaderMetadata:
-            (metadata if metadata.base is None else metadata.base).memo = known
-        return known
+        return _Known(self.tokens, token)
 
 
 class _Known(NamedTuple):

@@ -98,7 +98,9 @@ class Observing:
                     tell(context, code, sizes, span)
                 if keeps_rows:
                     row.append(_new(Ended, (method, context, code, sizes, span)))
-                    if len(row) >= _ROW or not self._is_due:
+                    if len(row) >= _ROW:
+                        self.tell_rows()
+                    elif not self._is_due:
                         self._tell_soon()
             return reply
 
@@ -112,11 +114,8 @@ class Observing:
             observer.tell(row)
 
     def _tell_soon(self) -> None:
-        if len(self._row) >= _ROW:
-            self.tell_rows()
-        else:
-            self._is_due = True
-            asyncio.get_running_loop().call_later(_ROW_WITHIN_S, self._tell_when_due)
+        self._is_due = True
+        asyncio.get_running_loop().call_later(_ROW_WITHIN_S, self._tell_when_due)
 
     def _tell_when_due(self) -> None:
         self._is_due = False
