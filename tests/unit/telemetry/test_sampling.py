@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import (
     ALWAYS_ON,
     DEFAULT_ON,
@@ -20,27 +16,19 @@ from opentelemetry.sdk.trace.sampling import (
 )
 from opentelemetry.trace import TraceState
 
-from sigrun.telemetry.tracer import Tracer
+from tests.fakes.traces import Traces
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = "b7ad6b7169203331"
 
 
-class Rig:
-    def __init__(self, sampler: Sampler) -> None:
-        self._exporter = InMemorySpanExporter()
-        self.tracer = Tracer(sampler, self._exporter, Resource({}), SimpleSpanProcessor)
-
+class Rig(Traces):
     def request(self, **headers: str) -> dict[str, str]:
         """Trace one request and return the headers that go on."""
         trace, onwards = self.tracer.begin("predict", headers, {"rpc.system": "grpc"})
         if trace is not None:
             self.tracer.end(trace)
         return dict(onwards)
-
-    @property
-    def spans(self) -> Sequence[Any]:
-        return self._exporter.get_finished_spans()
 
 
 class Script(Sampler):

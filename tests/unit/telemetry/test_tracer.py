@@ -13,30 +13,21 @@ from opentelemetry.sdk.trace.export import (
     SpanExporter,
     SpanExportResult,
 )
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import DEFAULT_ON, Decision, Sampler, SamplingResult
 from opentelemetry.trace import SpanKind, StatusCode
 
 from sigrun.telemetry.steps import Trace
 from sigrun.telemetry.tracer import Tracer
+from tests.fakes.traces import Traces
 
 MILLISECOND_NS = 1_000_000
 
 
-class Rig:
-    def __init__(self, sampler: Sampler = DEFAULT_ON) -> None:
-        self._exporter = InMemorySpanExporter()
-        resource = Resource({"service.name": "test"})
-        self.tracer = Tracer(sampler, self._exporter, resource, SimpleSpanProcessor)
-
+class Rig(Traces):
     def begin(self, **attributes: str) -> Trace:
         trace, _ = self.tracer.begin("predict", {}, attributes)
         assert trace is not None
         return trace
-
-    @property
-    def spans(self) -> Sequence[Any]:
-        return self._exporter.get_finished_spans()
 
 
 def test_a_step_is_a_span_in_that_of_its_request() -> None:
