@@ -10,7 +10,7 @@ import datetime
 import enum
 import functools
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 import orjson
@@ -78,20 +78,20 @@ def _tell_drops(dropped: int) -> None:
 _OUTPUT = Output(on_drop=_tell_drops)  # one for the process, as the descriptors are
 
 
-Event = TypeVar("Event")
-Events = Iterable[tuple[float, str, Event]]
-"""What is logged for every request: when, the id of the request, and what makes a line."""
-Text = Callable[[Event], str]
+About = TypeVar("About")
+Event = tuple[float, str, About]
+"""What is logged for a request: when, the id of the request, and what makes a line."""
+Text = Callable[[About], str]
 """Returns the message of an event."""
-Fields = Callable[[Event], dict[str, object]]
+Fields = Callable[[About], dict[str, object]]
 """Returns what a line of JSON has beside the message."""
 
 
 def log_events(
     to: logging.Logger,
-    events: Events[Event],
-    text: Text[Event],
-    fields: Fields[Event],
+    events: Sequence[Event[About]],
+    text: Text[About],
+    fields: Fields[About],
 ) -> None:
     """Log `events` at INFO: their `text`, and the `fields` that a line of JSON has beside it.
 
@@ -104,10 +104,10 @@ def log_events(
     if len(handlers) == 1 and type(handler := handlers[0]) is _Handler:
         handler.write_events(to.name, events, text, fields)
         return
-    for created, id, event in events:
-        record = logging.LogRecord(to.name, logging.INFO, __file__, 0, text(event), None, None)
+    for created, id, about in events:
+        record = logging.LogRecord(to.name, logging.INFO, __file__, 0, text(about), None, None)
         record.created = created
-        setattr(record, FIELDS, fields(event))
+        setattr(record, FIELDS, fields(about))
         token = REQUEST_ID.set(id)
         to.handle(record)
         REQUEST_ID.reset(token)
@@ -119,7 +119,7 @@ class _Handler(logging.Handler):
     def __init__(self, formatter: _TextFormatter | _JsonFormatter) -> None:
         super().__init__()
         self.setFormatter(formatter)
-        self._line = formatter.line
+        self._lines = formatter.lines
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -130,19 +130,22 @@ class _Handler(logging.Handler):
     def write_events(
         self,
         name: str,
-        events: Events[Event],
-        text: Text[Event],
-        fields: Fields[Event],
+        events: Sequence[Event[About]],
+        text: Text[About],
+        fields: Fields[About],
     ) -> None:
         """Write the lines of events of the logger of this name, in one piece."""
-        line, lines = self._line, []
-        for created, id, event in events:
-            try:
-                lines.append(line((created, "INFO", name, id), event, text, fields))
-            except Exception:  # of which the request knows nothing
-                what = f"{type(event).__name__} that could not be told"
-                record = logging.LogRecord(name, logging.INFO, __file__, 0, what, None, None)
-                self.handleError(record)
+        try:
+            lines = self._lines("INFO", name, events, text, fields)
+        except Exception:  # of which no request knows, and none of the other lines
+            lines = []
+            for one in events:
+                try:
+                    lines += self._lines("INFO", name, [one], text, fields)
+                except Exception:
+                    what = f"{type(one[2]).__name__} that could not be told"
+                    record = logging.LogRecord(name, logging.INFO, __file__, 0, what, None, None)
+                    self.handleError(record)
         if lines:
             _OUTPUT.put(STDERR, "\n".join(lines) + "\n", lines=len(lines))
 
@@ -150,8 +153,7 @@ class _Handler(logging.Handler):
         flush()
 
 
-@functools.lru_cache(maxsize=4)  # lines that come quickly share their milliseconds
-def _to_the_millisecond(milliseconds: int) -> str:
+def _time(milliseconds: int) -> str:
     second, rest = divmod(milliseconds, 1000)
     return f"{_to_the_second(second)}.{rest:03}Z"
 
@@ -161,12 +163,8 @@ def _to_the_second(second: int) -> str:
     return datetime.datetime.fromtimestamp(second, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
-_Head = tuple[float, str, str, str]
-"""What every line begins with: when, its level, its logger, and the id of the request if any."""
-
-
-def _head(record: logging.LogRecord) -> _Head:
-    return record.created, record.levelname, record.name, REQUEST_ID.get()
+def _event(record: logging.LogRecord) -> Event[logging.LogRecord]:
+    return record.created, REQUEST_ID.get(), record
 
 
 def _message(record: logging.LogRecord) -> str:
@@ -190,16 +188,26 @@ class _TextFormatter(logging.Formatter):
         self._worker = "" if worker is None else f" [worker {worker}]"
 
     def format(self, record: logging.LogRecord) -> str:
-        line = self.line(_head(record), record, _message, _fields)
+        (line,) = self.lines(record.levelname, record.name, [_event(record)], _message, _fields)
         if record.exc_info:
             line += "\n" + self.formatException(record.exc_info)
         return line
 
-    def line(self, head: _Head, event: Event, text: Text[Event], _: Fields[Event]) -> str:
-        created, level, name, id = head
-        of = f" [request {id}]" if id else ""
-        time = _to_the_millisecond(int(created * 1e3))
-        return f"{time} {level} {name}{self._worker}: {text(event)}{of}"
+    def lines(
+        self,
+        level: str,
+        name: str,
+        events: Sequence[Event[About]],
+        text: Text[About],
+        _: Fields[About],
+    ) -> list[str]:
+        begins, lines, last, time = f" {level} {name}{self._worker}: ", [], -1, ""
+        for created, id, about in events:
+            if (milliseconds := int(created * 1e3)) != last:  # few do: they come quickly
+                last, time = milliseconds, _time(milliseconds)
+            of = f" [request {id}]" if id else ""
+            lines.append(f"{time}{begins}{text(about)}{of}")
+        return lines
 
 
 class _JsonFormatter(logging.Formatter):
@@ -213,26 +221,35 @@ class _JsonFormatter(logging.Formatter):
         self._worker: dict[str, object] = {} if worker is None else {"worker": worker}
 
     def format(self, record: logging.LogRecord) -> str:
-        entry = self._entry(_head(record), record, _message, _fields)
+        entry = self._entry(record.levelname, record.name, _event(record), _message, _fields)
         if record.exc_info:
             entry["exception"] = _as_utf8(self.formatException(record.exc_info))
         return orjson.dumps(entry).decode()
 
-    def line(self, head: _Head, event: Event, text: Text[Event], fields: Fields[Event]) -> str:
-        return orjson.dumps(self._entry(head, event, text, fields)).decode()
+    def lines(
+        self,
+        level: str,
+        name: str,
+        events: Sequence[Event[About]],
+        text: Text[About],
+        fields: Fields[About],
+    ) -> list[str]:
+        return [
+            orjson.dumps(self._entry(level, name, one, text, fields)).decode() for one in events
+        ]
 
     def _entry(
-        self, head: _Head, event: Event, text: Text[Event], fields: Fields[Event]
+        self, level: str, name: str, event: Event[About], text: Text[About], fields: Fields[About]
     ) -> dict[str, object]:
-        created, level, name, id = head
+        created, id, about = event
         return {
-            "time": _to_the_millisecond(int(created * 1e3)),
+            "time": _time(int(created * 1e3)),
             "level": level,
             "logger": name,
-            "message": _as_utf8(text(event)),
+            "message": _as_utf8(text(about)),
             **self._worker,
             **({"request_id": id} if id else {}),
-            **fields(event),
+            **fields(about),
         }
 
 

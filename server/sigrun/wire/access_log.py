@@ -48,9 +48,10 @@ class AccessLog:
         log_events(
             logger,
             [
-                (to_clock + one.span[1], one.context.request_id, one)
+                (to_clock + ended, context.request_id, one)
                 for one in row
-                if one.code is not _OK or draw() < share
+                for _, context, code, _, (_, ended) in (one,)
+                if code is not _OK or draw() < share
             ],
             _text,
             _fields,
@@ -60,13 +61,13 @@ class AccessLog:
 def _text(ended: Ended) -> str:
     method, (door, _, _, peer, _, _, _, outcome), code, (asked, answered), (began, end) = ended
     by = _NOBODY if outcome is None else _by(outcome.target)
-    all_ms = (end - began) * 1e3
-    what = door, method, _NAMES[code], by, peer or _UNKNOWN, asked, answered, all_ms
+    name, who, all_ms = _NAMES[code], peer or _UNKNOWN, (end - began) * 1e3
     if outcome is None or not outcome.inference_ended:
-        return _TEXT % what
+        return _TEXT % (door, method, name, by, who, asked, answered, all_ms)
     first, last = outcome.inference_began, outcome.inference_ended
-    times = (first - began) * 1e3, (last - first) * 1e3, (end - last) * 1e3
-    return _WITH_TIMES % (what + times)
+    read, inference, write = (first - began) * 1e3, (last - first) * 1e3, (end - last) * 1e3
+    what = door, method, name, by, who, asked, answered, all_ms, read, inference, write
+    return _WITH_TIMES % what
 
 
 def _fields(ended: Ended) -> dict[str, object]:
