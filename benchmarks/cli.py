@@ -1,6 +1,6 @@
 """Measure sigrun against a floor, against the servers one would otherwise write, and itself.
 
-Usage: python benchmarks/run.py [--quick] [--case NAME ...] [--rounds N] [--save]
+Usage: python benchmarks/run.py [--quick] [--case NAME ...] [--rounds N] [--starts N] [--save]
        [--against-cpp] [--against HOST:PORT] [--against-batching HOST:PORT] [--against-commit REV]
 `--list` shows the names. README.md, next to this file, says what each case means.
 """
@@ -63,6 +63,7 @@ def main() -> int:
     print(f"\n{report.summary(comparisons)}, {time.monotonic() - started_at:.0f} s in all")
     settings = {
         "rounds": arguments.rounds,
+        "starts": arguments.starts,
         "seconds": arguments.seconds,
         "load_average_before": load_average,
         "sender": senders.description(),
@@ -98,6 +99,7 @@ def _parse() -> argparse.Namespace:
     add("--list", action="store_true", help="show the cases and end")
     add("--quick", action="store_true", help="few, short rounds: does it all work?")
     add("--rounds", type=int, help=f"rounds per case; {_ROUNDS}, or {_QUICK_ROUNDS} if quick")
+    add("--starts", type=int, default=1, help="of a case's servers, with so many rounds each; 1")
     add("--seconds", type=float, help=f"of a round; {_SECONDS}, or {_QUICK_SECONDS} if quick")
     add("--against-cpp", action="store_true", help="a stand-in for TensorFlow Serving; is built")
     add("--against", metavar="HOST:PORT", help="the gRPC port of a running TensorFlow Serving")
@@ -110,8 +112,8 @@ def _parse() -> argparse.Namespace:
     arguments.rounds = arguments.rounds or (_QUICK_ROUNDS if is_quick else _ROUNDS)
     arguments.seconds = arguments.seconds or (_QUICK_SECONDS if is_quick else _SECONDS)
     arguments.warm_up = _QUICK_WARM_UP_S if is_quick else _WARM_UP_S
-    if arguments.rounds < 1 or arguments.seconds <= 0:
-        parser.error("--rounds and --seconds must be positive")
+    if min(arguments.rounds, arguments.starts) < 1 or arguments.seconds <= 0:
+        parser.error("--rounds, --starts and --seconds must be positive")
     return arguments
 
 
@@ -133,7 +135,7 @@ def _compare(cases: list[Case], bench: Bench, arguments: argparse.Namespace) -> 
     comparisons = []
     # Neighbours that compare the same two by other figures share their rounds.
     for _, group in itertools.groupby(cases, key=lambda case: (case.subject, case.reference)):
-        for comparison in compare(list(group), bench, arguments.rounds):
+        for comparison in compare(list(group), bench, arguments.rounds, arguments.starts):
             comparisons.append(comparison)
             print(report.case_lines(comparison), flush=True)
     return comparisons

@@ -105,21 +105,25 @@ class OverviewRow:
     problem: str = ""
 
 
-def compare(cases: Sequence[Case], bench: Bench, rounds: int) -> list[Comparison]:
+def compare(cases: Sequence[Case], bench: Bench, rounds: int, starts: int = 1) -> list[Comparison]:
     """Measure cases that differ in their figure only: the rounds are the same for all.
 
-    What goes wrong is told, not raised: other cases still run.
+    All servers are started `starts` times, for as many `rounds` each. What goes wrong is told, not
+    raised: other cases still run.
     """
     subject: list[Sample] = []
     reference: list[Sample] = []
     sides = [(cases[0].subject, subject), (cases[0].reference, reference)]
     try:
-        for contender, _ in sides:
-            contender.prepare(bench)
-        for _ in range(rounds):
-            for contender, samples in sides:
-                samples.append(contender.measure(bench))
-            sides.reverse()
+        for start in range(starts):
+            if start:
+                bench.pool.end()
+            for contender, _ in sides:
+                contender.prepare(bench)
+            for _ in range(rounds):
+                for contender, samples in sides:
+                    samples.append(contender.measure(bench))
+                sides.reverse()
     except NotThere as error:
         return [Comparison(case=case, problem=str(error)) for case in cases]
     except _FAILURES as error:

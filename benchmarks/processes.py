@@ -106,8 +106,13 @@ class ServerPool:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Kill what was started; whoever asks for it again gets a new one."""
         for server in self._servers.values():
             server.kill()
+        self._servers.clear()
 
     def get(self, spec: ServerSpec) -> Server:
         """Return the server, started now if need be.

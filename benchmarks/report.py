@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import platform
 import re
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,8 @@ from benchmarks.specs import CPUS
 
 _DISTRIBUTIONS = ("sigrun", "tensorflow", "grpcio", "protobuf", "numpy", "uvicorn", "fastapi")
 _NOTE = (
-    "Ratios are of the medians of interleaved rounds, in brackets the lowest and the highest of a "
-    "round.\nLoad and servers share the CPUs: trust ratios, not absolute figures."
+    "Ratios are of the medians of interleaved rounds, in brackets the lowest, the median and the "
+    "highest of a round.\nLoad and servers share the CPUs: trust ratios, not absolute figures."
 )
 _GOOD, _BAD, _PLAIN = "#2e7d4f", "#c0392b", "#7f8c8d"
 
@@ -33,7 +34,8 @@ def case_lines(comparison: Comparison) -> str:
     if comparison.medians is None or comparison.ratio is None:
         return f"{head}\n{'':32} {comparison.problem}"
     subject, reference = comparison.medians
-    spread = f"[{min(comparison.ratios):.2f} .. {max(comparison.ratios):.2f}]"
+    ratios = comparison.ratios
+    spread = f"[{min(ratios):.2f} .. {statistics.median(ratios):.2f} .. {max(ratios):.2f}]"
     unit = case.figure.value
     return (
         f"{head}\n{'':32} {comparison.ratio:.2f}x {spread}, target {target_text(case)}; "

@@ -273,7 +273,7 @@ def check_python(words: list[str]) -> None:
         assert all((ROOT / word).exists() for word in options)
         return
     path = ROOT / (f"{name.replace('.', '/')}.py" if words[0] == "-m" else name)
-    sources = [*path.parent.rglob("*.py"), *path.parent.parent.glob("*.py")]
+    sources = [*path.parent.glob("*.py"), *path.parent.parent.glob("*.py")]
     source = "\n".join(one.read_text() for one in sources)
     assert path.exists()
     for option in (word.partition("=")[0] for word in options if word.startswith("--")):

@@ -51,6 +51,22 @@ def test_figures_of_the_same_sides_share_rounds_that_take_turns() -> None:
     assert (cpu.ratio, cpu.verdict) == (3.0, "missed")
 
 
+def test_servers_are_started_as_often_as_asked_for_with_as_many_rounds_each() -> None:
+    calls: list[str] = []
+
+    class Pool(ServerPool):
+        def end(self) -> None:
+            calls.append("end")
+
+    bench = Bench(pool=Pool(), seconds=1.0, warm_up_s=0.0)
+    ours = contender("ours", calls, Sample(requests_per_s=20))
+    theirs = contender("theirs", calls, Sample(requests_per_s=10))
+    (rate, _) = compare(cases(ours, theirs), bench, 2, starts=2)
+    rounds = ["ours", "theirs", "theirs", "ours"]
+    assert calls == [*rounds, "end", *rounds]
+    assert len(rate.ratios) == 4
+
+
 @pytest.mark.parametrize(
     ("error", "verdict"), [(NotThere("no compiler"), "not there"), (DidNotStart("?"), "failed")]
 )

@@ -22,10 +22,10 @@ CASE = Case(
 
 
 def test_cpu_per_request_is_shown_beside_the_figure_of_the_case() -> None:
-    ours = [Sample(requests_per_s=50, cpu_us=us) for us in (30, 40, 90)]
+    ours = [Sample(requests_per_s=rate, cpu_us=us) for rate, us in ((50, 30), (60, 40), (40, 90))]
     theirs = [Sample(requests_per_s=100, cpu_us=us) for us in (70, 80, 90)]
     lines = report.case_lines(Comparison(case=CASE, subject=ours, reference=theirs))
-    assert "0.50x [0.50 .. 0.50], target >= 0.9x" in lines
+    assert "0.50x [0.40 .. 0.50 .. 0.60], target >= 0.9x" in lines
     assert "0.50x CPU per request; 40 us, 80 us" in lines
 
 
