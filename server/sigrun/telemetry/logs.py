@@ -10,8 +10,8 @@ import datetime
 import enum
 import functools
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Generic, NamedTuple, TypeVar
 
 import orjson
 
@@ -102,7 +102,7 @@ def log_events(
         return
     handlers = logging.root.handlers
     if len(handlers) == 1 and type(handler := handlers[0]) is _Handler:
-        handler.write_events(to.name, events, text, fields)
+        handler.write(_Told("INFO", to.name, events, text, fields))
         return
     for created, id, about in events:
         record = logging.LogRecord(to.name, logging.INFO, __file__, 0, text(about), None, None)
@@ -111,6 +111,30 @@ def log_events(
         token = REQUEST_ID.set(id)
         to.handle(record)
         REQUEST_ID.reset(token)
+
+
+class _Told(NamedTuple, Generic[About]):
+    """Of what lines are made: events of one level and one logger."""
+
+    level: str
+    name: str
+    events: Sequence[Event[About]]
+    text: Text[About]
+    fields: Fields[About]
+
+
+def _told(record: logging.LogRecord) -> _Told[logging.LogRecord]:
+    events = [(record.created, REQUEST_ID.get(), record)]
+    return _Told(record.levelname, record.name, events, _message, _fields)
+
+
+def _message(record: logging.LogRecord) -> str:
+    return record.getMessage()
+
+
+def _fields(record: logging.LogRecord) -> dict[str, object]:
+    fields: dict[str, object] = getattr(record, FIELDS, {})
+    return fields
 
 
 class _Handler(logging.Handler):
@@ -127,25 +151,20 @@ class _Handler(logging.Handler):
         except Exception:
             self.handleError(record)
 
-    def write_events(
-        self,
-        name: str,
-        events: Sequence[Event[About]],
-        text: Text[About],
-        fields: Fields[About],
-    ) -> None:
-        """Write the lines of events of the logger of this name, in one piece."""
+    def write(self, told: _Told[About]) -> None:
+        """Write the lines of what is told in one piece."""
         try:
-            lines = self._lines("INFO", name, events, text, fields)
+            lines = self._lines(told)
         except Exception:  # of which no request knows, and none of the other lines
             lines = []
-            for one in events:
+            for one in told.events:
                 try:
-                    lines += self._lines("INFO", name, [one], text, fields)
+                    lines += self._lines(told._replace(events=[one]))
                 except Exception:
                     what = f"{type(one[2]).__name__} that could not be told"
-                    record = logging.LogRecord(name, logging.INFO, __file__, 0, what, None, None)
-                    self.handleError(record)
+                    self.handleError(
+                        logging.LogRecord(told.name, logging.INFO, __file__, 0, what, None, None)
+                    )
         if lines:
             _OUTPUT.put(STDERR, "\n".join(lines) + "\n", lines=len(lines))
 
@@ -153,7 +172,8 @@ class _Handler(logging.Handler):
         flush()
 
 
-def _time(milliseconds: int) -> str:
+@functools.lru_cache(maxsize=4)  # lines that come quickly share their milliseconds
+def _to_the_millisecond(milliseconds: int) -> str:
     second, rest = divmod(milliseconds, 1000)
     return f"{_to_the_second(second)}.{rest:03}Z"
 
@@ -161,19 +181,6 @@ def _time(milliseconds: int) -> str:
 @functools.lru_cache(maxsize=4)
 def _to_the_second(second: int) -> str:
     return datetime.datetime.fromtimestamp(second, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S")
-
-
-def _event(record: logging.LogRecord) -> Event[logging.LogRecord]:
-    return record.created, REQUEST_ID.get(), record
-
-
-def _message(record: logging.LogRecord) -> str:
-    return record.getMessage()
-
-
-def _fields(record: logging.LogRecord) -> dict[str, object]:
-    fields: dict[str, object] = getattr(record, FIELDS, {})
-    return fields
 
 
 class _TextFormatter(logging.Formatter):
@@ -188,23 +195,16 @@ class _TextFormatter(logging.Formatter):
         self._worker = "" if worker is None else f" [worker {worker}]"
 
     def format(self, record: logging.LogRecord) -> str:
-        (line,) = self.lines(record.levelname, record.name, [_event(record)], _message, _fields)
+        (line,) = self.lines(_told(record))
         if record.exc_info:
             line += "\n" + self.formatException(record.exc_info)
         return line
 
-    def lines(
-        self,
-        level: str,
-        name: str,
-        events: Sequence[Event[About]],
-        text: Text[About],
-        _: Fields[About],
-    ) -> list[str]:
-        begins, lines, last, time = f" {level} {name}{self._worker}: ", [], -1, ""
+    def lines(self, told: _Told[About]) -> list[str]:
+        level, name, events, text, _ = told
+        begins, lines = f" {level} {name}{self._worker}: ", []
         for created, id, about in events:
-            if (milliseconds := int(created * 1e3)) != last:  # few do: they come quickly
-                last, time = milliseconds, _time(milliseconds)
+            time = _to_the_millisecond(int(created * 1e3))
             of = f" [request {id}]" if id else ""
             lines.append(f"{time}{begins}{text(about)}{of}")
         return lines
@@ -221,36 +221,26 @@ class _JsonFormatter(logging.Formatter):
         self._worker: dict[str, object] = {} if worker is None else {"worker": worker}
 
     def format(self, record: logging.LogRecord) -> str:
-        entry = self._entry(record.levelname, record.name, _event(record), _message, _fields)
+        (entry,) = self._entries(_told(record))
         if record.exc_info:
             entry["exception"] = _as_utf8(self.formatException(record.exc_info))
         return orjson.dumps(entry).decode()
 
-    def lines(
-        self,
-        level: str,
-        name: str,
-        events: Sequence[Event[About]],
-        text: Text[About],
-        fields: Fields[About],
-    ) -> list[str]:
-        return [
-            orjson.dumps(self._entry(level, name, one, text, fields)).decode() for one in events
-        ]
+    def lines(self, told: _Told[About]) -> list[str]:
+        return [orjson.dumps(entry).decode() for entry in self._entries(told)]
 
-    def _entry(
-        self, level: str, name: str, event: Event[About], text: Text[About], fields: Fields[About]
-    ) -> dict[str, object]:
-        created, id, about = event
-        return {
-            "time": _time(int(created * 1e3)),
-            "level": level,
-            "logger": name,
-            "message": _as_utf8(text(about)),
-            **self._worker,
-            **({"request_id": id} if id else {}),
-            **fields(about),
-        }
+    def _entries(self, told: _Told[About]) -> Iterator[dict[str, object]]:
+        level, name, events, text, fields = told
+        for created, id, about in events:
+            yield {
+                "time": _to_the_millisecond(int(created * 1e3)),
+                "level": level,
+                "logger": name,
+                "message": _as_utf8(text(about)),
+                **self._worker,
+                **({"request_id": id} if id else {}),
+                **fields(about),
+            }
 
 
 def _as_utf8(text: str) -> str:
