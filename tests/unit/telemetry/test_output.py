@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
+from collections import Counter
 from pathlib import Path
 
 from sigrun.telemetry.output import STDERR, STDOUT, Output, write_all
@@ -102,3 +105,32 @@ def test_all_is_written_to_a_pipe_that_does_not_block() -> None:
     os.close(writing)
 
     assert got == data
+
+
+_WRITER = """
+import sys
+from sigrun.telemetry.output import STDOUT, write_all
+data = (sys.argv[1] * 199 + "\\n").encode() * 10_000
+write_all(STDOUT, b"ready\\n")
+sys.stdin.read()
+write_all(STDOUT, data)
+"""
+
+
+def test_lines_of_processes_that_share_a_pipe_stay_whole() -> None:
+    reading, writing = os.pipe()
+    command = (sys.executable, "-c", _WRITER)
+    writers = [
+        subprocess.Popen([*command, letter], stdin=subprocess.PIPE, stdout=writing)
+        for letter in "ab"
+    ]
+    os.close(writing)
+    with open(reading, "rb", buffering=1000) as pipe:  # slow, so that both wait for room
+        assert [pipe.readline(), pipe.readline()] == [b"ready\n"] * 2
+        for writer in writers:
+            assert writer.stdin is not None
+            writer.stdin.close()
+        lines = list(pipe)
+
+    assert [writer.wait(10) for writer in writers] == [0, 0]
+    assert Counter(lines) == {b"a" * 199 + b"\n": 10_000, b"b" * 199 + b"\n": 10_000}
