@@ -13,7 +13,8 @@ import threading
 import time
 
 from sigrun.cli.running import run_until_signalled
-from sigrun.telemetry.logs import LogFormat, configure_logs
+from sigrun.telemetry.lines import LogFormat
+from sigrun.telemetry.logs import configure_logs
 
 GRACE_S = 0.2
 LEEWAY_S = 2.0

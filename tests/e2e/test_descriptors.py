@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,10 +16,12 @@ import pytest
 
 from tests.conftest import MakeBasePath
 from tests.e2e.process import SIGRUN, START_TIMEOUT_S, STOP_TIMEOUT_S, RunningServer, free_port
+from tests.processes import children, is_alive
 
 pytestmark = pytest.mark.e2e
 
 _PIPE_BYTES = 4096
+_LOG_PROCESS_TIMEOUT_S = 20.0
 
 
 @contextlib.contextmanager
@@ -51,10 +54,15 @@ def test_a_stderr_that_nobody_reads_holds_nothing_up(make_base_path: MakeBasePat
         os.close(writing)
         for _ in range(100):  # more than the pipe takes
             assert server.get("/v1/models/half")[0] == 200
+        (log_process,) = children(server.process.pid)
 
         server.signal(signal.SIGTERM)
 
         assert server.wait() == 0
+        server_ended_at = time.monotonic()
+        while is_alive(log_process):
+            assert time.monotonic() - server_ended_at < _LOG_PROCESS_TIMEOUT_S
+            time.sleep(0.1)
     os.close(reading)
 
 

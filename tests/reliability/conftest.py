@@ -74,11 +74,13 @@ def victim(
     batching: bool = False,
     grace_s: float = 20.0,
     max_requests: int = 0,
+    access_log: bool = False,
 ) -> Iterator[Victim]:
     """Run a server; it is killed at the end if it is still there."""
     words = [f"--transport={transport.value}", f"--grace_s={grace_s}"]
     words += [f"--max_requests={max_requests}"]
     words += ["--batching"] if batching else []
+    words += ["--access_log"] if access_log else []
     with running("tests.reliability.server", *words) as one:
         yield one
 

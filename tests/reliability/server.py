@@ -27,6 +27,8 @@ from sigrun.errors import InvalidArgument
 from sigrun.servables.servable import ServableId
 from sigrun.servables.source import MakeLoader
 from sigrun.server import ModelServer
+from sigrun.telemetry.lines import LogFormat
+from sigrun.telemetry.logs import configure_logs
 from sigrun.tensors.signature import Array, Signature
 from tests.fakes.servables import HALF_PLUS_TWO, FakeLoader, half_plus_two
 from tests.wire.rest_model import RestServable
@@ -119,8 +121,12 @@ def main(
     parser.add_argument("--http_port", type=int, default=0)
     parser.add_argument("--model_version", default="1")
     parser.add_argument("--delay_s", type=float, default=0.0)
+    parser.add_argument("--access_log", action="store_true")
     options = parser.parse_args(words)
-    logging.basicConfig(level=logging.WARNING)
+    if options.access_log:
+        configure_logs(LogFormat.TEXT)
+    else:
+        logging.basicConfig(level=logging.WARNING)
     with tempfile.TemporaryDirectory() as folder:
         for name in MODELS:
             (Path(folder) / name / options.model_version).mkdir(parents=True)
@@ -132,6 +138,7 @@ def main(
             http=HttpOptions(host=HOST, port=options.http_port),
             batching=BatchingOptions() if options.batching else None,
             max_concurrent_requests=options.max_requests,
+            access_log=options.access_log,
         )
         run_until_signalled(
             lambda: ModelServer(config, make_loader=loaders(options.delay_s)),

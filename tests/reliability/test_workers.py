@@ -27,6 +27,7 @@ from sigrun._gen.tensorflow_serving.apis.model_management_pb2 import (
     ReloadConfigResponse,
 )
 from sigrun._gen.tensorflow_serving.apis.predict_pb2 import PredictResponse
+from tests.processes import children, is_alive
 from tests.reliability.callers import PREDICT, Predict
 from tests.reliability.conftest import IS_LONG, Victim, running
 from tests.reliability.supervisor import GRACE_S, MODEL
@@ -160,16 +161,7 @@ def requests_answered(server: Victim) -> int:
 
 def worker_processes(server: Victim) -> list[int]:
     """Return the process ids of the workers."""
-    pid = server.process.pid
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [int(child) for child in children]
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
+    return children(server.process.pid)
 
 
 def add_version(base_path: Path, version: int) -> None:

@@ -28,7 +28,7 @@ from sigrun.config.server import (
 )
 from sigrun.config.warm_up import WarmUpOptions
 from sigrun.errors import InvalidArgument
-from sigrun.telemetry.logs import LogFormat
+from sigrun.telemetry.lines import LogFormat
 from sigrun.wire.config_files import (
     batching_config,
     model_config,

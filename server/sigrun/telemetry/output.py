@@ -1,8 +1,8 @@
 """Write to the standard descriptors without ever waiting for whoever reads them.
 
-In: text, from any thread. Out: bytes on a descriptor, written by a thread of its own. A pipe that
-nobody reads stops that thread and nothing else: what comes then is kept up to a bound, and beyond
-it dropped and counted.
+In: bytes, from any thread. Out: the same on a descriptor, written by a thread of its own. A pipe
+that nobody reads stops that thread and nothing else: what comes then is kept up to a bound, and
+beyond it dropped and counted.
 
 A line that comes alone is written at once. Where they come quickly, as with an access log, those
 of some milliseconds are written together: a thread that wakes for each line would fight the event
@@ -102,9 +102,8 @@ class Output:
         """How many lines were dropped since the process began."""
         return self._dropped
 
-    def put(self, descriptor: int, text: str, *, lines: int = 1) -> None:
-        """Have `text` written, or drop its `lines` if too much waits already."""
-        data = text.encode(errors="backslashreplace")
+    def put(self, descriptor: int, data: bytes, *, lines: int = 1) -> None:
+        """Have `data` written, or drop its `lines` if too much waits already."""
         with self._lock:  # entered in C, unlike a condition
             if self._waiting_bytes + len(data) > self._max_waiting_bytes:
                 self._dropped += lines

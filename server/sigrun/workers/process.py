@@ -19,7 +19,7 @@ from types import MappingProxyType
 from typing import Any, BinaryIO
 
 from sigrun.config.server import ServerConfig
-from sigrun.telemetry.logs import LogFormat
+from sigrun.telemetry.lines import LogFormat
 
 COMMAND = (sys.executable, "-P", "-m", "sigrun.workers")
 """Starts a worker. With -P the folder that the server was started in is not searched for code."""

@@ -37,7 +37,7 @@ from sigrun.servables.servable import ServableId
 from sigrun.servables.source import MakeLoader, Source
 from sigrun.servables.state import StateStream
 from sigrun.server import Alone, ModelServer
-from sigrun.telemetry.logs import LogFormat
+from sigrun.telemetry.lines import LogFormat
 from sigrun.telemetry.metrics import Exposition, Metrics, Reading
 from sigrun.wire.ports import MakesPorts, Port, admin_addresses, grpc_addresses, http_addresses
 from sigrun.wire.rest.api import RestApi

@@ -17,7 +17,7 @@ from sigrun.config.models import ModelConfig, ModelSet
 from sigrun.config.server import AdminOptions, GrpcOptions, HttpOptions, ServerConfig, TlsOptions
 from sigrun.config.warm_up import WarmUpOptions
 from sigrun.errors import InvalidArgument, NotFound, SigrunError
-from sigrun.telemetry.logs import LogFormat
+from sigrun.telemetry.lines import LogFormat
 
 A_MODEL = "--model_base_path=/models/mnist"
 

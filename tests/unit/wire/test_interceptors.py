@@ -111,7 +111,6 @@ async def test_the_access_log_says_what_answered_in_fields_too(
         "(read 1.000, inference 3.000, write 0.500)"
     )
     assert getattr(record, FIELDS) == {
-        "request_id": "id-7",
         "door": "rest",
         "method": "S/M",
         "code": "OK",

@@ -12,7 +12,7 @@ from sigrun.config.lifecycle import LifecycleOptions, VersionTransition
 from sigrun.config.models import ModelConfig, ModelSet
 from sigrun.config.server import GrpcOptions, ServerConfig, Transport
 from sigrun.errors import InvalidArgument
-from sigrun.telemetry.logs import LogFormat
+from sigrun.telemetry.lines import LogFormat
 from sigrun.workers import process
 from sigrun.workers.process import WorkerOptions
 from sigrun.workers.supervisor import share_of

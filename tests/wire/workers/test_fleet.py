@@ -17,7 +17,7 @@ from sigrun.config.models import ModelSet
 from sigrun.config.server import ServerConfig
 from sigrun.errors import InvalidArgument, Unavailable
 from sigrun.servables.servable import ServableId
-from sigrun.telemetry.logs import LogFormat
+from sigrun.telemetry.lines import LogFormat
 from sigrun.telemetry.metrics import Counter, Reading
 from sigrun.workers.fleet import Fleet
 from sigrun.workers.loading import Order
