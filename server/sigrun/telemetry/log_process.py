@@ -1,6 +1,6 @@
 """A process that makes and writes the lines of the access log, as varnishncsa does for Varnish.
 
-In: events, plain values as `marshal` knows them. Out: lines on stderr. Made by the server, the line
+In: events. Out: lines on stderr. Made by the server, the line
 of a small request costs a twentieth of what the request does, and holds the GIL meanwhile.
 
 It begins with the first event, and ends when the server does. If it ends earlier, that is said,
@@ -10,9 +10,7 @@ and the lines are made in the server.
 from __future__ import annotations
 
 import contextlib
-import functools
 import logging
-import marshal
 import os
 import pickle
 import select
@@ -24,16 +22,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from io import BytesIO
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
-from sigrun.telemetry.lines import LineMaker, as_bytes
+from sigrun.telemetry.lines import About, Event, LineMaker, as_bytes
 from sigrun.telemetry.output import STDERR, Output, write_all
 
 COMMAND = (sys.executable, "-P", "-m", "sigrun.telemetry.log_process")
 """Starts it. With -P the folder that the server was started in is not searched for code."""
 
 _STDIN = 0
-_LENGTH = struct.Struct("=I")  # of the frame that follows: a pickled `LineMaker`, and events
+_LENGTH = struct.Struct("=I")  # of the frame that follows: a `LineMaker` and events, pickled
 _IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP)
 _ORPHANED_GRACE_S = 5.0  # for somebody to read what is left
 
@@ -62,12 +60,9 @@ class LogProcess:
         """How many events were dropped, because nobody read the lines of those before them."""
         return self._output.dropped
 
-    def put(self, pickled_maker: bytes, events: list[Any]) -> None:
-        """Have the lines of `events` written, or drop them if too much waits already.
-
-        `pickled_maker` is a `LineMaker`. Raises ValueError for events that are no plain values.
-        """
-        frame = marshal.dumps((pickled_maker, events))
+    def put(self, maker: LineMaker[About], events: Sequence[Event[About]]) -> None:
+        """Have the lines of `events` written, or drop them if too much waits already."""
+        frame = pickle.dumps((maker, events), pickle.HIGHEST_PROTOCOL)
         self._output.put(_STDIN, _LENGTH.pack(len(frame)) + frame, lines=len(events))
 
     def flush(self, within_s: float) -> None:
@@ -144,8 +139,8 @@ def _end_without_server() -> None:
 
 def _write_lines(file: BinaryIO) -> None:
     for frame in _frames(file):
-        pickled_maker, events = marshal.loads(frame)  # noqa: S302  # the server has written it
-        lines = _maker(pickled_maker).safe_lines(events)
+        maker, events = pickle.loads(frame)  # noqa: S301  # the server has written it
+        lines = maker.safe_lines(events)
         write_all(STDERR, as_bytes("\n".join(lines) + "\n"))
 
 
@@ -155,12 +150,6 @@ def _frames(file: BinaryIO) -> Iterator[bytes]:
         (length,) = _LENGTH.unpack(header)
         if len(frame := file.read(length)) == length:
             yield frame
-
-
-@functools.lru_cache(maxsize=8)
-def _maker(pickled: bytes) -> LineMaker[Any]:
-    maker: LineMaker[Any] = pickle.loads(pickled)  # noqa: S301  # the server has written it
-    return maker
 
 
 if __name__ == "__main__":

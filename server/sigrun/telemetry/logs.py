@@ -6,10 +6,8 @@ are made and written by the log process. Nobody who logs ever waits for whoever 
 
 from __future__ import annotations
 
-import functools
 import logging
-import pickle
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from sigrun.telemetry.lines import (
@@ -83,7 +81,7 @@ _LOG_PROCESS = LogProcess(on_drop=_tell_drops)
 
 def log_events(
     to: logging.Logger,
-    events: list[Event[About]],
+    events: Sequence[Event[About]],
     text: Text[About],
     fields: Fields[About],
 ) -> None:
@@ -91,13 +89,14 @@ def log_events(
 
     A `LogRecord` and its way through `logging` cost several times what a line does. So none is
     made where nobody but this module's own handler would see it: a process of its own makes the
-    lines. Hence events are plain values, and both functions those of a module.
+    lines. Hence events can be pickled, quickly if they are plain values, and both functions are
+    those of modules.
     """
     if not events or not to.isEnabledFor(logging.INFO):
         return
     handlers = logging.root.handlers
     if len(handlers) == 1 and type(handler := handlers[0]) is _Handler:
-        _LOG_PROCESS.put(_pickled_maker(handler.form, to.name, text, fields), events)
+        _LOG_PROCESS.put(LineMaker(*handler.form, "INFO", to.name, text, fields), events)
         return
     for created, id, about in events:
         record = logging.LogRecord(to.name, logging.INFO, __file__, 0, text(about), None, None)
@@ -113,11 +112,6 @@ class _Form(NamedTuple):
 
     log_format: LogFormat
     worker: int | None
-
-
-@functools.lru_cache(maxsize=8)
-def _pickled_maker(form: _Form, name: str, text: Text[About], fields: Fields[About]) -> bytes:
-    return pickle.dumps(LineMaker(*form, "INFO", name, text, fields))
 
 
 class _Handler(logging.Handler):

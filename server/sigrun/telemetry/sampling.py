@@ -25,7 +25,9 @@ from sigrun.telemetry.steps import Attributes
 # Of a `traceparent`, by level 2 of W3C Trace Context; OpenTelemetry 1.42 is the first to name it.
 _RANDOM = 0x02
 _IDS = RandomIdGenerator()
-_COMPARED: Final = TraceIdRatioBased.TRACE_ID_LIMIT  # the bits that decide
+_COMPARED: Final = TraceIdRatioBased.TRACE_ID_LIMIT.bit_length()  # the lower bits, which decide
+_OTHERS: Final = 128 - _COMPARED
+_draw: Final = random.getrandbits
 
 
 class HeadSampling:
@@ -43,13 +45,14 @@ class HeadSampling:
         It is decided from a new trace id alone, where the sampler goes by nothing else; False
         where it does, or where the request is recorded: `decide` does it then.
         """
-        if self._bound is None:
+        if (bound := self._bound) is None:
             return False
-        # As `RandomIdGenerator` does, without its call: this is all that most requests are asked.
-        trace_id = random.getrandbits(128)
-        if trace_id & _COMPARED >= self._bound:
+        # As `RandomIdGenerator` does, but first those bits that decide: this is all that most
+        # requests are asked.
+        lower = _draw(_COMPARED)
+        if lower >= bound:
             return True
-        self._drawn = trace_id
+        self._drawn = _draw(_OTHERS) << _COMPARED | lower
         return False
 
     def decide(

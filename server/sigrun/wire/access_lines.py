@@ -8,9 +8,10 @@ from __future__ import annotations
 import functools
 from typing import Final
 
-Asked = tuple[str, str, str, str, tuple[str, int, str] | None, int, int, float, float, float, float]
-"""A request that is over: door, method, name of the code, peer, what answered; bytes in and out;
-when it began, when inference began and ended (0.0 if it did not come to that), when it ended."""
+Asked = tuple[str, str, str, str, str, int, str, int, int, float, float, float, float]
+"""A request that is over: door, method, name of the code, peer; name, version and signature of what
+answered, empty if nothing did; bytes in and out; when it began, when inference began and ended,
+0.0 if it did not come to that, and when it ended. Flat, as it is pickled for every request."""
 
 _TEXT: Final = "%s %s %s%s from %s: %s bytes in, %s bytes out, %.3f ms"
 _WITH_TIMES: Final = _TEXT + " (read %.3f, inference %.3f, write %.3f)"
@@ -18,8 +19,10 @@ _WITH_TIMES: Final = _TEXT + " (read %.3f, inference %.3f, write %.3f)"
 
 def text(asked: Asked) -> str:
     """Return the message."""
-    door, method, code, peer, target, bytes_in, bytes_out, began, first, last, ended = asked
-    what = door, method, code, _by(target), peer, bytes_in, bytes_out, (ended - began) * 1e3
+    door, method, code, peer, model, version, signature, *numbers = asked
+    bytes_in, bytes_out, began, first, last, ended = numbers
+    by, all_ms = _by(model, version, signature), (ended - began) * 1e3
+    what = door, method, code, by, peer, bytes_in, bytes_out, all_ms
     if not last:
         return _TEXT % what
     return _WITH_TIMES % (*what, (first - began) * 1e3, (last - first) * 1e3, (ended - last) * 1e3)
@@ -27,7 +30,8 @@ def text(asked: Asked) -> str:
 
 def fields(asked: Asked) -> dict[str, object]:
     """Return all of it, each in a field of its own."""
-    door, method, code, peer, target, bytes_in, bytes_out, began, first, last, ended = asked
+    door, method, code, peer, model, version, signature, *numbers = asked
+    bytes_in, bytes_out, began, first, last, ended = numbers
     fields: dict[str, object] = {
         "door": door,
         "method": method,
@@ -37,8 +41,8 @@ def fields(asked: Asked) -> dict[str, object]:
         "response_bytes": bytes_out,
         "duration_ms": _ms(began, ended),
     }
-    if target is not None:
-        fields["model"], fields["version"], fields["signature"] = target
+    if model:
+        fields.update(model=model, version=version, signature=signature)
     if last:
         fields["read_ms"] = _ms(began, first)
         fields["inference_ms"] = _ms(first, last)
@@ -47,11 +51,10 @@ def fields(asked: Asked) -> dict[str, object]:
 
 
 @functools.lru_cache(maxsize=256)
-def _by(target: tuple[str, int, str] | None) -> str:
-    if target is None:
+def _by(model: str, version: int, signature: str) -> str:
+    if not model:
         return ""
-    name, version, signature = target
-    return f" by {name}:{version} {signature}" if signature else f" by {name}:{version}"
+    return f" by {model}:{version} {signature}" if signature else f" by {model}:{version}"
 
 
 def _ms(began: float, ended: float) -> float:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from sigrun.errors import Code
+from sigrun.telemetry.lines import Event
 from sigrun.telemetry.logs import log_events
 from sigrun.wire.access_lines import Asked, fields, text
 from sigrun.wire.observing import Ended
@@ -38,26 +39,31 @@ class AccessLog:
         """Log a row of requests, with the times at which they ended."""
         draw, share = self._random, self._sampling_rate
         to_clock = time.time() - time.perf_counter()
-        log_events(
-            logger,
-            [
-                (to_clock + one[4][1], one[1].request_id, _plain(one))
-                for one in row
-                if one[2] is not _OK or draw() < share
-            ],
-            text,
-            fields,
-        )
-
-
-def _plain(ended: Ended) -> Asked:
-    """Return what the log process knows how to read. This is paid for every request."""
-    method, (door, _, _, peer, _, _, _, outcome), code, (bytes_in, bytes_out), (began, end) = ended
-    target, first, last = None, 0.0, 0.0
-    if outcome is not None:
-        first, last = outcome.inference_began, outcome.inference_ended
-        if outcome.target is not None:
-            target = (*outcome.target,)
-    # In Python 3.11 `name` and `value` of an enum call two functions each.
-    who, said = door._value_, code._name_
-    return who, method, said, peer or _UNKNOWN, target, bytes_in, bytes_out, began, first, last, end
+        events: list[Event[Asked]] = []
+        # What is done here is paid for every request. In Python 3.11, `value` and `name` of an
+        # enum call two functions each.
+        for method, context, code, (bytes_in, bytes_out), (began, ended) in row:
+            if code is not _OK or draw() < share:
+                door, id, _, peer, _, _, _, outcome = context
+                model, version, signature, first, last = "", 0, "", 0.0, 0.0
+                if outcome is not None:
+                    first, last = outcome.inference_began, outcome.inference_ended
+                    if outcome.target is not None:
+                        model, version, signature = outcome.target
+                asked = (
+                    door._value_,
+                    method,
+                    code._name_,
+                    peer or _UNKNOWN,
+                    model,
+                    version,
+                    signature,
+                    bytes_in,
+                    bytes_out,
+                    began,
+                    first,
+                    last,
+                    ended,
+                )
+                events.append((to_clock + ended, id, asked))
+        log_events(logger, events, text, fields)

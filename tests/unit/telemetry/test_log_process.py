@@ -1,7 +1,7 @@
 from __future__ import annotations
 
+import json
 import logging
-import pickle
 import sys
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from sigrun.telemetry.lines import LineMaker, LogFormat
 from sigrun.telemetry.log_process import COMMAND, LogProcess
 
 WITHIN_S = 10.0
-MAKER = pickle.dumps(LineMaker(LogFormat.TEXT, None, "INFO", "sigrun.test", str, dict))
+MAKER = LineMaker(LogFormat.TEXT, None, "INFO", "sigrun.test", str, json.loads)
 
 
 def put(process: LogProcess, *texts: str) -> None:
