@@ -77,7 +77,7 @@ def test_without_the_process_lines_are_written_all_the_same(
 
 def test_a_process_that_does_not_read_makes_nobody_wait_and_drops_are_counted() -> None:
     dropped: list[int] = []
-    process = LogProcess(on_drop=dropped.append, command=program("import time; time.sleep(1)"))
+    process = LogProcess(on_drop=dropped.append, command=program("import time; time.sleep(0.3)"))
     text = "x" * 100_000
     for _ in range(100):
         put(process, text)
