@@ -1,7 +1,7 @@
 """A process that makes and writes the lines of the access log, as varnishncsa does for Varnish.
 
-In: events. Out: lines on stderr. Made by the server, the line
-of a small request costs a twentieth of what the request does, and holds the GIL meanwhile.
+In: events. Out: lines on stderr. Made by the server, the line of a small request would cost a
+twentieth of what the request does, and hold the GIL meanwhile.
 
 It begins with the first event, and ends when the server does. If it ends earlier, that is said,
 and the lines are made in the server.
