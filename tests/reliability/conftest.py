@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -19,6 +20,7 @@ from sigrun.config.server import Transport
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 HOST = "127.0.0.1"
+SETTLE_S = 60.0
 IS_LONG = bool(os.environ.get("SIGRUN_RELIABILITY"))  # set by `make reliability`
 
 
@@ -62,6 +64,16 @@ class Victim:
         """Send SIGTERM; return the exit status."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout_s)
+
+
+async def until(is_so: Callable[[], bool], what: str) -> None:
+    """Return when something is the case."""
+    try:
+        async with asyncio.timeout(SETTLE_S):
+            while not await asyncio.to_thread(is_so):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+    except TimeoutError:
+        pytest.fail(f"{what} does not happen")
 
 
 Begin = Callable[..., "contextlib.AbstractContextManager[Victim]"]

@@ -7,13 +7,13 @@ import contextlib
 import os
 import re
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 import pytest
 
 from tests.processes import children, is_alive
 from tests.reliability.callers import Tally, call_grpc
-from tests.reliability.conftest import Begin, Victim
+from tests.reliability.conftest import Begin, Victim, until
 
 pytestmark = pytest.mark.asyncio
 
@@ -36,15 +36,9 @@ async def calls(server: Victim) -> AsyncIterator[Tally]:
     await asyncio.wait_for(calling, WITHIN_S)
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(WITHIN_S):
-        while not condition():  # noqa: ASYNC110  # of another process, which tells nobody
-            await asyncio.sleep(0.01)
-
-
 async def has_log_process(server: Victim) -> int:
     """Return its process id."""
-    await until(lambda: bool(children(server.process.pid)))
+    await until(lambda: bool(children(server.process.pid)), "a log process")
     (log_process,) = children(server.process.pid)
     return log_process
 
@@ -52,7 +46,7 @@ async def has_log_process(server: Victim) -> int:
 async def test_every_request_has_a_line_of_its_own(begin: Begin) -> None:
     with begin(access_log=True) as server:
         async with calls(server) as tally:
-            await until(lambda: tally.answered > 50 * CALLERS)
+            await until(lambda: tally.answered > 50 * CALLERS, "traffic")
         assert await asyncio.to_thread(server.stop) == 0
 
     lines = [line for line in server.log if "access_log" in line]
@@ -67,7 +61,7 @@ async def test_a_log_process_that_is_killed_costs_no_request(begin: Begin) -> No
             log_process = await has_log_process(server)
             os.kill(log_process, signal.SIGKILL)
             killed_at = tally.answered
-            await until(lambda: tally.answered > killed_at + 50 * CALLERS)
+            await until(lambda: tally.answered > killed_at + 50 * CALLERS, "traffic")
         assert await asyncio.to_thread(server.stop) == 0
 
     (said,) = (number for number, line in enumerate(server.log) if "the log process" in line)
@@ -81,11 +75,11 @@ async def test_signals_that_everybody_gets_are_not_for_the_log_process(begin: Be
     with begin(access_log=True) as server:
         async with calls(server) as tally:
             log_process = await has_log_process(server)
-            await until(lambda: any(LINE.fullmatch(line) for line in server.log))  # it has begun
+            await until(lambda: any(map(LINE.fullmatch, server.log)), "a line")  # it has begun
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
                 os.kill(log_process, number)
             asked = tally.answered
-            await until(lambda: tally.answered > asked + 50 * CALLERS)
+            await until(lambda: tally.answered > asked + 50 * CALLERS, "traffic")
             assert children(server.process.pid) == [log_process]
         assert await asyncio.to_thread(server.stop) == 0
 
@@ -97,7 +91,7 @@ async def test_the_log_process_ends_with_a_server_that_is_killed(begin: Begin) -
     with begin(access_log=True) as server:
         async with calls(server) as tally:
             log_process = await has_log_process(server)
-            await until(lambda: tally.answered > CALLERS)
+            await until(lambda: tally.answered > CALLERS, "traffic")
             server.process.kill()
 
-            await until(lambda: not is_alive(log_process))
+            await until(lambda: not is_alive(log_process), "its end")

@@ -11,7 +11,7 @@ import signal
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from sigrun._gen.tensorflow_serving.apis.model_management_pb2 import (
 from sigrun._gen.tensorflow_serving.apis.predict_pb2 import PredictResponse
 from tests.processes import children, is_alive
 from tests.reliability.callers import PREDICT, Predict
-from tests.reliability.conftest import IS_LONG, Victim, running
+from tests.reliability.conftest import IS_LONG, SETTLE_S, Victim, running, until
 from tests.reliability.supervisor import GRACE_S, MODEL
 from tests.wire.clients import GrpcClient, predict_request
 
@@ -37,7 +37,6 @@ pytestmark = pytest.mark.asyncio
 
 CALLERS = 32
 ROUNDS = 10 if IS_LONG else 1
-SETTLE_S = 60.0
 MORE = 200
 HEALTHY = {"": "SERVING", MODEL: "SERVING"}
 
@@ -124,16 +123,6 @@ async def callers(
             yield
         finally:
             end.set()
-
-
-async def until(is_so: Callable[[], bool], what: str) -> None:
-    """Return when something is the case."""
-    try:
-        async with asyncio.timeout(SETTLE_S):
-            while not await asyncio.to_thread(is_so):  # noqa: ASYNC110
-                await asyncio.sleep(0.05)
-    except TimeoutError:
-        pytest.fail(f"{what} does not happen")
 
 
 async def more(*answers: Answers) -> None:

@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import pickle
-import select
 import signal
 import struct
 import subprocess
@@ -24,8 +22,9 @@ from collections.abc import Callable, Iterator, Sequence
 from io import BytesIO
 from typing import BinaryIO
 
+from sigrun.telemetry.lifeline import end_after
 from sigrun.telemetry.lines import About, Event, LineMaker, as_bytes
-from sigrun.telemetry.output import STDERR, Output, write_all
+from sigrun.telemetry.output import STDERR, Output, write, write_all
 
 COMMAND = (sys.executable, "-P", "-m", "sigrun.telemetry.log_process")
 """Starts it. With -P the folder that the server was started in is not searched for code."""
@@ -102,9 +101,8 @@ class LogProcess:
                 bufsize=0,
                 start_new_session=True,
             )
-        rest = memoryview(frames)
-        while rest and self._process.stdin is not None:  # it is a pipe
-            rest = rest[self._process.stdin.write(rest) :]
+        if self._process.stdin is not None:  # it is a pipe
+            write(self._process.stdin.fileno(), frames)
 
     def _tell_loss(self, error: OSError) -> None:
         process, self._process = self._process, None
@@ -124,17 +122,8 @@ def main() -> None:
     """Write the lines of what comes over stdin, to its end."""
     for number in _IGNORED:  # systemd sends them to everybody
         signal.signal(number, signal.SIG_IGN)
-    threading.Thread(target=_end_without_server, name="lifeline", daemon=True).start()
+    end_after(_STDIN, _ORPHANED_GRACE_S)
     _write_lines(sys.stdin.buffer)
-
-
-def _end_without_server() -> None:
-    """End the process some time after the server, even if nobody reads what it writes."""
-    hung_up = select.poll()
-    hung_up.register(_STDIN, 0)  # nothing but the end of the other side
-    hung_up.poll()
-    time.sleep(_ORPHANED_GRACE_S)
-    os._exit(1)
 
 
 def _write_lines(file: BinaryIO) -> None:

@@ -48,10 +48,10 @@ def write_all(descriptor: int, data: bytes) -> None:
     """
     with contextlib.suppress(OSError, ValueError):
         if stat.S_ISREG(os.fstat(descriptor).st_mode):
-            _write(descriptor, memoryview(data))
+            write(descriptor, data)
             return
         for piece in _pieces(data):
-            _write(descriptor, piece)
+            write(descriptor, piece)
 
 
 def _pieces(data: bytes) -> Iterator[memoryview]:
@@ -65,7 +65,9 @@ def _pieces(data: bytes) -> Iterator[memoryview]:
         begin = end
 
 
-def _write(descriptor: int, rest: memoryview) -> None:
+def write(descriptor: int, data: bytes | memoryview) -> None:
+    """Write `data`, however long that takes. Raises OSError for what cannot be written."""
+    rest = memoryview(data)
     while rest:
         try:
             rest = rest[os.write(descriptor, rest) :]

@@ -10,18 +10,16 @@ import asyncio
 import contextlib
 import logging
 import os
-import select
 import signal
 import socket
 import sys
-import threading
-import time
 from typing import Any
 
 from sigrun.concurrency import event_loop
 from sigrun.errors import SigrunError
 from sigrun.servables.source import MakeLoader
 from sigrun.server import ModelServer
+from sigrun.telemetry.lifeline import end_after
 from sigrun.telemetry.logs import configure_logs, flush
 from sigrun.telemetry.tracing import tracer_from_environment
 from sigrun.workers import process, values
@@ -49,7 +47,7 @@ def main(make_loader: MakeLoader | None = None) -> None:
     control, handover = (socket.socket(fileno=int(word)) for word in sys.argv[1:3])
     options = process.load(sys.stdin.buffer)
     configure_logs(options.log_format, options.log_level, worker=options.number)
-    _end_without_supervisor(control.dup())
+    end_after(control.dup(), _ORPHANED_GRACE_S + _OVERTIME_S)
     event_loop.run(_run(options, control, handover, make_loader))
     flush()
     os._exit(0)  # what does not end, such as a run of TensorFlow, is nobody's any more
@@ -142,16 +140,3 @@ class _Worker:
 
     async def _readings(self, _: Plain) -> Plain:
         return values.readings_to_plain(await self._following.metrics.readings())
-
-
-def _end_without_supervisor(control: socket.socket) -> None:
-    """End the process some time after the supervisor, even if its event loop is stuck."""
-
-    def wait() -> None:
-        hung_up = select.poll()
-        hung_up.register(control, 0)  # nothing but the end of the other side
-        hung_up.poll()
-        time.sleep(_ORPHANED_GRACE_S + _OVERTIME_S)
-        os._exit(1)
-
-    threading.Thread(target=wait, name="lifeline", daemon=True).start()

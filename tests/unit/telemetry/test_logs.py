@@ -99,6 +99,16 @@ def test_a_traceback_is_a_field_of_the_json_line(capfd: pytest.CaptureFixture[st
     assert json.loads(line)["exception"].splitlines()[-1] == "ValueError: a bug"
 
 
+def test_a_file_name_that_is_not_utf8_is_escaped_in_text(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    configure_logs(LogFormat.TEXT)
+
+    logger.info("found %s", b"model-\xff".decode(errors="surrogateescape"))
+
+    assert written(capfd).err.endswith(": found model-\\udcff\n")
+
+
 def test_a_file_name_that_is_not_utf8_is_escaped_in_json(
     capfd: pytest.CaptureFixture[str],
 ) -> None:

@@ -12,6 +12,7 @@ from sigrun.errors import Unavailable
 from sigrun.inference.calls import ResolvedSpec
 from sigrun.inference.context import INTERNAL, CallContext, Door, Outcome
 from sigrun.telemetry.logs import FIELDS
+from sigrun.telemetry.request_id import REQUEST_ID
 from sigrun.wire.access_log import AccessLog
 from sigrun.wire.interceptors import Answer, Reply, Request, intercepted, intercepted_services
 from sigrun.wire.observing import Ended, Observing
@@ -102,8 +103,16 @@ async def test_the_access_log_says_what_answered_in_fields_too(
     await intercepted("S/M", answer, [observing])(b"abc", context)
     monkeypatch.setattr("time.perf_counter", lambda: 13.0)
     monkeypatch.setattr("time.time", lambda: 1003.0)
+    ids: list[str] = []
+
+    def keep_id(_: logging.LogRecord) -> bool:
+        ids.append(REQUEST_ID.get())
+        return True
+
+    monkeypatch.setattr(caplog.handler, "filters", [keep_id])
     observing.tell_rows()
 
+    assert ids == ["id-7"]
     (record,) = caplog.records
     assert record.created == pytest.approx(1000.0045)  # when it ended
     assert record.getMessage().endswith(
