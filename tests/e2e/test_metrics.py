@@ -80,6 +80,7 @@ def server(saved_model: SavedModel, tmp_path_factory: pytest.TempPathFactory) ->
         server.wait_for(lambda: states(server) == {1: "AVAILABLE"}, "the load", 180)
         server.wait_for(lambda: "Running gRPC" in server.log_text(), "the gRPC port")
         ask(server)
+        server.wait_for(lambda: records_written(server) == 2, "the records of Predict and Classify")
         config.write_text(config.read_text().replace("/broken", "/missing"))
         add_version_2(base_paths["half_plus_two"], saved_model("half_plus_two"), folder)
         server.wait_for(lambda: states(server).get(2) == "AVAILABLE", "version 2")
@@ -122,6 +123,12 @@ def ask(server: RunningServer) -> None:
 def text_at(server: RunningServer, path: str) -> str:
     with urllib.request.urlopen(server.url(path), timeout=30) as response:
         return str(response.read().decode())
+
+
+def records_written(server: RunningServer) -> float:
+    """Return how many requests the request log holds; they get there after their answers."""
+    written = r'^sigrun_request_log_records_total{.*outcome="written".*} (\S+)$'
+    return sum(map(float, re.findall(written, text_at(server, "/metrics"), re.MULTILINE)))
 
 
 def exported(page: str) -> dict[str, Family]:
