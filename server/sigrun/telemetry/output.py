@@ -4,9 +4,9 @@ In: bytes, from any thread. Out: the same on a descriptor, written by a thread o
 that nobody reads stops that thread and nothing else: what comes then is kept up to a bound, and
 beyond it dropped and counted.
 
-A line that comes alone is written at once. Where they come quickly, as with an access log, those
-of some milliseconds are written together: a thread that wakes for each line would fight the event
-loop for the GIL at each, which costs several times what the line does.
+A line that comes alone is written at once. Where they come quickly, those of some milliseconds are
+written together: a thread that wakes for each line would fight the event loop for the GIL at each,
+which costs several times what the line does.
 """
 
 from __future__ import annotations
@@ -72,21 +72,33 @@ def write(descriptor: int, data: bytes | memoryview) -> None:
         try:
             rest = rest[os.write(descriptor, rest) :]
         except BlockingIOError:  # whoever shares the descriptor made it non-blocking
-            select.select([], [descriptor], [])
+            room = select.poll()  # `select.select` takes no descriptor above 1023
+            room.register(descriptor, select.POLLOUT)
+            room.poll()
+
+
+def _take_nothing(descriptor: int, data: bytes) -> int:
+    return 0
 
 
 class Output:
-    """What waits to be written, in order. `on_drop` hears, later, how much was dropped in all."""
+    """What waits to be written, in order. `on_drop` hears, later, how much was dropped in all.
+
+    `write_now` writes what it can without waiting, and returns how many bytes that was. It is asked
+    where nothing else waits, so that the thread need not wake. Only `write` waits.
+    """
 
     def __init__(
         self,
         write: Callable[[int, bytes], None] = write_all,
         *,
+        write_now: Callable[[int, bytes], int] = _take_nothing,
         max_waiting_bytes: int = _MAX_WAITING_BYTES,
         pause_s: float = _PAUSE_S,
         on_drop: Callable[[int], None] = lambda dropped: None,
     ) -> None:
         self._write = write
+        self._write_now = write_now
         self._max_waiting_bytes = max_waiting_bytes
         self._pause_s = pause_s
         self._on_drop = on_drop
@@ -110,6 +122,10 @@ class Output:
             if self._waiting_bytes + len(data) > self._max_waiting_bytes:
                 self._dropped += lines
                 return
+            if not self._waiting_bytes and (written := self._write_now(descriptor, data)):
+                data = data[written:]
+                if not data:
+                    return
             self._waiting.append((descriptor, data))
             self._waiting_bytes += len(data)
             if self._thread is None:

@@ -11,6 +11,8 @@ from sigrun.telemetry.lines import LineMaker, LogFormat
 from sigrun.telemetry.log_process import COMMAND, LogProcess
 
 WITHIN_S = 10.0
+PIPE_BYTES = 1024 * 1024
+RUN = "from sigrun.telemetry.log_process import main; main()"
 MAKER = LineMaker(LogFormat.TEXT, None, "INFO", "sigrun.test", str, json.loads)
 
 
@@ -34,6 +36,42 @@ def test_events_become_lines_in_their_order(capfd: pytest.CaptureFixture[str]) -
     process.flush(WITHIN_S)
 
     assert said(capfd) == ["first", "second", "third"]
+
+
+def put_more_than_fits_into_the_pipe(process: LogProcess) -> list[str]:
+    put(process, "begin")
+    process._output.flush(WITHIN_S)  # there is a process then, which does not read yet
+    texts = [f"{number:03}" * 30_000 for number in range(40)]
+    for text in texts:
+        put(process, text)
+    return ["begin", *texts]
+
+
+def test_a_frame_that_is_cut_where_the_pipe_is_full_stays_whole(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    process = LogProcess(command=program(f"import time; time.sleep(0.3); {RUN}"))
+
+    texts = put_more_than_fits_into_the_pipe(process)
+    process.flush(WITHIN_S)
+
+    assert said(capfd) == texts
+    assert process.dropped == 0
+
+
+def test_a_frame_of_which_the_process_took_a_part_is_told_when_it_ends(
+    capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    process = LogProcess(command=program("import time; time.sleep(0.3); exit(7)"))
+
+    texts = put_more_than_fits_into_the_pipe(process)
+    process.flush(WITHIN_S)
+
+    assert "has ended with status 7" in caplog.text
+    told = said(capfd)
+    lost = PIPE_BYTES // len(texts[-1]) + 1
+    assert told == texts[-len(told) :]
+    assert len(told) >= len(texts) - lost
 
 
 def test_what_comes_after_a_flush_is_written_too(capfd: pytest.CaptureFixture[str]) -> None:

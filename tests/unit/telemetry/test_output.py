@@ -69,6 +69,25 @@ def test_a_reader_that_does_not_read_makes_nobody_wait_and_drops_are_counted() -
     assert told == [3]
 
 
+def test_what_can_be_written_now_is_and_the_thread_waits_with_the_rest() -> None:
+    reader = Reader()
+    now: list[bytes] = []
+
+    def write_now(_: int, data: bytes) -> int:
+        now.append(data[:4])
+        return len(now[-1])
+
+    output = Output(reader, write_now=write_now)
+    output.put(STDERR, b"one.")
+    output.put(STDERR, b"two, and more")
+    output.put(STDERR, b"three")  # behind what waits, though there might be room by now
+
+    reader.is_reading.set()
+    assert output.flush(10)
+    assert now == [b"one.", b"two,"]
+    assert b"".join(data for _, data in reader.got) == b" and morethree"
+
+
 def test_there_is_room_again_when_something_was_read() -> None:
     reader = Reader()
     output = Output(reader, max_waiting_bytes=4)
