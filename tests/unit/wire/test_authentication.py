@@ -91,6 +91,29 @@ def test_what_is_known_of_headers_ends_with_the_tokens_and_with_time() -> None:
     assert [code(varied), code(base)] == ["PERMISSION_DENIED"] * 2
 
 
+def test_headers_that_were_good_for_one_method_are_looked_at_for_another(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    guard = Authentication(TOKENS)
+    asks, rules = (HeaderMetadata({b"x-api-key": key}) for key in (b"asks", b"rules"))
+
+    def code(method: str, metadata: HeaderMetadata) -> str:
+        try:
+            context = CallContext(Door.GRPC, metadata=metadata)
+            asyncio.run(guard.intercept(method, answer)(b"request", context))  # type: ignore[arg-type]
+        except SigrunError as error:
+            return error.code.name
+        return "OK"
+
+    assert [code(PREDICT, asks), code(PREDICT, asks), code(STATUS, asks)] == ["OK"] * 3
+    assert [code(RELOAD, asks), code("/metrics", asks)] == ["PERMISSION_DENIED"] * 2
+    with caplog.at_level(logging.INFO, authentication.__name__):
+        assert [code(STATUS, rules), code(RELOAD, rules), code(RELOAD, rules)] == ["OK"] * 3
+    assert len(caplog.messages) == 2  # each time that something is administrated
+    guard.use(Tokens([token("rules", Right.ADMINISTRATION)]))
+    assert code(PREDICT, asks) == "UNAUTHENTICATED"
+
+
 @pytest.mark.parametrize(
     "metadata",
     [
