@@ -10,6 +10,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import DEFAULT_ON, Sampler
 
+from sigrun.telemetry.spans import Spans
 from sigrun.telemetry.tracer import Tracer
 
 
@@ -19,7 +20,8 @@ class Traces:
     def __init__(self, sampler: Sampler = DEFAULT_ON) -> None:
         self._exporter = InMemorySpanExporter()
         resource = Resource({"service.name": "test"})
-        self.tracer = Tracer(sampler, self._exporter, resource, SimpleSpanProcessor)
+        spans = Spans(SimpleSpanProcessor(self._exporter), resource)
+        self.tracer = Tracer(sampler, spans)
 
     @property
     def spans(self) -> Sequence[Any]:

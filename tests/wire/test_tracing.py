@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+import io
+import json
+import os
+import re
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -18,6 +23,7 @@ from sigrun.config.gateway import GatewayConfig, UpstreamOptions
 from sigrun.gateway import Gateway
 from sigrun.telemetry.tracer import Tracer
 from sigrun.telemetry.tracing import tracer_from_environment
+from tests.processes import children
 from tests.wire.clients import NAME, failure
 from tests.wire.gateways import QUICK, address_of, url_of
 from tests.wire.rig import HOST, HTTP, Rig
@@ -26,6 +32,7 @@ pytestmark = pytest.mark.asyncio
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = "b7ad6b7169203331"
+WITHIN_S = 30.0
 SAMPLED = f"00-{TRACE}-{PARENT}-01"
 
 
@@ -74,14 +81,38 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
         server.stop(0).wait()
 
 
-@pytest.fixture
-def tracers(collector: Collector) -> tuple[Tracer, Tracer]:
-    """Return the tracers of a server and of a gateway."""
-    server = tracer_from_environment(service="sigrun")
-    gateway = tracer_from_environment(service="sigrun-gateway")
-    assert server is not None
-    assert gateway is not None
-    return server, gateway
+@pytest_asyncio.fixture
+async def tracers(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[tuple[Tracer, Tracer]]:
+    """Return the tracers of a server and of a gateway, whose processes have begun to send."""
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
+    server, gateway = [made_tracer(service) for service in ("sigrun", "sigrun-gateway")]
+    for tracer in (server, gateway):
+        record(tracer, "begin")
+    await until(lambda: len(collector.spans) == 2)
+    collector.spans.clear()
+    yield server, gateway
+    server.close()
+    gateway.close()
+
+
+def made_tracer(service: str) -> Tracer:
+    tracer = tracer_from_environment(service=service)
+    assert tracer is not None
+    return tracer
+
+
+def record(tracer: Tracer, name: str) -> None:
+    trace, _ = tracer.begin(name, {}, {})
+    assert trace is not None
+    tracer.end(trace)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(WITHIN_S):
+        while not condition():  # noqa: ASYNC110  other processes make it true
+            await asyncio.sleep(0.01)
 
 
 @pytest_asyncio.fixture
@@ -193,3 +224,53 @@ async def test_what_the_caller_does_not_sample_is_not_traced(
     await rig.stop()
 
     assert not [span for _, span in collector.spans if span.trace_id.hex() == TRACE]
+
+
+async def test_a_trace_process_that_is_killed_is_replaced_by_the_server(
+    collector: Collector, tracers: tuple[Tracer, Tracer], caplog: pytest.LogCaptureFixture
+) -> None:
+    tracer, _ = tracers
+    for process_id in children(os.getpid()):
+        os.kill(process_id, signal.SIGKILL)
+
+    async def record_until_it_is_noticed() -> None:
+        while not caplog.messages:  # until then a pipe takes some that nobody reads
+            record(tracer, "lost")
+            await asyncio.sleep(0.01)
+
+    await asyncio.wait_for(record_until_it_is_noticed(), WITHIN_S)
+    record(tracer, "last")
+
+    await until(lambda: "last" in [span.name for _, span in collector.spans])
+    (told,) = caplog.messages
+    assert "the trace process has ended with status -9" in told
+
+
+async def test_a_collector_that_is_away_is_told_of_and_holds_nothing_up(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://{HOST}:9")
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
+    tracer = made_tracer("sigrun")
+    record(tracer, "nowhere")
+    warning = re.compile(r"Z WARNING opentelemetry\S*: Transient error StatusCode.UNAVAILABLE")
+    said = io.StringIO()
+
+    def is_said() -> bool:
+        said.write(capfd.readouterr().err)
+        return warning.search(said.getvalue()) is not None
+
+    await until(is_said)
+    await asyncio.to_thread(tracer.close)
+
+
+async def test_spans_are_printed_where_that_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "console")
+    tracer = made_tracer("sigrun")
+
+    record(tracer, "printed")
+    tracer.close()
+
+    assert json.loads(capfd.readouterr().out)["name"] == "printed"

@@ -36,7 +36,6 @@ _LENGTH = struct.Struct("=I")  # of the frame that follows
 _PIPE_BYTES = 1024 * 1024  # where Linux lets us: some hundred milliseconds of an access log
 _PAUSE_S = 0.02  # between two looks into the pipe
 _IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP)
-_ORPHANED_GRACE_S = 5.0  # for what is left to do
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +75,10 @@ class Helper:
     def dropped(self) -> int:
         """How much was dropped, because the process did not get round to what came before."""
         return self._output.dropped
+
+    def begin(self) -> None:
+        """Start the process now, before there is something to do."""
+        self.put(b"", count=0)
 
     def put(self, frame: bytes, count: int = 1) -> None:
         """Hand `frame` over, or drop the `count` things in it if too much waits already."""
@@ -169,11 +172,14 @@ def _begin(command: Sequence[str]) -> _Child:
     return _Child(process, writing)
 
 
-def serve(work: Work) -> None:
-    """Be the process: do `work` with what comes over stdin, to its end."""
+def serve(work: Work, *, grace_s: float) -> None:
+    """Be the process: do `work` with what comes over stdin, to its end.
+
+    The process is ended `grace_s` seconds after that, whatever is left to do.
+    """
     for number in _IGNORED:  # systemd sends them to everybody
         signal.signal(number, signal.SIG_IGN)
-    end_after(_STDIN, _ORPHANED_GRACE_S)
+    end_after(_STDIN, grace_s)
     work(_frames(io.BufferedReader(_Slowly(_STDIN), _PIPE_BYTES)))
 
 
@@ -189,5 +195,5 @@ def _frames(file: io.BufferedIOBase) -> Iterator[bytes]:
     """Return whole frames; the last one is not if the server was killed while it wrote."""
     while len(header := file.read(_LENGTH.size)) == _LENGTH.size:
         (length,) = _LENGTH.unpack(header)
-        if len(frame := file.read(length)) == length:
+        if len(frame := file.read(length)) == length and frame:
             yield frame

@@ -15,6 +15,8 @@ from sigrun.telemetry import helper
 from sigrun.telemetry.lines import About, Event, LineMaker, as_bytes
 from sigrun.telemetry.output import STDERR, write_all
 
+_GRACE_S = 5.0  # for somebody to read what is left
+
 
 class LogProcess:
     """Hands events to the process, and never waits for it.
@@ -54,4 +56,4 @@ def _write_lines(frames: Iterator[bytes]) -> None:
 
 
 if __name__ == "__main__":
-    helper.serve(_write_lines)
+    helper.serve(_write_lines, grace_s=_GRACE_S)

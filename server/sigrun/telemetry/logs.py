@@ -50,6 +50,19 @@ def configure_logs(
         logging.getLogger(name).setLevel(quiet_level)
 
 
+def words() -> Sequence[str]:
+    """Return what `configure_by` takes in another process, to log as this one does."""
+    forms = [one.form for one in logging.root.handlers if isinstance(one, _Handler)]
+    log_format, worker = forms[0] if forms else _Form(LogFormat.TEXT, None)
+    return log_format.value, str(logging.root.level), "" if worker is None else str(worker)
+
+
+def configure_by(words: Sequence[str]) -> None:
+    """Log as another process does, by its `words`."""
+    log_format, level, worker = words
+    configure_logs(LogFormat(log_format), int(level), int(worker) if worker else None)
+
+
 def show(text: str) -> None:
     """Write text to stdout, in order with the lines of the log."""
     _OUTPUT.put(STDOUT, as_bytes(text + "\n"))

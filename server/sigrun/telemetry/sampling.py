@@ -71,9 +71,3 @@ class HeadSampling:
             flags |= TraceFlags.SAMPLED
         span_id, state = _IDS.generate_span_id(), result.trace_state
         return SpanContext(trace_id, span_id, False, TraceFlags(flags), state), result
-
-
-def child_of(parent: SpanContext) -> SpanContext:
-    """Return the context of a new span within another."""
-    span_id = _IDS.generate_span_id()
-    return SpanContext(parent.trace_id, span_id, False, parent.trace_flags, parent.trace_state)

@@ -1,67 +1,51 @@
-"""Traces of requests, as spans of OpenTelemetry; what is noted in `steps` becomes their children.
+"""Traces of requests, by OpenTelemetry; what is noted in `steps` becomes their children.
 
-The sampler, the processor and the exporter are OpenTelemetry's. The spans are made here: the SDK's
-own, which any thread may change until they end, take ten times as long (57 us each, and a request
-has four). Those of the steps are made where they are exported, in a thread, for many requests in
-a row: on the event loop, between two requests, they would take several times as long.
+The sampler and what travels in headers are OpenTelemetry's. A request costs only what has to be
+noted of it: `spans` makes the spans, elsewhere.
 """
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
-from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.context import Context
-from opentelemetry.sdk.environment_variables import OTEL_BSP_MAX_EXPORT_BATCH_SIZE
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, SpanProcessor
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import Decision, Sampler
-from opentelemetry.sdk.util import BoundedList
-from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import (
-    Link,
-    SpanContext,
-    SpanKind,
-    Status,
-    StatusCode,
-    get_current_span,
-)
+from opentelemetry.trace import SpanContext, SpanKind, get_current_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from opentelemetry.util.types import AttributeValue
 
-from sigrun import __version__
-from sigrun.telemetry.sampling import HeadSampling, child_of
+from sigrun.telemetry.sampling import HeadSampling
+from sigrun.telemetry.spans import Ids, Recorded, RecordedStep
 from sigrun.telemetry.steps import Attributes, Step, Trace
 
-_FLUSH_MS = 3000
-_SPANS_PER_EXPORT = 512  # by default, as OpenTelemetry says
-_SCOPE = InstrumentationScope("sigrun", __version__)
 _NO_PARENT = Context()
+_new_id = RandomIdGenerator().generate_span_id
+
+
+class Sink(Protocol):
+    """Takes what is recorded."""
+
+    def put(self, recorded: Recorded) -> None:
+        """Have it sent to whoever collects traces, without waiting for that."""
+
+    def close(self) -> None:
+        """Send what waits, for some seconds at most; blocks."""
 
 
 class Tracer:
-    """Begins and ends the spans of requests and batches; a `Recorder`. Used on one event loop.
+    """Records requests and batches; a `Recorder`. Used on one event loop.
 
-    `sampler` decides about requests; what is done in one is recorded with it. `make_processor` is
-    for tests.
+    `sampler` decides about requests; what is done in one is recorded with it.
     """
 
-    def __init__(
-        self,
-        sampler: Sampler,
-        exporter: SpanExporter,
-        resource: Resource,
-        make_processor: Callable[[SpanExporter], SpanProcessor] = BatchSpanProcessor,
-    ) -> None:
+    def __init__(self, sampler: Sampler, sink: Sink) -> None:
         self._sampling = HeadSampling(sampler)
         self.drops_new = self._sampling.drops_new
         """Returns whether the next request that is part of no trace is not recorded."""
-        self._limits = SpanLimits()  # from the environment
-        self._processor = make_processor(_StepsExporter(exporter, self._limits))
-        self._resource = _Resource(resource)
+        self._sink = sink
         self._propagator = TraceContextTextMapPropagator()
 
     def begin(
@@ -81,159 +65,104 @@ class Tracer:
         if result.decision is Decision.DROP:
             return None, onwards
         known = get_current_span(parent).get_span_context()
-        span = _Span(
-            name,
-            context,
-            known if known.is_valid else None,
-            self._resource,
-            kind=SpanKind.SERVER,
-        )
-        span.describe(result.attributes)  # with what the sampler adds
+        span = _Span(name, _ids(context), _ids(known) if known.is_valid else None, is_request=True)
+        span.attributes.update(result.attributes)  # with what the sampler adds
         return Trace(self, span), onwards
 
     def describe(self, trace: Trace, attributes: Attributes, *, failure: str | None = None) -> None:
         """Add what is known at the end of a request; `failure` says that it is the server's."""
-        _span(trace).describe(attributes, failure)
+        span = _span(trace)
+        span.attributes.update(attributes)
+        if failure is not None:
+            span.failure = failure
 
     def begin_batch(self, requests: Sequence[Trace], attributes: Attributes) -> Trace:
         """Return a trace for what is done for several requests at once, linked to each.
 
         It is in the trace of the first of them.
         """
-        links = [Link(_span(request).own) for request in requests]
         first = _span(requests[0]).own
-        span = _Span(
-            "batch",
-            child_of(first),
-            first,
-            self._resource,
-            links=BoundedList.from_seq(self._limits.max_links, links),
-        )
-        span.describe(attributes)
+        trace_id, _, flags, state, _ = first
+        own = trace_id, _new_id(), flags, state, False
+        links = tuple([_span(request).own for request in requests])
+        span = _Span("batch", own, first, links)
+        span.attributes.update(attributes)
         return Trace(self, span)
 
     def end(self, trace: Trace) -> None:
-        """Record the trace with all its steps."""
-        span = _span(trace)
-        span.end(trace.steps)
-        self._processor.on_end(span)
+        """Record the trace with all its steps; a batch may note some later, which are lost."""
+        self._sink.put(_span(trace).ended(trace.steps))
 
     def close(self) -> None:
         """Send what waits, for some seconds at most; blocks."""
-        self._processor.force_flush(_FLUSH_MS)
-        self._processor.shutdown()
+        self._sink.close()
 
 
-class _Resource(Resource):
-    """A resource that is hashed once: the exporter does so for each span, and dumps it as JSON."""
-
-    def __init__(self, resource: Resource) -> None:
-        super().__init__(resource.attributes, resource.schema_url)
-        self._hash = super().__hash__()
-
-    def __hash__(self) -> int:
-        return self._hash
-
-
-class _Span(ReadableSpan):
-    """A request or a batch, and the steps in it.
+class _Span:
+    """A request or a batch that is under way.
 
     It reads the clock once and goes by `time.perf_counter` from there, as its steps do: a clock
     that is set meanwhile shifts none of them against the others.
     """
 
+    __slots__ = (
+        "_began",
+        "_began_ns",
+        "_is_request",
+        "_links",
+        "_name",
+        "_parent",
+        "attributes",
+        "failure",
+        "own",
+    )
+
     def __init__(
         self,
         name: str,
-        context: SpanContext,
-        parent: SpanContext | None,
-        resource: Resource,
+        own: Ids,
+        parent: Ids | None,
+        links: tuple[Ids, ...] = (),
         *,
-        kind: SpanKind = SpanKind.INTERNAL,
-        links: Sequence[Link] = (),
+        is_request: bool = False,
     ) -> None:
-        super().__init__(
-            name,
-            context,
-            parent,
-            resource,
-            links=links,
-            kind=kind,
-            instrumentation_scope=_SCOPE,
-        )
-        self.own = context
-        self.steps: Sequence[Step] = ()
-        self._described: dict[str, AttributeValue] = {}
+        self._name = name
+        self.own = own
+        self._parent = parent
+        self._links = links
+        self._is_request = is_request
+        self.attributes: dict[str, AttributeValue] = {}
+        self.failure: str | None = None
         self._began_ns, self._began = time.time_ns(), time.perf_counter()
-        self._start_time = self._began_ns
 
-    def at_ns(self, time_s: float) -> int:
+    def ended(self, steps: Sequence[Step]) -> Recorded:
+        """Return what there is to say of it, now that it is over."""
+        return Recorded(
+            self._name,
+            self._is_request,
+            self.own,
+            self._parent,
+            self._links,
+            self._began_ns,
+            self._at_ns(time.perf_counter()),
+            self.attributes,
+            self.failure,
+            tuple([self._recorded(step) for step in steps]),
+        )
+
+    def _recorded(self, step: Step) -> RecordedStep:
+        name, began, ended, attributes, link = step
+        linked = None if link is None else _span(link).own
+        return name, self._at_ns(began), self._at_ns(ended), dict(attributes), linked
+
+    def _at_ns(self, time_s: float) -> int:
         """Return when it was `time_s` by `time.perf_counter`, in nanoseconds since 1970."""
         return self._began_ns + int((time_s - self._began) * 1e9)
 
-    def describe(self, attributes: Attributes, failure: str | None = None) -> None:
-        """Add attributes, and why the span failed if it did."""
-        self._described.update(attributes)
-        if failure is not None:
-            self._status = Status(StatusCode.ERROR, failure)
 
-    def end(self, steps: Sequence[Step]) -> None:
-        """Say that the span is over, and what was done in it."""
-        self.steps = tuple(steps)  # a batch may still note some
-        self._end_time = self.at_ns(time.perf_counter())
-
-    def bound(self, limits: SpanLimits) -> None:
-        """Take what was described as attributes, within limits that seldom matter."""
-        self._attributes = _bounded(self._described, limits)
-
-
-class _StepsExporter(SpanExporter):
-    """Makes the spans of steps, and hands them on before those that they are in."""
-
-    def __init__(self, exporter: SpanExporter, limits: SpanLimits) -> None:
-        self._exporter = exporter
-        self._limits = limits
-        most = os.environ.get(OTEL_BSP_MAX_EXPORT_BATCH_SIZE, "")
-        self._most = int(most) if most.isdecimal() and int(most) else _SPANS_PER_EXPORT
-
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        every = [one for span in spans for one in self._with_steps(span)]
-        parts = [every[at : at + self._most] for at in range(0, len(every), self._most)]
-        results = [self._exporter.export(part) for part in parts]
-        failed = SpanExportResult.FAILURE
-        return failed if failed in results else SpanExportResult.SUCCESS
-
-    def _with_steps(self, whole: ReadableSpan) -> Iterator[ReadableSpan]:
-        if isinstance(whole, _Span):
-            for step in whole.steps:
-                yield ReadableSpan(
-                    step.name,
-                    child_of(whole.own),
-                    whole.own,
-                    whole.resource,
-                    _bounded(step.attributes, self._limits),
-                    links=() if step.link is None else (Link(_span(step.link).own),),
-                    start_time=whole.at_ns(step.began),
-                    end_time=whole.at_ns(step.ended),
-                    instrumentation_scope=_SCOPE,
-                )
-            whole.bound(self._limits)
-        yield whole
-
-    def shutdown(self) -> None:
-        self._exporter.shutdown()
-
-    def force_flush(self, timeout_millis: int = 30000) -> bool:
-        return self._exporter.force_flush(timeout_millis)
-
-
-def _bounded(
-    attributes: Mapping[str, AttributeValue], limits: SpanLimits
-) -> Mapping[str, AttributeValue]:
-    most, longest = limits.max_span_attributes, limits.max_span_attribute_length
-    if longest is None and (most is None or len(attributes) <= most):
-        return attributes
-    return BoundedAttributes(most, attributes, max_value_len=longest)
+def _ids(context: SpanContext) -> Ids:
+    state = context.trace_state.to_header() if context.trace_state else ""
+    return context.trace_id, context.span_id, int(context.trace_flags), state, context.is_remote
 
 
 def _span(trace: Trace) -> _Span:

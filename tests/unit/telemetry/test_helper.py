@@ -27,7 +27,7 @@ def telling(first: str = "pass") -> Sequence[str]:
     return program(
         f"import time\nfrom sigrun.telemetry.helper import serve\n"
         f"from sigrun.telemetry.output import write\n{first}\n"
-        'serve(lambda frames: [write(2, frame + b"\\n") for frame in frames])'
+        'serve(lambda frames: [write(2, frame + b"\\n") for frame in frames], grace_s=10)'
     )
 
 
@@ -71,6 +71,17 @@ def test_what_comes_after_a_flush_is_done_too(capfd: pytest.CaptureFixture[str])
         helper.flush(WITHIN_S)
 
     assert said(capfd) == ["before", "after"]
+
+
+def test_a_process_can_begin_before_there_is_something_to_do(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    helper = make(telling('write(2, b"begun\\n")'))
+
+    helper.begin()
+    helper.flush(WITHIN_S)
+
+    assert said(capfd) == ["begun"]
 
 
 def test_a_frame_that_is_cut_where_the_pipe_is_full_stays_whole(

@@ -11,7 +11,14 @@ import pytest
 
 from sigrun.telemetry import request_id
 from sigrun.telemetry.lines import LogFormat
-from sigrun.telemetry.logs import FIELDS, configure_logs, flush, log_events
+from sigrun.telemetry.logs import (
+    FIELDS,
+    configure_by,
+    configure_logs,
+    flush,
+    log_events,
+    words,
+)
 
 logger = logging.getLogger("sigrun.test")
 
@@ -243,3 +250,17 @@ def test_another_handler_beside_ours_gets_events_as_records(
         '2026-01-01T00:00:00.250Z INFO sigrun.test: {"door":"grpc"} [request id-7]\n'
     )
     assert request_id.REQUEST_ID.get() == ""
+
+
+@pytest.mark.parametrize("worker", [None, 3])
+def test_another_process_logs_in_the_same_way(
+    worker: int | None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    configure_logs(LogFormat.JSON, logging.WARNING, worker)
+
+    configure_by(words())
+    logger.info("not told")
+    logger.warning("told")
+
+    line = json.loads(written(capfd).err)
+    assert (line["message"], line.get("worker")) == ("told", worker)
