@@ -70,6 +70,7 @@ class Helper:
         self._child: _Child | None = None
         self._begun = b""  # what the process has of the frame of which the rest waits
         self._is_lost = False
+        self._last_failure = ""
 
     @property
     def dropped(self) -> int:
@@ -98,7 +99,7 @@ class Helper:
                 child.process.wait(max(ends_at - time.monotonic(), 0.0))
 
     def _write_now(self, _: int, frame: bytes) -> int:
-        """Write what the pipe has room for, in the thread of whoever logs.
+        """Write what the pipe has room for, in the thread of whoever hands it over.
 
         To wake the thread of the output instead costs a small request a twentieth, most of it for
         the GIL.
@@ -133,8 +134,14 @@ class Helper:
         # What it had taken of these comes twice: better than not at all.
         try:
             self._work(_frames(io.BytesIO(begun + frames)))
-        except Exception:  # the next frames may fare better, and are not to wait for ever
-            logger.exception("the work of the %s process failed", self._name)
+        except Exception as error:  # the next frames may fare better, and are not to wait for ever
+            self._tell_failure(error)
+
+    def _tell_failure(self, error: Exception) -> None:
+        failure = repr(error)
+        if failure != self._last_failure:
+            logger.error("the work of the %s process failed", self._name, exc_info=error)
+            self._last_failure = failure
 
     def _tell_loss(self, error: OSError) -> None:
         child, self._child = self._child, None

@@ -140,18 +140,19 @@ def test_without_the_process_the_work_is_done_all_the_same(
     assert caplog.records[0].levelno == logging.WARNING
 
 
-def test_work_that_fails_here_is_said_and_the_next_is_done(
+def test_work_that_fails_here_is_said_once_and_the_next_is_done(
     capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     helper = make(["/nowhere/at/all"])
 
-    helper.put(b"\xff")  # no text
-    helper._output.flush(WITHIN_S)
+    for _ in range(2):
+        helper.put(b"\xff")  # no text
+        helper._output.flush(WITHIN_S)
     put(helper, "next")
     helper.flush(WITHIN_S)
 
     assert said(capfd) == ["next"]
-    assert caplog.messages[-1] == "the work of the telling process failed"
+    assert caplog.messages[1:] == ["the work of the telling process failed"]
     assert "UnicodeDecodeError" in caplog.text
 
 

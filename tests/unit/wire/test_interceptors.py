@@ -173,13 +173,13 @@ async def test_requests_are_told_in_rows_and_few_of_them_soon(
     loop = asyncio.get_running_loop()
     monkeypatch.setattr(loop, "call_later", lambda _, call: timers.append(call))
 
-    for size in range(70):
+    for size in range(262):
         await rpc(b"x" * size, CONTEXT)
 
-    assert rows.told == [list(range(64))]
+    assert rows.told == [list(range(256))]
     (timer,) = timers
     timer()
-    assert rows.told[1:] == [list(range(64, 70))]
+    assert rows.told[1:] == [list(range(256, 262))]
     await rpc(b"", CONTEXT)
     assert len(timers) == 2
 
