@@ -98,7 +98,7 @@ def _protocol(environment: Mapping[str, str]) -> str:
 def _check(exporter: str, protocol: str) -> None:
     if exporter not in (_OTLP, _CONSOLE):
         raise InvalidArgument(f"OTEL_TRACES_EXPORTER is otlp, console or none, not {exporter!r}")
-    if protocol not in _PROTOCOLS:
+    if exporter == _OTLP and protocol not in _PROTOCOLS:
         raise InvalidArgument(
             f"OTEL_EXPORTER_OTLP_PROTOCOL is {' or '.join(_PROTOCOLS)}, not {protocol!r}"
         )
