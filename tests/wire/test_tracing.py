@@ -264,6 +264,19 @@ async def test_a_collector_that_is_away_is_told_of_and_holds_nothing_up(
     await asyncio.to_thread(tracer.close)
 
 
+async def test_a_variable_that_cannot_be_read_is_told(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://{HOST}:9")
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "0")
+
+    await asyncio.to_thread(made_tracer("sigrun").close)
+
+    said = capfd.readouterr().err
+    assert "Z ERROR sigrun.telemetry.trace_process: no spans can be sent as the envi" in said
+    assert "ValueError: max_queue_size must be a positive integer" in said
+
+
 async def test_spans_are_printed_where_that_is_asked_for(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _GRACE_S = 3.0  # to send what is left
 _FLUSH_S = _GRACE_S + 1.0
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("sigrun.telemetry.trace_process")  # in the process it is `__main__`
 
 
 class TraceProcess:
@@ -67,7 +67,12 @@ def _send(frames: Iterator[bytes], sink: Sink) -> None:
 def main(service: str, *words: str) -> None:
     """Be the process, which logs as `words` say."""
     logs.configure_by(words)
-    spans = spans_from_environment(service=service)
+    try:
+        spans = spans_from_environment(service=service)
+    except Exception:
+        logger.exception("no spans can be sent as the environment says")
+        logs.flush()
+        sys.exit(1)
     helper.serve(lambda frames: _send(frames, spans), grace_s=_GRACE_S)
     spans.close()
     logs.flush()
