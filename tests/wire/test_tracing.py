@@ -10,6 +10,7 @@ import re
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -107,6 +108,16 @@ def record(tracer: Tracer, name: str) -> None:
     trace, _ = tracer.begin(name, {}, {})
     assert trace is not None
     tracer.end(trace)
+
+
+def trace_processes() -> list[int]:
+    """Return those of this process; other tests have processes of their own."""
+    module = b"sigrun.telemetry.trace_process"
+    return [
+        process_id
+        for process_id in children(os.getpid())
+        if module in Path(f"/proc/{process_id}/cmdline").read_bytes()
+    ]
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -230,7 +241,7 @@ async def test_a_trace_process_that_is_killed_is_replaced_by_the_server(
     collector: Collector, tracers: tuple[Tracer, Tracer], caplog: pytest.LogCaptureFixture
 ) -> None:
     tracer, _ = tracers
-    for process_id in children(os.getpid()):
+    for process_id in trace_processes():
         os.kill(process_id, signal.SIGKILL)
 
     async def record_until_it_is_noticed() -> None:
