@@ -32,7 +32,7 @@ from sigrun import __version__
 _FLUSH_MS = 3000
 _SCOPE = InstrumentationScope("sigrun", __version__)
 _UNSET = Status(StatusCode.UNSET)
-_new_id = RandomIdGenerator().generate_span_id
+new_span_id = RandomIdGenerator().generate_span_id
 
 Ids = tuple[int, int, int, str, bool]
 """Which span: of a trace, by its own id, the flags, the `tracestate`, and whether it is remote."""
@@ -80,7 +80,7 @@ class Spans:
         for name, began_ns, ended_ns, attributes, link in recorded.steps:
             yield ReadableSpan(
                 name,
-                _context((own.trace_id, _new_id(), *recorded.own[2:])),
+                _context((own.trace_id, new_span_id(), *recorded.own[2:])),
                 own,
                 self._resource,
                 self._bounded(attributes),

@@ -11,18 +11,16 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from opentelemetry.context import Context
-from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import Decision, Sampler
 from opentelemetry.trace import SpanContext, SpanKind, get_current_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from opentelemetry.util.types import AttributeValue
 
 from sigrun.telemetry.sampling import HeadSampling
-from sigrun.telemetry.spans import Ids, Recorded, RecordedStep
+from sigrun.telemetry.spans import Ids, Recorded, RecordedStep, new_span_id
 from sigrun.telemetry.steps import Attributes, Step, Trace
 
 _NO_PARENT = Context()
-_new_id = RandomIdGenerator().generate_span_id
 
 
 class Sink(Protocol):
@@ -83,7 +81,7 @@ class Tracer:
         """
         first = _span(requests[0]).own
         trace_id, _, flags, state, _ = first
-        own = trace_id, _new_id(), flags, state, False
+        own = trace_id, new_span_id(), flags, state, False
         links = tuple([_span(request).own for request in requests])
         span = _Span("batch", own, first, links)
         span.attributes.update(attributes)

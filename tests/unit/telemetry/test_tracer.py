@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.sampling import DEFAULT_ON, Decision, Sampler, SamplingResult
 from opentelemetry.trace import SpanKind, StatusCode
 
+from sigrun.telemetry.spans import Spans
 from sigrun.telemetry.steps import Trace
+from sigrun.telemetry.tracer import Tracer
 from tests.fakes.traces import Traces
 
 MILLISECOND_NS = 1_000_000
@@ -118,6 +123,28 @@ def test_what_a_sampler_adds_is_kept_and_what_it_only_records_is_not_sent() -> N
 
     (span,) = rig.spans
     assert span.attributes == {"rule": "seven"}
+
+
+def test_no_export_is_larger_than_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "2")
+    sizes: list[int] = []
+
+    class Counts(SpanExporter):
+        def export(self, spans: Sequence[Any]) -> SpanExportResult:
+            sizes.append(len(spans))
+            return SpanExportResult.SUCCESS
+
+    tracer = Tracer(DEFAULT_ON, Spans(BatchSpanProcessor(Counts()), Resource({})))
+    for steps in (4, 3):
+        trace, _ = tracer.begin("predict", {}, {})
+        assert trace is not None
+        for _ in range(steps):
+            trace.step("run", 1.0, 2.0)
+        tracer.end(trace)
+    tracer.close()
+
+    assert max(sizes) == 2
+    assert sum(sizes) == 9
 
 
 def test_what_is_noted_after_the_end_is_lost() -> None:
