@@ -22,7 +22,7 @@ from sigrun._gen.tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 from tests.conftest import MakeBasePath
-from tests.e2e.conftest import Serve
+from tests.e2e.conftest import Serve, model_config
 from tests.e2e.process import RunningServer, predict_request
 
 SCRIPTS = Path(sys.executable).parent
@@ -89,6 +89,19 @@ def test_a_server_whose_only_model_is_broken_says_why_and_fails(
         done.stderr
     )
     assert "{name: broken version: 1} due to error: " in done.stderr
+
+
+def test_tensorflow_is_imported_once_by_models_that_load_side_by_side(
+    serve: Serve, shared_base_paths: dict[str, Path], tmp_path: Path
+) -> None:
+    config = tmp_path / "models.config"
+    config.write_text(model_config(shared_base_paths))
+
+    server = serve(f"--model_config_file={config}", "--num_load_threads=4")
+    lines = server.log_text().splitlines()
+
+    assert sum("importing TensorFlow" in line for line in lines) == 1
+    assert sum("TensorFlow computes on: 1 CPU" in line for line in lines) == 1
 
 
 def test_the_table_shows_models_versions_labels_signatures_and_urls(

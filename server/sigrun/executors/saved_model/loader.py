@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 import time
 from collections.abc import Callable, Hashable
 from contextlib import suppress
@@ -33,6 +34,7 @@ logger = logging.getLogger(__name__)
 
 _MAX_WAITING = 16  # loads of one version; the manager asks for one at a time
 _TRIM_S = 2.0
+_importing = threading.Lock()
 
 
 OptionsOfVersion = Callable[[Path, ExecutionOptions], ExecutionOptions]
@@ -112,19 +114,24 @@ class SavedModelLoader:
                 await run_aside(give_back_memory, name="giving back memory", wait_s=_TRIM_S)
 
 
+def _import_tensorflow() -> None:
+    """Import it, and say what it computes on; other threads wait until it is there."""
+    with _importing:
+        if "tensorflow" not in sys.modules:
+            logger.info("importing TensorFlow")
+            from sigrun.executors.saved_model.session import list_devices  # noqa: PLC0415
+
+            logger.info("TensorFlow computes on: %s", summary(list_devices()))
+
+
 def _read(path: str, options: ExecutionOptions) -> tuple[LoadedModel, int | None]:
     """Return the model, and what the process grew by for it, as far as the system tells."""
     check_loadable(Path(path))  # before TensorFlow opens what may never answer
-    is_first = "tensorflow" not in sys.modules
-    if is_first:
-        logger.info("importing TensorFlow")
+    _import_tensorflow()
     from sigrun.executors.op_libraries import load_op_libraries  # noqa: PLC0415
     from sigrun.executors.saved_model.reading import read_saved_model  # noqa: PLC0415
-    from sigrun.executors.saved_model.session import list_devices  # noqa: PLC0415
     from sigrun.executors.tflite import is_tflite, read_tflite  # noqa: PLC0415
 
-    if is_first:
-        logger.info("TensorFlow computes on: %s", summary(list_devices()))
     load_op_libraries(options.op_libraries)
     began, before = time.monotonic(), resident_bytes()
     read = read_tflite if is_tflite(Path(path), options) else read_saved_model
