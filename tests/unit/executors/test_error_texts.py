@@ -102,6 +102,27 @@ MESSAGES = {
         ),
         "must be positive (node Assert)",
     ),
+    "memory of a GPU": (
+        (
+            "2 root error(s) found.\n"
+            "  (0) RESOURCE_EXHAUSTED: OOM when allocating tensor with shape[1000,48,48,96] and "
+            "type float on /job:localhost/replica:0/task:0/device:GPU:0 by allocator GPU_0_bfc\n"
+            "\t [[{{function_node __inference___call___6040_frozen_5}}{{node block_1/conv}}]]\n"
+            "Hint: If you want to see a list of allocated tensors when OOM happens, add "
+            "report_tensor_allocations_upon_oom to RunOptions for current allocation info. This "
+            "isn't available when running in Eager mode.\n\n"
+            "\t [[frozen/StatefulPartitionedCall_1/_2647]]\n"
+            "Hint: If you want to see a list of allocated tensors when OOM happens, add "
+            "report_tensor_allocations_upon_oom to RunOptions for current allocation info. This "
+            "isn't available when running in Eager mode.\n\n"
+            "0 successful operations.\n0 derived errors ignored."
+        ),
+        (
+            "OOM when allocating tensor with shape[1000,48,48,96] and type float on "
+            "/job:localhost/replica:0/task:0/device:GPU:0 by allocator GPU_0_bfc "
+            "(node block_1/conv)"
+        ),
+    ),
     "brackets that are values": (
         "assertion failed: [x = ] [[1 2][3 4]]",
         "assertion failed: [x = ] [[1 2][3 4]]",
