@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
@@ -14,6 +15,8 @@ from tests.fuzzing import load_profile
 from tests.saved_model_cache import cached
 
 load_profile()
+# What tests say of placement, rounding and memory is true of CPUs, whatever machine they run on.
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 
 def pytest_collection_finish() -> None:
