@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -20,24 +21,72 @@ class FakeDevice:
     device_type: str
 
 
-async def test_nothing_is_frozen_or_run_inline_where_there_is_a_gpu(
+async def test_a_model_is_frozen_and_runs_in_threads_where_there_is_a_gpu(
     saved_model: SavedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import tensorflow as tf
 
     devices = [FakeDevice("CPU"), FakeDevice("GPU")]
     monkeypatch.setattr(tf.compat.v1.Session, "list_devices", lambda _: devices)
+    monkeypatch.setattr("sigrun.executors.saved_model.reading.is_slower", lambda *_: False)
 
     async with served(saved_model("half_plus_two")) as model:
         servable: Any = model.servable
         loaded = servable._model
+        graph = loaded.executor.graph()
         (y,) = await model.run("serving_default", x=np.array([1.0], np.float32))
 
     assert y.tolist() == [2.5]
     assert not loaded.executor.runs_in_caller
-    assert loaded.executor._scope == ""
+    assert not [node.name for node in graph.node if node.op == "VarHandleOp"]
     assert servable.inline_runs == 0
     assert all(prepared.placement is None for _, prepared in loaded.prepared())
+
+
+async def test_a_model_stays_as_it_is_where_a_gpu_is_slower_with_constants(
+    saved_model: SavedModel, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    import tensorflow as tf
+
+    devices = [FakeDevice("CPU"), FakeDevice("GPU")]
+    monkeypatch.setattr(tf.compat.v1.Session, "list_devices", lambda _: devices)
+    monkeypatch.setattr("sigrun.executors.saved_model.reading.is_slower", lambda *_: True)
+
+    with caplog.at_level(logging.INFO):
+        async with served(saved_model("half_plus_two")) as model:
+            graph = cast("Any", model.servable)._model.executor.graph()
+
+    assert [node.name for node in graph.node if node.op.startswith("Variable")]
+    assert "it would be slower on the devices here" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("devices", "mixes", "is_precise"),
+    [
+        (["CPU"], False, True),
+        (["CPU", "CPU"], False, True),
+        (["CPU"], True, False),
+        (["CPU", "GPU"], False, False),
+    ],
+)
+async def test_float32_is_less_precise_on_a_gpu_and_where_that_is_asked_for(
+    devices: list[str], mixes: bool, is_precise: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import tensorflow as tf
+
+    from sigrun.executors.saved_model.graph_analysis import Execution
+    from sigrun.executors.saved_model.session import open_graph
+    from sigrun.wire.config_files.session_config import with_mixed_precision
+
+    fakes = [*map(FakeDevice, devices)]
+    monkeypatch.setattr(tf.compat.v1.Session, "list_devices", lambda _: fakes)
+    config = with_mixed_precision(b"", "bfloat16") if mixes else b""
+    options = ExecutionOptions(session_config=config)
+
+    executor = open_graph(tf.Graph().as_graph_def(), options, Execution.CALLER, folds=True)
+
+    assert executor.is_precise is is_precise
+    executor.close()
 
 
 async def test_memory_of_gpus_is_taken_as_the_session_config_says() -> None:

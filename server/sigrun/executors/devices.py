@@ -22,12 +22,7 @@ class Device(Protocol):
 
 
 def has_accelerator(devices: Iterable[Device]) -> bool:
-    """Return whether a run may use something else than CPUs.
-
-    What is measured and decided at load holds for CPUs: a run with a part on a GPU waits for it,
-    which would hold up the event loop, and constants instead of variables would be copied there
-    once more.
-    """
+    """Return whether a run may use something else than CPUs."""
     return any(device.device_type not in _ON_HOST for device in devices)
 
 

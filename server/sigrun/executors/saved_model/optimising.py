@@ -78,7 +78,9 @@ def _is_gain(chosen: Collection[str], variables: Mapping[str, Array]) -> bool:
     return bool(chosen) and (sum(kept) <= _LITTLE_BYTES or len(chosen) > 2 * len(kept))
 
 
-def check_alike(graph: Any, model: LoadedModel, other: LoadedModel, compare: Compare) -> None:
+def check_alike(
+    graph: Any, model: LoadedModel, other: LoadedModel, compare: Compare, tolerance: float
+) -> None:
     """Raise `CannotFreeze` unless made-up requests are answered alike by both.
 
     `graph` is the GraphDef of `model`; signatures with random numbers are not compared.
@@ -92,7 +94,7 @@ def check_alike(graph: Any, model: LoadedModel, other: LoadedModel, compare: Com
         for inputs in made_up_requests(signature):
             started = time.perf_counter()
             want = answer(prepared.call, inputs)
-            difference = compare(want, answer(calls[signature.name], inputs))
+            difference = compare(want, answer(calls[signature.name], inputs), tolerance)
             if difference is not None:
                 raise CannotFreeze(f"{signature.name} would answer otherwise: {difference}")
             if time.perf_counter() - started > _LONG_S:

@@ -39,7 +39,14 @@ from sigrun.executors.saved_model.optimising import (
     signature_tensors,
 )
 from sigrun.executors.saved_model.purity import reaches_out
-from sigrun.executors.saved_model.sample_requests import Compare, difference, measure
+from sigrun.executors.saved_model.sample_requests import (
+    FULL_PRECISION,
+    REDUCED_PRECISION,
+    Compare,
+    difference,
+    is_slower,
+    measure,
+)
 from sigrun.executors.saved_model.session import (
     Renewal,
     SessionExecutor,
@@ -128,15 +135,11 @@ class _Reader:
 
     def _optimised(self, model: LoadedModel, session: SessionExecutor) -> LoadedModel:
         """Return the model with constants for variables, or `model` where that cannot be."""
-        if session.may_use_accelerator:
-            logger.info("%s is served as it is: it may run on another device", self._path)
-            return model
         better: LoadedModel | None = None
         try:
             frozen = freeze(session, self._signatures)
             better = self._with_constants(session, frozen)
-            graph = self._meta_graph.graph_def
-            self._within_limit(functools.partial(check_alike, graph, model, better, self._compare))
+            self._within_limit(functools.partial(self._check, session, model, better))
         except CannotFreeze as reason:
             logger.info("%s is served as it is: %s", self._path, reason)
         except TimeoutError:
@@ -150,6 +153,14 @@ class _Reader:
         if better is not None:
             _drop(better, model)
         return model
+
+    def _check(self, session: SessionExecutor, model: LoadedModel, better: LoadedModel) -> None:
+        """Raise `CannotFreeze` unless `better` is what it is to be."""
+        tolerance = FULL_PRECISION if session.is_precise else REDUCED_PRECISION
+        check_alike(self._meta_graph.graph_def, model, better, self._compare, tolerance)
+        # On CPUs it is known what gains; kernels of other devices are others.
+        if session.may_use_accelerator and is_slower(better, model):
+            raise CannotFreeze("it would be slower on the devices here")
 
     def _with_constants(self, session: SessionExecutor, frozen: Frozen) -> LoadedModel:
         """Return a model of `frozen`: by itself if it can be, else in `session`."""

@@ -19,9 +19,13 @@ from sigrun.executors.saved_model.model import LoadedModel
 from sigrun.tensors.made_up import made_up_inputs
 from sigrun.tensors.signature import Array, Signature
 
-_TOLERANCE = 1e-4  # of the largest value: folded operations round differently
+# Parts of the largest value: folded operations round differently.
+FULL_PRECISION = 1e-4  # of float32
+REDUCED_PRECISION = 3e-2  # of bfloat16 and TF32, which have 8 and 11 bits, over many layers
 _ROWS = 2  # of a batch
 _RUNS = 10
+_SLOWER = 1.1  # times as long: less is noise
+_COMPARED_S = 1.0  # of runs that compare two calls
 _NOT_SHORT_S = 5e-3  # whatever the best of several would be
 
 
@@ -33,8 +37,8 @@ class Answer:
     error: str = ""
 
 
-Compare = Callable[[Answer, Answer], str | None]
-"""Returns in what the second answer differs from the first, or None."""
+Compare = Callable[[Answer, Answer, float], str | None]
+"""Returns in what the second answer differs from the first, by more than a tolerance, or None."""
 
 
 def made_up_requests(signature: Signature) -> list[list[Array]]:
@@ -78,24 +82,56 @@ def _best_run_s(call: Call, inputs: Sequence[Array]) -> float | None:
     return best_s
 
 
-def difference(want: Answer, got: Answer) -> str | None:
-    """Return in what `got` differs from `want` by more than rounding, or None."""
+def is_slower(other: LoadedModel, model: LoadedModel) -> bool:
+    """Return whether the runs of `other` take longer than those of `model`.
+
+    All signatures that answer made-up requests count, each by its best run.
+    """
+    calls = {signature.name: prepared.call for signature, prepared in other.prepared()}
+    other_s = model_s = 0.0
+    for signature, prepared in model.prepared():
+        requests = made_up_requests(signature)
+        if requests and signature.name in calls and not answer(prepared.call, requests[0]).error:
+            one_s, two_s = _best_runs_s((calls[signature.name], prepared.call), requests[0])
+            other_s, model_s = other_s + one_s, model_s + two_s
+    return other_s > _SLOWER * model_s
+
+
+def _best_runs_s(calls: tuple[Call, Call], inputs: Sequence[Array]) -> list[float]:
+    """Return how long runs of the two take at best; they take turns, as others may be at work."""
+    best_s = [math.inf, math.inf]
+    ends_at = time.perf_counter() + _COMPARED_S
+    for _ in range(_RUNS):
+        for index, call in enumerate(calls):
+            started = time.perf_counter()
+            call(inputs)
+            best_s[index] = min(best_s[index], time.perf_counter() - started)
+        if time.perf_counter() > ends_at:
+            break
+    return best_s
+
+
+def difference(want: Answer, got: Answer, tolerance: float) -> str | None:
+    """Return in what `got` differs from `want`, or None.
+
+    `tolerance` is a part of the largest value of an output, for outputs that are rounded.
+    """
     if want.error or got.error:
         same = want.error == got.error
         return None if same else f"{got.error or 'an answer'} instead of {want.error or 'one'}"
     for index, (one, other) in enumerate(zip(want.outputs, got.outputs, strict=True)):
         if one.dtype != other.dtype or one.shape != other.shape:
             return f"output {index} is {other.dtype}{[*other.shape]}, not {one.dtype}{[*one.shape]}"
-        if not _is_close(one, other):
+        if not _is_close(one, other, tolerance):
             return f"output {index} has other values"
     return None
 
 
-def _is_close(want: Array, got: Array) -> bool:
+def _is_close(want: Array, got: Array, tolerance: float) -> bool:
     if want.dtype.kind in "biuSO":  # these are not rounded
         return bool(np.array_equal(want, got))
     kind = np.complex128 if want.dtype.kind == "c" else np.float64
     one, other = want.astype(kind), got.astype(kind)
     finite = np.abs(one[np.isfinite(one)])
     largest = float(finite.max()) if finite.size else 0.0
-    return bool(np.allclose(other, one, rtol=_TOLERANCE, atol=_TOLERANCE * largest, equal_nan=True))
+    return bool(np.allclose(other, one, rtol=tolerance, atol=tolerance * largest, equal_nan=True))

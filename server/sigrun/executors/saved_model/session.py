@@ -37,6 +37,13 @@ FROZEN_SCOPE = "frozen"
 # Reading a variable must not wait for the session's own threads, which may be stuck.
 _IN_CALLER = config_pb2.RunOptions(inter_op_thread_pool=-1)
 
+_MIXED_PRECISION = (  # what a user may ask TensorFlow's graph optimiser for
+    "auto_mixed_precision",
+    "auto_mixed_precision_cpu",
+    "auto_mixed_precision_mkl",
+    "auto_mixed_precision_onednn_bfloat16",
+)
+
 _COPIED = frozenset({tf.float16, tf.bfloat16, tf.float32, tf.float64, tf.int8, tf.int32, tf.int64})
 
 
@@ -136,6 +143,14 @@ class SessionExecutor:
     def may_use_accelerator(self) -> bool:
         """Whether a call may run on a GPU, or on anything else that is no CPU."""
         return has_accelerator(self._session.list_devices())
+
+    @property
+    def is_precise(self) -> bool:
+        """Whether float32 is computed as such: GPUs multiply in TF32, and users ask for less."""
+        rewriter = self._session._config.graph_options.rewrite_options
+        on = rewriter_config_pb2.RewriterConfig.ON
+        is_mixed = any(getattr(rewriter, optimiser) == on for optimiser in _MIXED_PRECISION)
+        return not is_mixed and not self.may_use_accelerator
 
     def graph(self) -> Any:
         """Return a copy of the GraphDef."""
