@@ -27,8 +27,6 @@ _ROWS = (1, 3, 32)
 _WARM_UP_RUNS = 20
 _SECONDS = 2.0
 
-Arrays = list[np.ndarray]
-
 
 def main(names: list[str]) -> None:
     """Print a table."""
@@ -83,7 +81,8 @@ def _of_rows(array: np.ndarray, rows: int) -> np.ndarray:
 def _in_turns(one: Runs, other: Runs) -> tuple[float, float]:
     """Return the medians, in microseconds."""
     for _ in range(_WARM_UP_RUNS):
-        one.run_s(), other.run_s()
+        one.run_s()
+        other.run_s()
     took: tuple[list[float], list[float]] = ([], [])
     ends_at = time.perf_counter() + _SECONDS
     while time.perf_counter() < ends_at:
