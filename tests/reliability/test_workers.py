@@ -43,7 +43,7 @@ HEALTHY = {"": "SERVING", MODEL: "SERVING"}
 _STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
 _RELOAD = "/tensorflow.serving.ModelService/HandleReloadConfigRequest"
 _SERVING = re.compile(rb"^sigrun_workers_serving (\d+)", re.MULTILINE)
-_REQUESTS = re.compile(rb'^sigrun_requests_total\{code="OK",door="grpc".*\} (\d+)', re.MULTILINE)
+_REQUESTS = re.compile(rb'^sigrun_requests_total\{code="OK",door="grpc".*\} (.+)', re.MULTILINE)
 
 _AVAILABLE, _UNLOADING, _END = 30, 40, 50
 _RETRYING = json.dumps(
@@ -145,7 +145,8 @@ def workers_serving(server: Victim) -> int:
 
 
 def requests_answered(server: Victim) -> int:
-    return sum(map(int, _REQUESTS.findall(metrics(server))))
+    # A million is written as 1e+06.
+    return int(sum(map(float, _REQUESTS.findall(metrics(server)))))
 
 
 def worker_processes(server: Victim) -> list[int]:
