@@ -18,10 +18,10 @@ _LONGEST_TEXT = 2048
 
 _TRACE_BEGINS = ("Detected at node", "Original stack trace for")
 _TRACE_GOES_ON = (" ", "\t", "<stack traces unavailable>", "Node: '", *_TRACE_BEGINS)
-_PREAMBLE = "Graph execution error:"
-_HINT = "Hint: If you want to see a list of allocated tensors"  # of options that no caller has
-_ROOT_ERRORS = re.compile(
-    r"^\d+ root error\(s\) found\.$|^\d+ successful operations\.$|^\d+ derived errors ignored\.$"
+_LEFT_OUT = re.compile(
+    r"Graph execution error:$"
+    r"|\d+ root error\(s\) found\.$|\d+ successful operations\.$|\d+ derived errors ignored\.$"
+    r"|Hint: If you want to see a list of allocated tensors"  # by options that no caller has
 )
 _ROOT_ERROR = re.compile(r"^\s*\(\d+\)\s+(?:[A-Z][A-Z_]+: )?")
 _NODE = re.compile(
@@ -98,7 +98,7 @@ def _without_traces(lines: list[str]) -> list[str]:
     for line in lines:
         if line.startswith(_TRACE_BEGINS):
             is_in_trace = True
-        elif not line or line == _PREAMBLE or line.startswith(_HINT) or _ROOT_ERRORS.match(line):
+        elif not line or _LEFT_OUT.match(line):
             continue
         elif not (is_in_trace and line.startswith(_TRACE_GOES_ON)):
             is_in_trace = False

@@ -83,7 +83,7 @@ def _best_run_s(call: Call, inputs: Sequence[Array]) -> float | None:
 
 
 def is_slower(other: LoadedModel, model: LoadedModel) -> bool:
-    """Return whether the runs of `other` take longer than those of `model`.
+    """Return whether the runs of `other`, which has the same calls, take longer than `model`'s.
 
     All signatures that answer made-up requests count, each by its best run.
     """
@@ -91,7 +91,7 @@ def is_slower(other: LoadedModel, model: LoadedModel) -> bool:
     other_s = model_s = 0.0
     for signature, prepared in model.prepared():
         requests = made_up_requests(signature)
-        if requests and signature.name in calls and not answer(prepared.call, requests[0]).error:
+        if requests and not answer(prepared.call, requests[0]).error:
             one_s, two_s = _best_runs_s((calls[signature.name], prepared.call), requests[0])
             other_s, model_s = other_s + one_s, model_s + two_s
     return other_s > _SLOWER * model_s
